@@ -1,0 +1,1 @@
+"""The configuration API role: TF's VNC REST dialect over the store."""

@@ -1,0 +1,1 @@
+"""Composition: roles from settings, in one process or many."""

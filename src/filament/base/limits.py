@@ -1,0 +1,11 @@
+"""Every limit on what a caller or a peer may make us hold, in one place. Each has a test."""
+
+MAX_REQUEST_BYTES = 1_024_000  # contrail-api's max_request_size
+MAX_JSON_DEPTH = 64
+MAX_STANZA_BYTES = 1_048_576  # one XMPP stanza
+MAX_STANZA_DEPTH = 32
+MAX_STANZA_ATTRIBUTES = 64
+MAX_OUTPUT_QUEUE_BYTES = 64 * 1024 * 1024  # to one XMPP peer; beyond it the peer is dropped
+MAX_AGENTS = 10_000
+MAX_ACL_RULES = 1024  # per access control list in the data plane
+WATCH_BACKLOG_COMMITS = 10_000  # a watcher further behind is told to list again

@@ -1,0 +1,1 @@
+"""The command line: a face like any other, through the client."""

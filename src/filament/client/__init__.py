@@ -1,0 +1,1 @@
+"""The API as functions: requests, watch streams, revision waits."""

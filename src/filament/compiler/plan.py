@@ -1,0 +1,98 @@
+"""The plan: what the intent means in L3VPN terms. Rebuildable from configuration at any time."""
+
+from __future__ import annotations
+
+import msgspec
+
+from filament.base.net import Prefix
+from filament.base.origin import NOWHERE, Origin
+from filament.wire.xmpp.stanza import Link, Node
+
+
+class Slot(msgspec.Struct, frozen=True, order=True):
+    """A number the plan needs: which pool, and for whom. The API allocates it (see Allocation)."""
+
+    pool: str
+    owner: str
+
+
+class RoutingInstance(msgspec.Struct, frozen=True):
+    """One VRF of the cluster; the default one of a network has the network's name twice.
+
+    `name` and `network` are fq names in one string. `target` is its own route target
+    (`target:64512:8000000`; "" until allocated). `imports` and `exports` hold all targets,
+    its own and those learnt through `connections` (names of the instances it leaks with) included.
+    """
+
+    name: str
+    network: str
+    network_uuid: str
+    network_id: int
+    target: str
+    imports: frozenset[str]
+    exports: frozenset[str]
+    connections: tuple[str, ...] = ()
+    is_default: bool = True
+    origin: Origin = NOWHERE
+
+
+class AclMatch(msgspec.Struct, frozen=True):
+    """One side of an ACL rule. `network` is an fq name, "any" or "" (any); prefix None is any."""
+
+    network: str = "any"
+    prefix: Prefix | None = None
+    ports: tuple[int, int] = (0, 65535)
+
+
+class AclRule(msgspec.Struct, frozen=True):
+    """One ordered rule of an access control list.
+
+    `protocol` is an IP protocol number or None for any; `both_ways` is TF's direction `<>`.
+    """
+
+    source: AclMatch
+    destination: AclMatch
+    protocol: int | None
+    passes: bool
+    both_ways: bool
+    rule_uuid: str
+    origin: Origin = NOWHERE
+
+
+class Acl(msgspec.Struct, frozen=True):
+    """A virtual network's access control list: first matching rule decides.
+
+    Exists only when the network has policies; without one, traffic that has a route passes.
+    `name` is the object's fq name (`domain:project:network:network`).
+    """
+
+    name: str
+    network: str
+    network_uuid: str
+    rules: tuple[AclRule, ...]
+    origin: Origin = NOWHERE
+
+
+class Plan(msgspec.Struct, frozen=True):
+    """The whole plan at one revision; tables keyed by row name."""
+
+    revision: int
+    routing_instances: dict[str, RoutingInstance]
+    acls: dict[str, Acl]
+
+
+class PlanDelta(msgspec.Struct, frozen=True):
+    """What one commit changed in the plan: names of rows put (added or changed) and deleted."""
+
+    revision: int
+    instances_put: frozenset[str] = frozenset()
+    instances_deleted: frozenset[str] = frozenset()
+    acls_put: frozenset[str] = frozenset()
+    acls_deleted: frozenset[str] = frozenset()
+
+
+class AgentView(msgspec.Struct, frozen=True):
+    """Everything one agent may know: nodes by (kind, name), and the links between them."""
+
+    nodes: dict[tuple[str, str], Node]
+    links: frozenset[Link]

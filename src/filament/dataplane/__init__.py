@@ -1,0 +1,1 @@
+"""The kernel, touched: BPF programs, maps, attachment, netlink, and the reconciler."""

@@ -1,0 +1,1 @@
+"""Explanation: trace a packet through the tables the agents really hold."""

@@ -1,0 +1,206 @@
+"""Row formats and drop reasons of the data plane: the single source for C and Python.
+
+`dataplane.gen` writes the C header from this file; `forward.tables` packs and unpacks rows by it;
+`forward.model` interprets them. Byte order: `u*` fields are host order, `be*` network order (their
+Python value is always the plain int). Fields are ordered so that no implicit padding exists; `pad`
+fields are explicit and zero.
+"""
+
+from __future__ import annotations
+
+import enum
+from typing import NamedTuple, Self
+
+
+class DropReason(enum.IntEnum):
+    """Why a packet was discarded. One enum for kernel, model, counters and explanation.
+
+    `text` says it to a person; `tf` is the nearest counter of TF's `dropstats`.
+    """
+
+    text: str
+    tf: str
+
+    def __new__(cls, value: int, text: str, tf: str) -> Self:
+        """Attach the texts to the number."""
+        reason = int.__new__(cls, value)
+        reason._value_ = value
+        reason.text = text
+        reason.tf = tf
+        return reason
+
+    NONE = 0, "not dropped", ""
+    UNKNOWN_INTERFACE = 1, "the interface is not a plugged port", "Invalid IF"
+    MALFORMED = 2, "the packet is truncated or has an impossible header", "Invalid Packets"
+    UNSUPPORTED_PROTOCOL = 3, "the packet is neither IPv4 nor ARP", "Invalid Protocol"
+    SOURCE_SPOOFED = 4, "the source address does not belong to the port", "Invalid Source"
+    NO_ROUTE = 5, "the VRF has no route to the destination", "Discards"
+    UNASSIGNED = 6, "the destination is in the subnet but no port has it", "Discards"
+    POLICY_FROM_PORT = 7, "the source network's policy denies it", "Flow Action Drop"
+    POLICY_TO_PORT = 8, "the destination network's policy denies it", "Flow Action Drop"
+    TTL_EXCEEDED = 9, "the TTL ran out", "TTL Exceeded"
+    INVALID_NEXT_HOP = 10, "the route's next hop does not exist", "Invalid NH"
+    INVALID_LABEL = 11, "no port has the packet's MPLS label", "Invalid Label"
+    NO_UNDERLAY_ROUTE = 12, "the kernel has no route to the tunnel's end", "Nowhere to go"
+    PUSH_FAILED = 13, "the kernel refused to make room for the tunnel header", "Push Fails"
+    PULL_FAILED = 14, "the kernel refused to remove the tunnel header", "Pull Fails"
+    MTU_EXCEEDED = 15, "the packet with its tunnel header exceeds the underlay's MTU", "Discards"
+    NOT_SERVED = 16, "the gateway does not serve this protocol", "Invalid Protocol"
+    ARP_UNANSWERED = 17, "nobody here answers ARP for this address", "Invalid ARP"
+    NOT_UNICAST = 18, "multicast and broadcast are not forwarded", "Invalid Mcast Source"
+
+
+class NextHopType(enum.IntEnum):
+    """TF's nh_type numbers, those in use here."""
+
+    RECEIVE = 1  # the distributed gateway itself: answers ICMP echo
+    INTERFACE = 2  # TF's ENCAP: a local port
+    TUNNEL = 3  # MPLS over UDP to another host
+    DISCARD = 5  # inside a subnet, but nobody has the address
+
+
+class Verdict(enum.IntEnum):
+    """What a program returned (TC_ACT_*)."""
+
+    OK = 0
+    SHOT = 2
+    REDIRECT = 7
+
+
+INTERFACE_POLICY = 1  # interfaces.flags: evaluate the ACL
+NEXT_HOP_PEER = 1  # next_hops.flags: device is a veth, deliver with bpf_redirect_peer
+ROUTE_PROXY_ARP = 2  # routes.flags: answer ARP for it (TF's label_flags ARP_PROXY)
+FLOW_RESPONDER = 1  # flows.flags: the port answers; policy is judged on the swapped tuple
+ACL_PASS = 1  # acl_rules.action
+ACL_DENY = 0
+PROTOCOL_ANY = 256  # acl_rules.protocol
+RULE_NONE = 0xFFFFFFFF  # flows.rule: no rule of the ACL matched (denied)
+FABRIC_VIF = 0  # drops and counters of packets that belong to no port
+
+
+class Field(NamedTuple):
+    """One member of a C struct: `u8 u16 u32 u64 be16 be32 mac pad<N>`; a mac is 6 bytes."""
+
+    name: str
+    type: str
+
+
+class Table(NamedTuple):
+    """One BPF map.
+
+    `map_type` is the BPF_MAP_TYPE_ suffix; `planned` says that rows come from `forward.plan` and
+    are reconciled (otherwise the kernel owns the contents).
+    """
+
+    name: str
+    map_type: str
+    key: tuple[Field, ...]
+    value: tuple[Field, ...]
+    max_entries: int
+    planned: bool
+
+
+def _fields(text: str) -> tuple[Field, ...]:
+    return tuple(Field(*reversed(part.strip().split(" "))) for part in text.split(","))
+
+
+# Order matters: rows are written in this order and deleted in the reverse, so that nothing ever
+# points at a row that is not there yet.
+TABLES: tuple[Table, ...] = (
+    # One ACL's rules by position; first match decides. 0 in a network field means any.
+    Table(
+        "acl_rules",
+        "HASH",
+        _fields("u32 acl, u32 index"),
+        _fields(
+            "u32 source_network, u32 destination_network, be32 source, be32 source_mask, "
+            "be32 destination, be32 destination_mask, u16 source_port_low, u16 source_port_high, "
+            "u16 destination_port_low, u16 destination_port_high, u32 protocol, u32 action"
+        ),
+        262144,
+        True,
+    ),
+    # How many rules an ACL has.
+    Table("acls", "HASH", _fields("u32 acl"), _fields("u32 rule_count"), 16384, True),
+    # Ports by the ifindex of their device in the host. `vif` is the small number counters use;
+    # `address` the port's primary address.
+    Table(
+        "interfaces",
+        "HASH",
+        _fields("u32 ifindex"),
+        _fields(
+            "u32 vif, u32 vrf, u32 network, u32 acl, u32 next_hop, u32 flags, "
+            "be32 address, mac mac, pad2 pad"
+        ),
+        16384,
+        True,
+    ),
+    # Next hops by id; routes share them. RECEIVE: source_mac is the gateway's MAC. INTERFACE:
+    # ifindex, destination_mac (the port's), source_mac (the gateway's). TUNNEL: remote (host).
+    Table(
+        "next_hops",
+        "HASH",
+        _fields("u32 id"),
+        _fields(
+            "u32 type, u32 flags, u32 ifindex, be32 remote, mac destination_mac, mac source_mac"
+        ),
+        65536,
+        True,
+    ),
+    # Incoming MPLS labels: the port's own next hop.
+    Table("labels", "HASH", _fields("u32 label"), _fields("u32 next_hop"), 16384, True),
+    # VRF routes. prefix_length counts the 32 bits of vrf too. `network` is the origin network of
+    # the destination, for policy; `label` is pushed by tunnel next hops.
+    Table(
+        "routes",
+        "LPM_TRIE",
+        _fields("u32 prefix_length, be32 vrf, be32 address"),
+        _fields("u32 next_hop, u32 label, u32 network, u32 flags"),
+        1048576,
+        True,
+    ),
+    # The host: its tunnel address, the policy generation (bumped after ACL rows changed, so that
+    # running flows are judged again) and the revision that these rows show. Row 0 only.
+    Table(
+        "host",
+        "ARRAY",
+        _fields("u32 index"),
+        _fields("be32 address, u32 generation, u64 revision"),
+        1,
+        True,
+    ),
+    # Flows, per port, owned by the kernel. `rule` is the index in the ACL that decided.
+    Table(
+        "flows",
+        "LRU_HASH",
+        _fields(
+            "u32 vif, be32 source, be32 destination, be16 source_port, be16 destination_port, "
+            "u32 protocol"
+        ),
+        _fields(
+            "u64 packets, u64 bytes, u64 last_seen_ns, u32 generation, u32 rule, u16 action, "
+            "u16 flags, u32 acl"
+        ),
+        262144,
+        False,
+    ),
+    # Discarded packets by port (0: fabric) and reason.
+    Table(
+        "drops",
+        "PERCPU_HASH",
+        _fields("u32 vif, u32 reason"),
+        _fields("u64 packets"),
+        65536,
+        False,
+    ),
+    # Packets from ("rx") and to ("tx") each port; row 0 counts tunnelled packets of the fabric.
+    Table(
+        "counters",
+        "PERCPU_HASH",
+        _fields("u32 vif"),
+        _fields("u64 rx_packets, u64 rx_bytes, u64 tx_packets, u64 tx_bytes"),
+        16384,
+        False,
+    ),
+)
+TABLE_BY_NAME = {table.name: table for table in TABLES}

@@ -1,0 +1,1 @@
+"""The asyncio floor: clock, supervised tasks, transports, HTTP serving, settings, logging."""

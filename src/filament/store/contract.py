@@ -1,0 +1,41 @@
+"""What a store promises; `tests/store` runs the same suite against every implementation."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Protocol
+
+from filament.model.change import Allocation, Commit, Object
+
+
+class Store(Protocol):
+    """A transactional database of objects and allocations with a change log.
+
+    Promises: `commit` is atomic and durable when it returns (a process killed at any later
+    instant loses nothing, one killed before leaves nothing); revisions are gapless; two commits
+    never get one revision; (pool, value) of allocations is unique; `log` returns exactly the
+    commits after a revision or raises when they are compacted. Calls block; the owner runs them
+    on one writer thread.
+    """
+
+    def load(self) -> tuple[int, Iterator[Object], Iterator[Allocation]]:
+        """Return the current revision, every object (in order of creation) and allocation."""
+
+    def commit(self, commit: Commit) -> None:
+        """Store a commit whose revision is current + 1.
+
+        Raises `RevisionConflictError` when it is not, `ConflictError` when a taken value is
+        already held or a (kind, fq_name) or uuid already exists; then nothing has changed.
+        """
+
+    def log(self, after: int, limit: int) -> list[Commit]:
+        """Return up to `limit` commits with revisions above `after`, in order.
+
+        Raises `NotFoundError` when commits after `after` are no longer kept.
+        """
+
+    def compact(self, before: int) -> None:
+        """Forget log entries with revisions below `before` (objects stay)."""
+
+    def close(self) -> None:
+        """Release files and handles; committed data stays."""

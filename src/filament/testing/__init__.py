@@ -1,0 +1,1 @@
+"""Public test kit: labs of namespaces, the simulator, builders."""
