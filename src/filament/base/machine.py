@@ -13,6 +13,10 @@ class Machine(Protocol, Generic[EventT]):
     `now` is seconds on one monotonic clock. `runtime.drive` is the only adapter to transports.
     """
 
+    @property
+    def closed(self) -> bool:
+        """Whether the conversation is over: once data_to_send is written, the transport closes."""
+
     def receive_data(self, data: bytes, now: float) -> None:
         """Take bytes from the transport; b"" means the peer closed it."""
 

@@ -1,0 +1,102 @@
+"""The only adapter between sans-IO machines and asyncio streams.
+
+The driver reads, runs timers and writes; its owner hears events and, after changing the machine,
+calls `flush`. Output is bounded: a peer that does not read is dropped, others are not delayed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Generic, TypeVar
+
+from filament.base.limits import MAX_OUTPUT_QUEUE_BYTES
+from filament.base.machine import Machine
+from filament.runtime.clock import now
+
+EventT = TypeVar("EventT")
+_READ_BYTES = 65536
+
+
+class Driver(Generic[EventT]):
+    """Runs one machine over one stream until either side closes.
+
+    `on_event` is called synchronously for every event, in order; it may change the machine (the
+    driver flushes afterwards) but must not await. `overflowed` says that the peer was dropped
+    because it did not read.
+    """
+
+    def __init__(
+        self,
+        machine: Machine[EventT],
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+        on_event: Callable[[EventT], None],
+        *,
+        max_queue_bytes: int = MAX_OUTPUT_QUEUE_BYTES,
+    ) -> None:
+        self.machine = machine
+        self.overflowed = False
+        self._reader = reader
+        self._writer = writer
+        self._on_event = on_event
+        self._max_queue_bytes = max_queue_bytes
+        self._timer: asyncio.TimerHandle | None = None
+        self._stepping = False
+
+    async def run(self) -> None:
+        """Drive the machine until the conversation is over; never raises for the peer's faults."""
+        try:
+            self.flush()
+            while not self.machine.closed:
+                try:
+                    data = await self._reader.read(_READ_BYTES)
+                except (OSError, EOFError):
+                    data = b""
+                self.machine.receive_data(data, now())
+                self.flush()
+                if not data:
+                    break
+        finally:
+            if self._timer is not None:
+                self._timer.cancel()
+            if self.overflowed:
+                self._writer.transport.abort()
+            self._writer.close()
+            try:
+                async with asyncio.timeout(1.0):
+                    await self._writer.wait_closed()
+            except (OSError, TimeoutError):
+                self._writer.transport.abort()
+
+    def flush(self) -> None:
+        """Deliver pending events, write pending bytes and re-arm the timer."""
+        if self._stepping:  # on_event changed the machine: the loop below is still running
+            return
+        self._stepping = True
+        try:
+            while (event := self.machine.next_event()) is not None:
+                self._on_event(event)
+            for data in self.machine.data_to_send(now()):
+                self._writer.write(data)
+        finally:
+            self._stepping = False
+        if self._writer.transport.get_write_buffer_size() > self._max_queue_bytes:
+            self.overflowed = True
+            self._writer.transport.abort()
+        elif self.machine.closed and not self._writer.is_closing():
+            self._writer.close()  # flushes what is queued, then ends the reader too
+        self._arm()
+
+    def _arm(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        at = self.machine.timer_at()
+        if at is not None and not self.machine.closed:
+            self._timer = asyncio.get_running_loop().call_at(at, self._run_timer)
+
+    def _run_timer(self) -> None:
+        self._timer = None
+        self.machine.handle_timer(now())
+        self.flush()

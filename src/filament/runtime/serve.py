@@ -1,0 +1,139 @@
+"""HTTP servers inside our own event loop, on TCP addresses and unix sockets."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import socket
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import uvicorn
+
+from filament.base.errors import InputError, TransientError
+
+AsgiApp = Callable[[Any, Any, Any], Awaitable[None]]
+_BACKLOG = 1024
+
+
+class Listen(NamedTuple):
+    """Where to listen: a unix socket `path`, or `host` and `port` (0 picks a free one)."""
+
+    host: str = ""
+    port: int = 0
+    path: str = ""
+
+    def __str__(self) -> str:
+        return f"unix:{self.path}" if self.path else f"{self.host}:{self.port}"
+
+
+def parse_listen(text: str) -> Listen:
+    """Parse `127.0.0.1:8082`, `[::1]:8082` or `unix:/run/filament/api.sock`."""
+    if text.startswith("unix:") and len(text) > len("unix:"):
+        return Listen(path=text.removeprefix("unix:"))
+    host, colon, port = text.rpartition(":")
+    if colon and host and port.isascii() and port.isdigit() and int(port) < 1 << 16:
+        return Listen(host=host.strip("[]"), port=int(port))
+    raise InputError(
+        "bad-listen", f"{text!r} is no address to listen on", hint="write HOST:PORT or unix:PATH"
+    )
+
+
+def open_listener(listen: Listen) -> socket.socket:
+    """Bind and listen; a stale unix socket file is replaced. Raises TransientError when taken."""
+    try:
+        if listen.path:
+            path = Path(listen.path)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            if _is_served(listen.path):
+                raise TransientError(f"{listen.path} is served by another process")
+            path.unlink(missing_ok=True)
+            listener = socket.socket(socket.AF_UNIX)
+            listener.bind(listen.path)
+            path.chmod(0o660)
+        else:
+            family = socket.AF_INET6 if ":" in listen.host else socket.AF_INET
+            listener = socket.socket(family)
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listener.bind((listen.host, listen.port))
+        listener.listen(_BACKLOG)
+        listener.setblocking(False)
+    except OSError as error:
+        raise TransientError(
+            f"cannot listen on {listen}: {os.strerror(error.errno or 0)}"
+        ) from error
+    return listener
+
+
+def _is_served(path: str) -> bool:
+    with socket.socket(socket.AF_UNIX) as probe:
+        try:
+            probe.connect(path)
+        except OSError:
+            return False
+        return True
+
+
+class _Server(uvicorn.Server):
+    def __init__(self, config: uvicorn.Config, on_started: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._on_started = on_started
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self._on_started()
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Leave signals to the process's composition."""
+        yield
+
+
+async def serve_http(
+    app: AsgiApp,
+    listens: Sequence[Listen],
+    *,
+    stop: asyncio.Event,
+    started: Callable[[list[Listen]], None] | None = None,
+) -> None:
+    """Serve an ASGI app on all addresses until `stop`; open requests get a second to finish.
+
+    `started` hears the addresses really bound (with port 0 resolved) once requests are accepted.
+    """
+    listeners = [open_listener(listen) for listen in listens]
+    bound = [
+        listen if listen.path else Listen(listen.host, listener.getsockname()[1])
+        for listen, listener in zip(listens, listeners, strict=True)
+    ]
+    config = uvicorn.Config(
+        app,
+        log_config=None,
+        access_log=False,
+        lifespan="off",
+        ws="none",
+        timeout_graceful_shutdown=1,
+        timeout_keep_alive=75,
+        server_header=False,
+    )
+    server = _Server(config, lambda: started(bound) if started is not None else None)
+
+    async def watch_stop() -> None:
+        await stop.wait()
+        server.should_exit = True
+
+    try:
+        async with asyncio.TaskGroup() as tasks:
+            watcher = tasks.create_task(watch_stop())
+            await server.serve(sockets=listeners)
+            watcher.cancel()
+    finally:
+        for listen, listener in zip(listens, listeners, strict=True):
+            _close_listener(listen, listener)
+
+
+def _close_listener(listen: Listen, listener: socket.socket) -> None:
+    listener.close()
+    if listen.path:
+        Path(listen.path).unlink(missing_ok=True)

@@ -1,0 +1,98 @@
+import asyncio
+
+from filament.runtime.clock import now
+from filament.runtime.drive import Driver
+
+
+class Echo:
+    """Sends back what it gets, counts a timer, closes on "bye"."""
+
+    def __init__(self):
+        self.closed = False
+        self.out, self.events, self.timer, self.fired = [], [], None, 0
+
+    def receive_data(self, data, at):
+        if not data:
+            self.closed = True
+            self.events.append("ended")
+            return
+        self.out.append(data)
+        self.events.append(data)
+        if data == b"timer":
+            self.timer = at + 0.01
+        if data == b"bye":
+            self.closed = True
+
+    def data_to_send(self, at):
+        out, self.out = self.out, []
+        return out
+
+    def timer_at(self):
+        return self.timer
+
+    def handle_timer(self, at):
+        assert at >= self.timer - 0.001
+        self.timer = None
+        self.fired += 1
+        self.out.append(b"tick")
+
+    def next_event(self):
+        return self.events.pop(0) if self.events else None
+
+    def close(self, reason, at):
+        self.closed = True
+
+
+async def _start(machine, events, **options):
+    drivers, done = [], asyncio.Event()
+
+    async def serve(reader, writer):
+        driver = Driver(machine, reader, writer, events.append, **options)
+        drivers.append(driver)
+        await driver.run()
+        done.set()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    reader, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
+    return server, reader, writer, drivers, done
+
+
+async def test_events_output_timers_and_goodbye():
+    machine, events = Echo(), []
+    server, reader, writer, _, done = await _start(machine, events)
+    async with asyncio.timeout(5):
+        writer.write(b"timer")
+        assert await reader.readexactly(9) == b"timertick"
+        writer.write(b"bye")
+        assert await reader.read() == b"bye"
+        await done.wait()
+    assert events == [b"timer", b"bye"]
+    assert machine.fired == 1
+    writer.close()
+    server.close()
+
+
+async def test_peer_gone_is_an_end_not_an_error():
+    machine, events = Echo(), []
+    server, _, writer, _, done = await _start(machine, events)
+    writer.transport.abort()
+    async with asyncio.timeout(5):
+        await done.wait()
+    assert events == ["ended"]
+    server.close()
+
+
+async def test_a_peer_that_does_not_read_is_dropped():
+    machine, events = Echo(), []
+    server, reader, writer, drivers, done = await _start(machine, events, max_queue_bytes=1000)
+    writer.write(b"x")
+    await reader.readexactly(1)
+    started = now()
+    async with asyncio.timeout(5):
+        while not drivers[0].overflowed:
+            machine.out.append(b"z" * 1_000_000)
+            drivers[0].flush()
+        await done.wait()
+    assert now() - started < 5
+    writer.close()
+    server.close()
