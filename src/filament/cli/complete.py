@@ -1,0 +1,111 @@
+"""Shell completion: kinds, names of objects and hosts, asked from the running system.
+
+Completion must never print an error nor make the person wait: a silent API completes nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+import click
+from click.shell_completion import CompletionItem, get_completion_class
+
+from filament.base.errors import FilamentError
+from filament.cli import names
+from filament.cli.local import sockets
+from filament.cli.session import Session
+
+SHELLS = ("bash", "zsh", "fish")
+_PATIENCE_S = 0.5
+# What people name on the command line; other kinds complete once the kind is written.
+_NAMED_KINDS = (
+    "virtual-machine",
+    "virtual-network",
+    "network-policy",
+    "virtual-router",
+)
+
+
+def _session(ctx: click.Context) -> Session:
+    """Make the session that the (never invoked) main group would have made."""
+    options = ctx.find_root().params
+    session = Session(options.get("run_dir") or "/run/filament", options.get("api_address"))
+    session.timeout_s = _PATIENCE_S
+    return session
+
+
+def _items(found: Callable[[], Iterable[str]], incomplete: str) -> list[CompletionItem]:
+    try:
+        return [CompletionItem(each) for each in found() if each.startswith(incomplete)]
+    except FilamentError:
+        return []
+
+
+def complete_kinds(
+    ctx: click.Context, param: click.Parameter, incomplete: str
+) -> list[CompletionItem]:
+    """Complete a kind."""
+    del param
+    session = _session(ctx)
+    return _items(lambda: names.kinds(session), incomplete)
+
+
+def complete_names(
+    ctx: click.Context, param: click.Parameter, incomplete: str
+) -> list[CompletionItem]:
+    """Complete a kind or a name; after a kind, the names of that kind."""
+    session = _session(ctx)
+    given = ctx.params.get(param.name or "") or ()
+
+    def found() -> list[str]:
+        known = names.kinds(session)
+        if given and given[-1] in known:
+            return [each.name for each in names.objects_of(session, given[-1])]
+        kind, slash, _ = incomplete.partition("/")
+        if slash and kind in known:
+            return [f"{kind}/{each.name}" for each in names.objects_of(session, kind)]
+        short = [
+            each.short
+            for kind in _NAMED_KINDS
+            if kind in known
+            for each in names.objects_of(session, kind)
+        ]
+        return [*dict.fromkeys(short), *known]
+
+    return _items(found, incomplete)
+
+
+def complete_workloads(
+    ctx: click.Context, param: click.Parameter, incomplete: str
+) -> list[CompletionItem]:
+    """Complete the name of a workload."""
+    del param
+    session = _session(ctx)
+    return _items(
+        lambda: [each.short for each in names.objects_of(session, "virtual-machine")], incomplete
+    )
+
+
+def complete_hosts(
+    ctx: click.Context, param: click.Parameter, incomplete: str
+) -> list[CompletionItem]:
+    """Complete the name of a host with an agent."""
+    del param
+    run_dir = Path(ctx.find_root().params.get("run_dir") or "/run/filament")
+    return _items(lambda: sockets(run_dir, "agent"), incomplete)
+
+
+@click.command("completion")
+@click.argument("shell", type=click.Choice(SHELLS))
+@click.pass_context
+def completion(ctx: click.Context, shell: str) -> None:
+    """Print the completion script of a SHELL.
+
+    For bash: eval "$(filament completion bash)".
+    """
+    root = ctx.find_root()
+    name = root.info_name or "filament"
+    made = get_completion_class(shell)
+    assert made is not None, shell
+    click.echo(made(root.command, {}, name, "_FILAMENT_COMPLETE").source())

@@ -1,0 +1,167 @@
+"""Names people type -> objects: uuids, `kind/a:b:c`, `a:b:c`, or a short name that is unique.
+
+A short name is the last part of an fq_name, or a display name. When several kinds have an object
+of that name, a question takes the one a person most likely means (`RANK`), a change refuses to
+guess. Unknown names say which one may have been meant.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+from filament.base.errors import InputError, NotFoundError
+from filament.cli.session import Session
+from filament.cli.suggest import suggestion
+
+_UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}", re.IGNORECASE)
+# Whom a short name means, best first: workloads before their ports, intent before what is
+# rendered from it.
+RANK = (
+    "virtual-machine",
+    "virtual-machine-interface",
+    "virtual-network",
+    "network-policy",
+    "virtual-router",
+    "project",
+)
+LAST = ("access-control-list", "routing-instance", "route-target")
+
+
+class Found(NamedTuple):
+    """An object by its identity."""
+
+    kind: str
+    uuid: str
+    fq_name: tuple[str, ...]
+    display_name: str = ""
+
+    @property
+    def name(self) -> str:
+        """The fq_name in one string."""
+        return ":".join(self.fq_name)
+
+    @property
+    def short(self) -> str:
+        """What a person calls it: the display name, else the last part of the fq_name."""
+        return self.display_name or self.fq_name[-1]
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.name}"
+
+    def is_called(self, text: str) -> bool:
+        """Say whether `text` is a name of it, long or short."""
+        return text in (self.name, self.fq_name[-1], self.display_name)
+
+
+def kinds(session: Session) -> list[str]:
+    """Return the kinds the API knows, from its homepage."""
+    if session.kinds is None:
+        links = (item["link"] for item in session.get("/")["links"])
+        session.kinds = sorted(link["name"] for link in links if link["rel"] == "collection")
+    return session.kinds
+
+
+def require_kind(session: Session, text: str) -> str:
+    """Return `text` as a kind; a plural or an underscored spelling is understood too."""
+    known = kinds(session)
+    dashed = text.replace("_", "-")
+    for candidate in (dashed, dashed.removesuffix("s"), re.sub("ies$", "y", dashed)):
+        if candidate in known:
+            return candidate
+    raise InputError(
+        "unknown-kind",
+        f"there is no kind {text!r}{suggestion(dashed, known)}",
+        hint="`filament ls` lists all kinds",
+    )
+
+
+def objects_of(session: Session, kind: str) -> list[Found]:
+    """List the objects of a kind."""
+    listed = session.get(f"/{kind}s", fields="display_name", exclude_hrefs="1")[f"{kind}s"]
+    return [
+        Found(kind, item["uuid"], tuple(item["fq_name"]), item.get("display_name") or "")
+        for item in listed
+    ]
+
+
+def find(session: Session, text: str, kind: str | None = None, *, strict: bool = False) -> Found:
+    """Find the object `text` names. `strict` refuses to choose between kinds.
+
+    Raises NotFoundError for unknown names, InputError for ambiguous ones.
+    """
+    if kind is None and "/" in text:
+        prefix, _, rest = text.partition("/")
+        return find(session, rest, require_kind(session, prefix), strict=strict)
+    if _UUID.fullmatch(text):
+        found = _by_uuid(session, text.lower(), kind)
+        if found is not None:
+            return found
+    if kind is not None:
+        return _choose(objects_of(session, kind), text, kind, strict=strict)
+    candidates = [found for each in kinds(session) for found in objects_of(session, each)]
+    return _choose(candidates, text, "object", strict=strict)
+
+
+def _by_uuid(session: Session, uuid: str, kind: str | None) -> Found | None:
+    """Find by uuid; None when a uuid-shaped text is no object's uuid (it may be a name)."""
+    try:
+        answer = session.change("POST", "/id-to-fqname", {"uuid": uuid}).value
+    except NotFoundError:
+        return None
+    found = Found(answer["type"].replace("_", "-"), uuid, tuple(answer["fq_name"]))
+    if kind is not None and found.kind != kind:
+        raise InputError("wrong-kind", f"{uuid} is the {found}, not a {kind}")
+    return found
+
+
+def _choose(candidates: Sequence[Found], text: str, wanted: str, *, strict: bool) -> Found:
+    called = [found for found in candidates if found.is_called(text)]
+    # A whole fq_name beats a last part, and that a display name.
+    for test in (
+        [found for found in called if found.name == text],
+        [found for found in called if found.fq_name[-1] == text],
+        called,
+    ):
+        best = test if strict else _best_ranked(test)
+        if len(best) == 1:
+            return best[0]
+        if best:
+            raise InputError(
+                "ambiguous-name",
+                f"{text!r} is the name of {len(best)} objects: "
+                + ", ".join(str(found) for found in best[:5])
+                + (", ..." if len(best) > 5 else ""),
+                hint="name one by KIND/NAME or by uuid",
+            )
+    names = [found.short for found in candidates] + [found.name for found in candidates]
+    raise NotFoundError(f"there is no {wanted} {text!r}{suggestion(text, dict.fromkeys(names))}")
+
+
+def _best_ranked(found: Sequence[Found]) -> list[Found]:
+    """Keep the objects of the kind a person most likely means."""
+    ranks = [_rank(each.kind) for each in found]
+    return [each for each, rank in zip(found, ranks, strict=True) if rank == min(ranks)]
+
+
+def _rank(kind: str) -> int:
+    if kind in RANK:
+        return RANK.index(kind)
+    return len(RANK) + (1 + LAST.index(kind) if kind in LAST else 0)
+
+
+def find_all(session: Session, words: Iterable[str], *, strict: bool = False) -> list[Found]:
+    """Find several objects; a word that is a kind says what the next word's kind is."""
+    found: list[Found] = []
+    known = kinds(session)
+    kind: str | None = None
+    for word in words:
+        if kind is None and word in known:
+            kind = word
+        else:
+            found.append(find(session, word, kind, strict=strict))
+            kind = None
+    if kind is not None:
+        raise InputError("no-name", f"which {kind}?", hint=f"write {kind} NAME")
+    return found

@@ -1,0 +1,217 @@
+"""`filament show`: what hosts and control nodes really hold, merged into one table.
+
+A role that does not answer is a note below the table (a member of the JSON), never a failure.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import click
+
+from filament.base.errors import InputError
+from filament.base.net import Prefix
+from filament.cli import local
+from filament.cli.complete import complete_hosts
+from filament.cli.local import Answer
+from filament.cli.options import json_option, pass_session
+from filament.cli.output import columns, print_records
+from filament.cli.session import Session
+from filament.cli.suggest import suggestion
+
+Record = dict[str, Any]
+
+host_option = click.option(
+    "--host",
+    "hosts",
+    multiple=True,
+    metavar="NAME",
+    shell_complete=complete_hosts,
+    help="Only this host (may be repeated).",
+)
+
+
+@click.group("show")
+def show() -> None:
+    """Show what hosts and control nodes really hold."""
+
+
+def _ask(session: Session, role: str, target: str, names: Sequence[str]) -> list[Answer]:
+    answers = local.ask(session.run_dir, role, target, names=names)
+    local.require_some(answers, role, session.run_dir)
+    return answers
+
+
+def _silent(answers: Sequence[Answer]) -> list[Record]:
+    """Make a row of each role that did not answer."""
+    return [{"host": each.name, "problem": each.problem} for each in answers if each.problem]
+
+
+def _print(records: list[Record], shown: str, *, as_json: bool, nothing: str) -> None:
+    """Print merged rows; `shown` names the columns, of which those that nobody has are left out."""
+    fields = [each for each in (*shown.split(), "problem") if any(each in row for row in records)]
+    print_records(records, columns(*fields), as_json=as_json, nothing=nothing)
+
+
+def short_name(name: str) -> str:
+    """Shorten an instance's or network's fq name for a table; `d:p:red:red` becomes `red`."""
+    parts = name.split(":")
+    if len(parts) >= 2 and parts[-1] == parts[-2]:
+        return parts[-1]
+    return ":".join(parts[3:]) if len(parts) == 5 else parts[-1]
+
+
+def pick_vrf(wanted: str, known: Iterable[str]) -> str:
+    """Find the VRF a person means: its whole name, or its unique short name."""
+    names = sorted(set(known))
+    if wanted in names:
+        return wanted
+    meant = [name for name in names if wanted in (short_name(name), name.rpartition(":")[0])]
+    if len(meant) == 1:
+        return meant[0]
+    if meant:
+        raise InputError(
+            "ambiguous-vrf", f"{wanted!r} is short for " + " and ".join(meant), hint="name one"
+        )
+    raise InputError(
+        "unknown-vrf",
+        f"no host here has a VRF {wanted!r}{suggestion(wanted, map(short_name, names))}",
+        hint="`filament show vrf` lists them",
+    )
+
+
+def prefix_filter(text: str | None) -> Callable[[str], bool]:
+    """Return a test of route prefixes: an address asks who covers it, a prefix who lies in it."""
+    if text is None:
+        return lambda _: True
+    wanted = Prefix.parse(text)
+    if "/" in text:
+        return lambda prefix: (
+            Prefix.parse(prefix).length >= wanted.length
+            and wanted.contains(Prefix.parse(prefix).address)
+        )
+    return lambda prefix: Prefix.parse(prefix).contains(wanted.address)
+
+
+@show.command("route")
+@click.argument("prefix", required=False)
+@click.option("--vrf", metavar="VRF", help="Only this VRF; a network's short name will do.")
+@click.option("--control", "from_control", is_flag=True, help="Ask control nodes, not hosts.")
+@host_option
+@json_option
+@pass_session
+def show_route(
+    session: Session,
+    prefix: str | None,
+    vrf: str | None,
+    from_control: bool,
+    hosts: tuple[str, ...],
+    as_json: bool,
+) -> None:
+    """Show routes; an address as PREFIX shows the routes that cover it."""
+    wanted = prefix_filter(prefix)
+    role = "control" if from_control else "agent"
+    answers = _ask(session, role, "/filament/routes", hosts)
+    field = "instance" if from_control else "vrf"
+    rows = [
+        {"host": name, **item}
+        for name, item in local.rows(answers, "routes")
+        if wanted(item["prefix"])
+    ]
+    if vrf is not None:
+        chosen = pick_vrf(vrf, (item[field] for _, item in local.rows(answers, "routes")))
+        rows = [row for row in rows if row[field] == chosen]
+    if not as_json:
+        rows = [_shortened(row, field, "network") for row in rows]
+    _print(
+        rows + _silent(answers),
+        f"host {field} prefix type next_hop label device network source",
+        as_json=as_json,
+        nothing="no such route",
+    )
+
+
+def _shortened(row: Record, *fields: str) -> Record:
+    return row | {field: short_name(row[field]) for field in fields if row.get(field)}
+
+
+@show.command("vrf")
+@host_option
+@json_option
+@pass_session
+def show_vrf(session: Session, hosts: tuple[str, ...], as_json: bool) -> None:
+    """Show the VRFs of hosts."""
+    answers = _ask(session, "agent", "/filament/vrfs", hosts)
+    rows = [{"host": name, **item} for name, item in local.rows(answers, "vrfs")]
+    _print(
+        rows + _silent(answers),
+        "host id name network routes interfaces",
+        as_json=as_json,
+        nothing="no VRF: no port is plugged",
+    )
+
+
+@show.command("interface")
+@host_option
+@json_option
+@pass_session
+def show_interface(session: Session, hosts: tuple[str, ...], as_json: bool) -> None:
+    """Show the ports plugged into hosts."""
+    answers = _ask(session, "agent", "/filament/interfaces", hosts)
+    rows = [{"host": name, **item} for name, item in local.rows(answers, "interfaces")]
+    if not as_json:
+        rows = [_shortened(row, "vrf", "network") for row in rows]
+    _print(
+        rows + _silent(answers),
+        "host vif name device state vrf address mac label problem",
+        as_json=as_json,
+        nothing="no port is plugged",
+    )
+
+
+@show.command("drops")
+@host_option
+@json_option
+@pass_session
+def show_drops(session: Session, hosts: tuple[str, ...], as_json: bool) -> None:
+    """Show discarded packets by port and reason."""
+    answers = _ask(session, "agent", "/filament/drops", hosts)
+    rows = [{"host": name, **item} for name, item in local.rows(answers, "drops")]
+    _print(
+        rows + _silent(answers),
+        "host interface reason packets text",
+        as_json=as_json,
+        nothing="nothing was dropped",
+    )
+
+
+@show.command("agent")
+@host_option
+@json_option
+@pass_session
+def show_agent(session: Session, hosts: tuple[str, ...], as_json: bool) -> None:
+    """Show agents: which revision they have applied, and whom they are connected to."""
+    answers = _ask(session, "agent", "/filament/status", hosts)
+    rows = [{"host": each.name, **each.value} for each in answers if not each.problem]
+    _print(
+        rows + _silent(answers),
+        "host address revision applied whole controls",
+        as_json=as_json,
+        nothing="no agent",
+    )
+
+
+@show.command("control")
+@json_option
+@pass_session
+def show_control(session: Session, as_json: bool) -> None:
+    """Show control nodes: which revision they have settled, and their agents."""
+    answers = _ask(session, "control", "/filament/status", ())
+    rows = [{"host": each.name, **each.value} for each in answers if not each.problem]
+    _print(
+        rows + _silent(answers),
+        "host revision settled api agents",
+        as_json=as_json,
+        nothing="no control node",
+    )
