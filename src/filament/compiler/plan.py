@@ -21,7 +21,8 @@ class RoutingInstance(msgspec.Struct, frozen=True):
 
     `name` and `network` are fq names in one string. `target` is its own route target
     (`target:64512:8000000`; "" until allocated). `imports` and `exports` hold all targets,
-    its own and those learnt through `connections` (names of the instances it leaks with) included.
+    its own and those learnt through `connections` (names of the instances it leaks with) included;
+    `own_imports` is `imports` without the learnt ones.
     """
 
     name: str
@@ -34,6 +35,7 @@ class RoutingInstance(msgspec.Struct, frozen=True):
     connections: tuple[str, ...] = ()
     is_default: bool = True
     origin: Origin = NOWHERE
+    own_imports: frozenset[str] = frozenset()
 
 
 class AclMatch(msgspec.Struct, frozen=True):

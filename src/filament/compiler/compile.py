@@ -1,0 +1,397 @@
+"""Intent to plan, as a graph of small tables, each a pure function of the ones before.
+
+    objects, allocations ─> settings, policies ─> networks ─> stances ─> listers ─> partners
+                                                     └──────────┴─> instances, acls <─┘
+
+Both roads give the same plan: `compile_plan` runs every node in full, `Compiler` only what a
+commit touches (`verify` compares the two). A commit that has no network, policy, setting, route
+target or VN id in it costs a glance at its objects: a port never makes anything look at another.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from filament.base.graph import UNHANDLED, Change, Changes, Graph, Node, Rows, Tables, Unhandled
+from filament.compiler.acls import Stance, judge
+from filament.compiler.networks import (
+    Network,
+    instance_names,
+    network_of_instance,
+    plan_instances,
+    read_network,
+)
+from filament.compiler.plan import Plan, PlanDelta, RoutingInstance
+from filament.compiler.policies import Policy, read_policy
+from filament.compiler.targets import POOL_PREFIX, read_asn
+from filament.model.change import Commit, Object
+from filament.model.view import View
+
+ASN = "autonomous-system"
+
+
+def compile_plan(view: View) -> Plan:
+    """Compile the whole plan of a view."""
+    compiler = Compiler()
+    compiler.load(view)
+    return compiler.plan
+
+
+class Compiler:
+    """A plan that follows a configuration. One per process that needs it; owned by one task.
+
+    `plan` shares its tables with the compiler: rows are immutable, the tables change with the
+    next `load` or `update`.
+    """
+
+    def __init__(self) -> None:
+        self._graph: Graph[View] = Graph(("objects", "allocations"), _NODES)
+        self._revision = 0
+
+    @property
+    def plan(self) -> Plan:
+        """The plan at the revision last loaded or updated to."""
+        return Plan(self._revision, self._graph.table("instances"), self._graph.table("acls"))
+
+    def load(self, view: View) -> PlanDelta:
+        """Compile from scratch; the delta is against what the plan was before."""
+        return self._delta(view, self._graph.load(view))
+
+    def update(self, view: View, commit: Commit) -> PlanDelta:
+        """Follow one commit; `view` is the configuration after it.
+
+        When it raises (a bug: plans are total), the plan is as it was before.
+        """
+        return self._delta(view, self._graph.update(view, _source_changes(commit)))
+
+    def verify(self, view: View) -> None:
+        """Recompute everything from `view`; raise AssertionError naming the rows that differ."""
+        self._graph.verify(view)
+
+    def _delta(self, view: View, changes: Mapping[str, Changes]) -> PlanDelta:
+        self._revision = view.revision
+        instances, acls = changes.get("instances", {}), changes.get("acls", {})
+        return PlanDelta(
+            revision=view.revision,
+            instances_put=frozenset(name for name, row in instances.items() if row.new is not None),
+            instances_deleted=frozenset(name for name, row in instances.items() if row.new is None),
+            acls_put=frozenset(name for name, row in acls.items() if row.new is not None),
+            acls_deleted=frozenset(name for name, row in acls.items() if row.new is None),
+        )
+
+
+def _source_changes(commit: Commit) -> dict[str, Changes]:
+    """Return a commit as changes of sources: objects by uuid, allocations by (pool, value)."""
+    objects = {each.uuid: Change(each, None) for each in commit.deletes}
+    for each in commit.puts:
+        objects[each.uuid] = Change(objects[each.uuid].old if each.uuid in objects else None, each)
+    allocations = {(each.pool, each.value): Change(each, None) for each in commit.frees}
+    for taken in commit.takes:
+        key = (taken.pool, taken.value)
+        old = allocations[key].old if key in allocations else None
+        allocations[key] = Change(old, taken)
+    return {"objects": objects, "allocations": allocations}
+
+
+def _rows_of(change: Change) -> list[Any]:
+    """Return the row before and the row after, those that are known."""
+    return [row for row in change if row is not None]
+
+
+def _changed_objects(changes: Changes, kind: str) -> list[Object]:
+    return [row for change in changes.values() for row in _rows_of(change) if row.kind == kind]
+
+
+# settings: what the whole cluster shares --------------------------------------------------
+
+
+def _run_settings(view: View, _: Tables) -> Rows:
+    return {ASN: read_asn(view)}
+
+
+def _update_settings(view: View, _: Tables, changes: Mapping[str, Changes]) -> Rows:
+    if _changed_objects(changes["objects"], "global-system-config"):
+        return {ASN: read_asn(view)}
+    return {}
+
+
+# policies: uuid -> Policy -----------------------------------------------------------------
+
+
+def _run_policies(view: View, _: Tables) -> Rows:
+    return {policy.uuid: read_policy(policy) for policy in view.of_kind("network-policy")}
+
+
+def _update_policies(view: View, _: Tables, changes: Mapping[str, Changes]) -> Rows:
+    rows: Rows = {}
+    for policy in _changed_objects(changes["objects"], "network-policy"):
+        now = view.get(policy.uuid)
+        rows[policy.uuid] = read_policy(now) if now else None
+    return rows
+
+
+# mentions: fq name of a policy -> uuids of the policies whose addresses stand for it -------
+
+
+def _run_mentions(_: View, tables: Tables) -> Rows:
+    return _invert(
+        (name, uuid) for uuid, policy in tables["policies"].items() for name in policy.mentions
+    )
+
+
+def _update_mentions(_: View, tables: Tables, changes: Mapping[str, Changes]) -> Rows:
+    old = {(name, uuid) for uuid, row in changes["policies"].items() for name in _mentions(row.old)}
+    new = {(name, uuid) for uuid, row in changes["policies"].items() for name in _mentions(row.new)}
+    return _amend(tables["mentions"], old - new, new - old)
+
+
+def _mentions(policy: Policy | None) -> frozenset[str]:
+    return policy.mentions if policy else frozenset()
+
+
+# networks: fq name -> Network -------------------------------------------------------------
+
+
+def _run_networks(view: View, tables: Tables) -> Rows:
+    asn = tables["settings"][ASN]
+    networks = (read_network(view, network, asn) for network in view.of_kind("virtual-network"))
+    return {network.name: network for network in networks}
+
+
+def _update_networks(
+    view: View, tables: Tables, changes: Mapping[str, Changes]
+) -> Rows | Unhandled:
+    if changes["settings"]:
+        return UNHANDLED  # a new AS number renames every automatic target
+    names = {network.fq_name for network in _changed_objects(changes["objects"], "virtual-network")}
+    for change in changes["allocations"].values():
+        for allocation in _rows_of(change):
+            if allocation.pool.startswith(POOL_PREFIX):
+                names.add(network_of_instance(allocation.owner))
+            elif allocation.pool == "vn-id":
+                owner = view.get(allocation.owner)
+                names |= {owner.fq_name} if owner else set()
+    rows: Rows = {}
+    for name in names:
+        network = view.named("virtual-network", name)
+        asn = tables["settings"][ASN]
+        rows[":".join(name)] = read_network(view, network, asn) if network else None
+    return rows
+
+
+# stances: fq name of a network -> Stance --------------------------------------------------
+
+
+def _run_stances(view: View, tables: Tables) -> Rows:
+    return {name: _stance(view, tables, network) for name, network in tables["networks"].items()}
+
+
+def _update_stances(view: View, tables: Tables, changes: Mapping[str, Changes]) -> Rows:
+    names = set(changes["networks"])
+    # Policies whose set of networks, or whose existence, changed: rules elsewhere may name them.
+    regrouped = set()
+    for uuid, change in changes["policies"].items():
+        names |= _attached(view, uuid)
+        if change.old is None or change.new is None:
+            regrouped.add((change.new or change.old).name)
+    for change in changes["networks"].values():
+        for uuid in _policies(change.old) ^ _policies(change.new):
+            policy = tables["policies"].get(uuid)
+            if policy is not None:
+                regrouped.add(policy.name)
+    for name in regrouped:
+        for uuid in tables["mentions"].get(name, ()):
+            names |= _attached(view, uuid)
+    networks = tables["networks"]
+    return {
+        name: _stance(view, tables, networks[name]) if name in networks else None for name in names
+    }
+
+
+def _stance(view: View, tables: Tables, network: Network) -> Stance:
+    def members(policy_name: str) -> Iterable[str]:
+        policy = view.named("network-policy", tuple(policy_name.split(":")))
+        return sorted(_attached(view, policy.uuid)) if policy else ()
+
+    policies = tables["policies"]
+    attached = [(policies[u], timed) for u, timed in network.attachments if u in policies]
+    return judge(network, attached, members)
+
+
+def _attached(view: View, policy_uuid: str) -> set[str]:
+    """Return the names of the networks a policy is attached to."""
+    return {network.name for network in view.referrers(policy_uuid, "virtual-network")}
+
+
+def _policies(network: Network | None) -> frozenset[str]:
+    return frozenset(uuid for uuid, _ in network.attachments) if network else frozenset()
+
+
+# listers: who wants to be connected to a network (its name), or to everybody in a project --
+
+
+def _run_listers(_: View, tables: Tables) -> Rows:
+    return _invert(
+        (key, name) for name, stance in tables["stances"].items() for key in _listed(stance)
+    )
+
+
+def _update_listers(_: View, tables: Tables, changes: Mapping[str, Changes]) -> Rows:
+    old = {(key, name) for name, row in changes["stances"].items() for key in _listed(row.old)}
+    new = {(key, name) for name, row in changes["stances"].items() for key in _listed(row.new)}
+    return _amend(tables["listers"], old - new, new - old)
+
+
+def _listed(stance: Stance | None) -> set[tuple[str, str]]:
+    """Return the keys under which `listers` holds a network."""
+    if stance is None:
+        return set()
+    keys = {("network", name) for name in (*stance.wish.networks, *stance.providers)}
+    if stance.wish.everybody:
+        keys.add(("project", stance.project))
+    return keys
+
+
+# partners: fq name of a network -> the networks it leaks with, where there are any --------
+
+
+def _run_partners(_: View, tables: Tables) -> Rows:
+    found = ((name, _partners(tables, name)) for name in tables["stances"])
+    return {name: partners for name, partners in found if partners}
+
+
+def _update_partners(_: View, tables: Tables, changes: Mapping[str, Changes]) -> Rows:
+    names = set()
+    for name, change in changes["stances"].items():
+        if change.old and change.new and _reach(change.old) == _reach(change.new):
+            continue
+        names |= {name, *tables["partners"].get(name, ())}
+        for stance in _rows_of(change):
+            names |= stance.wish.networks | set(stance.providers)
+            if stance.wish.everybody:
+                names |= tables["listers"].get(("project", stance.project), frozenset())
+        names |= tables["listers"].get(("network", name), frozenset())
+    return {name: _partners(tables, name) or None for name in names}
+
+
+def _reach(stance: Stance) -> tuple[Any, ...]:
+    """Return what partners depend on."""
+    return stance.wish, stance.providers, stance.project
+
+
+def _partners(tables: Tables, name: str) -> frozenset[str]:
+    """Return the networks that `name` leaks with: both list each other (TF), or one is linked to
+    the other as to its provider network. Wanting everybody lists every network that lists us and
+    those of our project that want everybody too.
+    """
+    stances, listers = tables["stances"], tables["listers"]
+    own = stances.get(name)
+    if own is None:
+        return frozenset()
+    listing = listers.get(("network", name), frozenset())
+    found = {other for other in own.providers if other in stances}
+    found |= {other for other in listing if name in stances[other].providers}
+    for other in own.wish.networks:
+        theirs = stances.get(other)
+        if theirs and (name in theirs.wish.networks or theirs.wish.everybody):
+            found.add(other)
+    if own.wish.everybody:
+        found |= {other for other in listing if name in stances[other].wish.networks}
+        found |= listers.get(("project", own.project), frozenset())
+    return frozenset(found - {name})
+
+
+# instances: fq name -> RoutingInstance ----------------------------------------------------
+
+
+def _run_instances(_: View, tables: Tables) -> Rows:
+    rows: Rows = {}
+    for network in tables["networks"].values():
+        rows |= _instances(tables, network)
+    return rows
+
+
+def _update_instances(_: View, tables: Tables, changes: Mapping[str, Changes]) -> Rows:
+    names = {*changes["networks"], *changes["partners"]}
+    for name, change in changes["stances"].items():
+        if not (change.old and change.new and change.old.revision == change.new.revision):
+            names.add(name)
+    for name, change in changes["networks"].items():
+        if not (change.old and change.new and _offer(change.old) == _offer(change.new)):
+            names |= tables["partners"].get(name, frozenset())
+    rows: Rows = {}
+    for name in names:
+        network = tables["networks"].get(name)
+        if network is not None:
+            rows |= _instances(tables, network)
+        else:
+            rows |= {instance: None for instance, _ in instance_names(tuple(name.split(":")))}
+    return rows
+
+
+def _instances(tables: Tables, network: Network) -> dict[str, RoutingInstance]:
+    networks = tables["networks"]
+    partners = [networks[other] for other in sorted(tables["partners"].get(network.name, ()))]
+    return plan_instances(network, partners, tables["stances"][network.name].revision)
+
+
+def _offer(network: Network) -> tuple[Any, ...]:
+    """Return what partners' instances hold of a network."""
+    return network.exports, network.revision
+
+
+# acls: fq name -> Acl ---------------------------------------------------------------------
+
+
+def _run_acls(_: View, tables: Tables) -> Rows:
+    found = (stance.acl for stance in tables["stances"].values())
+    return {acl.name: acl for acl in found if acl}
+
+
+def _update_acls(_: View, __: Tables, changes: Mapping[str, Changes]) -> Rows:
+    rows: Rows = {}
+    for change in changes["stances"].values():
+        if change.old and change.old.acl:
+            rows[change.old.acl.name] = None
+        if change.new and change.new.acl:
+            rows[change.new.acl.name] = change.new.acl
+    return rows
+
+
+# reverse indexes --------------------------------------------------------------------------
+
+
+def _invert(pairs: Iterable[tuple[Any, str]]) -> Rows:
+    """Return key -> frozenset of everything paired with it."""
+    index: dict[Any, set[str]] = {}
+    for key, member in pairs:
+        index.setdefault(key, set()).add(member)
+    return {key: frozenset(members) for key, members in index.items()}
+
+
+def _amend(
+    index: Mapping[Any, frozenset[str]],
+    gone: set[tuple[Any, str]],
+    come: set[tuple[Any, str]],
+) -> Rows:
+    """Return the rows of a reverse index that pairs gone and come change; empty ones are gone."""
+    removed, added = _invert(gone), _invert(come)
+    nothing: frozenset[str] = frozenset()
+    return {
+        key: (index.get(key, nothing) - removed.get(key, nothing)) | added.get(key, nothing) or None
+        for key in removed.keys() | added.keys()
+    }
+
+
+_NODES: tuple[Node[View], ...] = (
+    Node("settings", ("objects",), _run_settings, _update_settings),
+    Node("policies", ("objects",), _run_policies, _update_policies),
+    Node("mentions", ("policies",), _run_mentions, _update_mentions),
+    Node("networks", ("objects", "allocations", "settings"), _run_networks, _update_networks),
+    Node("stances", ("networks", "policies", "mentions"), _run_stances, _update_stances),
+    Node("listers", ("stances",), _run_listers, _update_listers),
+    Node("partners", ("stances", "listers"), _run_partners, _update_partners),
+    Node("instances", ("networks", "stances", "partners"), _run_instances, _update_instances),
+    Node("acls", ("stances",), _run_acls, _update_acls),
+)
