@@ -99,9 +99,9 @@ def find(session: Session, text: str, kind: str | None = None, *, strict: bool =
         if found is not None:
             return found
     if kind is not None:
-        return _choose(objects_of(session, kind), text, kind, strict=strict)
+        return choose(objects_of(session, kind), text, kind, strict=strict)
     candidates = [found for each in kinds(session) for found in objects_of(session, each)]
-    return _choose(candidates, text, "object", strict=strict)
+    return choose(candidates, text, "object", strict=strict)
 
 
 def _by_uuid(session: Session, uuid: str, kind: str | None) -> Found | None:
@@ -116,9 +116,12 @@ def _by_uuid(session: Session, uuid: str, kind: str | None) -> Found | None:
     return found
 
 
-def _choose(candidates: Sequence[Found], text: str, wanted: str, *, strict: bool) -> Found:
+def choose(candidates: Sequence[Found], text: str, wanted: str, *, strict: bool = False) -> Found:
+    """Choose the one of `candidates` that `text` names; `wanted` says what was looked for.
+
+    A whole fq_name beats its last part, and that a display name. Raises as `find` does.
+    """
     called = [found for found in candidates if found.is_called(text)]
-    # A whole fq_name beats a last part, and that a display name.
     for test in (
         [found for found in called if found.name == text],
         [found for found in called if found.fq_name[-1] == text],
