@@ -2,7 +2,8 @@
 
 MAX_REQUEST_BYTES = 1_024_000  # contrail-api's max_request_size
 MAX_JSON_DEPTH = 64
-MAX_STANZA_BYTES = 1_048_576  # one XMPP stanza
+MAX_STANZA_BYTES = 1_048_576  # one XMPP stanza from an agent
+MAX_CONTROL_STANZA_BYTES = 16_777_216  # one from a control node: an object is never cut in two
 MAX_STANZA_DEPTH = 32
 MAX_STANZA_ATTRIBUTES = 64
 MAX_OUTPUT_QUEUE_BYTES = 64 * 1024 * 1024  # to one XMPP peer; beyond it the peer is dropped

@@ -1,0 +1,380 @@
+import contextlib
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from filament.base.errors import ProtocolError
+from filament.base.limits import MAX_CONTROL_STANZA_BYTES
+from filament.base.net import Prefix, mask_of
+from filament.base.origin import Origin
+from filament.wire.xmpp.codec import (
+    AgentDecoder,
+    decode_from_control,
+    encode_from_agent,
+    encode_from_control,
+    split_stanza,
+)
+from filament.wire.xmpp.stanza import (
+    ConfigRefused,
+    ConfigSent,
+    ConfigSubscribed,
+    ConfigUnsubscribed,
+    EndOfRib,
+    InstanceSubscribed,
+    InstanceUnsubscribed,
+    Link,
+    NextHop,
+    Node,
+    RouteItem,
+    RoutePublished,
+    RouteRetracted,
+    RoutesSent,
+    Sync,
+    Synced,
+)
+from filament.wire.xmpp.stream import Element, XmlStream
+
+HEADER = (
+    b"<stream:stream xmlns='jabber:client' xmlns:f='urn:filament'"
+    b" xmlns:stream='http://etherx.jabber.org/streams'>"
+)
+
+
+def elements(xml: bytes) -> list[Element]:
+    return [event for event in XmlStream(1 << 30).feed(HEADER + xml) if isinstance(event, Element)]
+
+
+def from_agent(xml: bytes):
+    decoder = AgentDecoder()
+    return [stanza for each in elements(xml) if (stanza := decoder.decode(each)) is not None]
+
+
+words = st.text(st.characters(codec="utf-8", categories=["L", "N", "P", "S", "Zs"]), max_size=12)
+names = words.filter(lambda text: text.strip() and text != "unresolved")
+kinds = st.sampled_from(["virtual-router", "virtual-machine"])
+u32 = st.integers(0, 2**32 - 1)
+prefixes = st.builds(
+    lambda address, length: Prefix(address & mask_of(length), length), u32, st.integers(0, 32)
+)
+origins = st.builds(Origin, words, words, st.integers(0, 2**40))
+hops = st.builds(
+    NextHop,
+    address=u32,
+    label=st.integers(0, 2**24 - 1),
+    network=st.just("") | names,
+    encapsulations=st.lists(st.sampled_from(["udp", "gre", "vxlan"]), max_size=3).map(tuple),
+    mac=st.integers(0, 2**48 - 1),
+)
+agent_stanzas = st.one_of(
+    st.builds(ConfigSubscribed, kinds, names),
+    st.builds(ConfigUnsubscribed, kinds, names),
+    st.builds(InstanceSubscribed, names, u32),
+    st.builds(InstanceUnsubscribed, names),
+    st.builds(
+        RoutePublished,
+        instance=names,
+        prefix=prefixes,
+        next_hop=hops,
+        local_preference=u32,
+        sequence=u32,
+        sub_protocol=st.sampled_from(["interface", "interface-static", ""]),
+        origin=origins,
+    ),
+    st.builds(RouteRetracted, names, prefixes),
+    st.just(EndOfRib()),
+    st.builds(Synced, u32, u32),
+)
+items = st.builds(
+    RouteItem,
+    prefix=prefixes,
+    next_hops=st.lists(hops, max_size=3).map(tuple),
+    network=st.just("") | names,
+    local_preference=u32,
+    origin=origins,
+)
+links = st.builds(Link, words, words, words, words, words)
+nodes = st.builds(
+    Node,
+    words,
+    words,
+    st.dictionaries(
+        st.sampled_from(["name", "uuid", "display_name", "id_perms", "value", "x-y"]),
+        words | st.integers() | st.booleans() | st.lists(st.integers(), max_size=3),
+        max_size=4,
+    ),
+    st.integers(0, 2**40),
+)
+control_stanzas = st.one_of(
+    st.builds(
+        RoutesSent,
+        names,
+        st.lists(items, max_size=4).map(tuple),
+        st.lists(prefixes, max_size=4).map(tuple),
+    ),
+    st.builds(
+        ConfigSent,
+        st.lists(nodes, max_size=3).map(tuple),
+        st.lists(links, max_size=3).map(tuple),
+        st.lists(st.tuples(words, words), max_size=3).map(tuple),
+        st.lists(links, max_size=3).map(tuple),
+    ),
+    st.builds(ConfigRefused, kinds, names, words),
+    st.just(EndOfRib()),
+    st.builds(Sync, u32, u32, st.booleans()),
+)
+
+
+@given(st.lists(agent_stanzas, max_size=4))
+def test_what_an_agent_says_arrives(stanzas):
+    xml = b"".join(encode_from_agent(each, "host1", n) for n, each in enumerate(stanzas))
+    assert from_agent(xml) == stanzas
+
+
+@given(control_stanzas)
+def test_what_a_control_node_says_arrives_in_its_parts(stanza):
+    xml = encode_from_control(stanza, "host1", 1)
+    parts = list(split_stanza(stanza))
+    assert [decode_from_control(each) for each in elements(b"".join(xml))] == parts
+
+
+def test_tf_limits_per_message():
+    routes = tuple(RouteItem(Prefix(n, 32), ()) for n in range(70))
+    parts = list(split_stanza(RoutesSent("r", routes, tuple(Prefix(n, 32) for n in range(300)))))
+    assert [(len(part.items), len(part.retracted)) for part in parts] == [
+        (0, 256),
+        (0, 44),
+        (32, 0),
+        (32, 0),
+        (6, 0),
+    ]
+    config = ConfigSent(
+        nodes=tuple(Node("k", str(n)) for n in range(17)),
+        deleted_nodes=(("k", "x"),),
+        deleted_links=(Link("a", "b", "c", "d", "e"),),
+        links=(Link("a", "b", "c", "d", "f"),),
+    )
+    counts = [
+        (len(part.deleted_links), len(part.deleted_nodes), len(part.nodes), len(part.links))
+        for part in split_stanza(config)
+    ]
+    assert counts == [(1, 0, 0, 0), (0, 1, 0, 0), (0, 0, 16, 0), (0, 0, 1, 0), (0, 0, 0, 1)]
+
+
+def test_big_objects_are_sent_apart():
+    big = "x" * (MAX_CONTROL_STANZA_BYTES // 3)
+    config = ConfigSent(nodes=tuple(Node("k", str(n), {"a": big}) for n in range(8)))
+    encoded = encode_from_control(config, "host1", 1)
+    assert all(len(xml) <= MAX_CONTROL_STANZA_BYTES for xml in encoded)
+    decoded = [
+        node for each in elements(b"".join(encoded)) for node in decode_from_control(each).nodes
+    ]
+    assert tuple(decoded) == config.nodes
+
+
+def test_the_publish_pair_is_tfs():
+    stanza = RoutePublished(
+        "default-domain:demo:red:red",
+        Prefix.parse("10.1.1.3/32"),
+        NextHop(0xAC1E0001, 17, "default-domain:demo:red"),
+        origin=Origin("virtual-machine-interface a", "port", 3),
+    )
+    node = "1/1/default-domain:demo:red:red/10.1.1.3/32"
+    assert encode_from_agent(stanza, "host1", 5).decode() == (
+        '<iq type="set" from="host1" to="network-control@contrailsystems.com/bgp-peer"'
+        ' id="pubsub5"><pubsub xmlns="http://jabber.org/protocol/pubsub">'
+        f'<publish node="{node}"><item>'
+        '<entry f:object="virtual-machine-interface a" f:rule="port" f:revision="3">'
+        "<nlri><af>1</af><safi>1</safi><address>10.1.1.3/32</address></nlri>"
+        "<next-hops><next-hop><af>1</af><address>172.30.0.1</address><label>17</label>"
+        "<tunnel-encapsulation-list><tunnel-encapsulation>udp</tunnel-encapsulation>"
+        "</tunnel-encapsulation-list><virtual-network>default-domain:demo:red</virtual-network>"
+        "</next-hop></next-hops><version>1</version>"
+        "<virtual-network>default-domain:demo:red</virtual-network>"
+        "<sequence-number>0</sequence-number><local-preference>200</local-preference>"
+        "<med>100</med><sub-protocol>interface</sub-protocol></entry></item></publish>"
+        "</pubsub></iq>"
+        '<iq type="set" from="host1" to="network-control@contrailsystems.com/bgp-peer"'
+        ' id="collection5"><pubsub xmlns="http://jabber.org/protocol/pubsub">'
+        f'<collection node="default-domain:demo:red:red"><associate node="{node}"/>'
+        "</collection></pubsub></iq>"
+    )
+
+
+def test_the_other_shapes_are_tfs():
+    subscribe = ConfigSubscribed("virtual-router", "default-global-system-config:host1")
+    assert encode_from_agent(subscribe, "host1", 1).decode() == (
+        '<iq type="set" from="host1" to="network-control@contrailsystems.com/config" id="config1">'
+        '<pubsub xmlns="http://jabber.org/protocol/pubsub">'
+        '<subscribe node="virtual-router:default-global-system-config:host1"/></pubsub></iq>'
+    )
+    [retract] = encode_from_control(RoutesSent("r", (), (Prefix(0, 0),)), "host1", 1)
+    assert retract.decode() == (
+        '<message from="network-control@contrailsystems.com" to="host1/bgp-peer">'
+        '<event xmlns="http://jabber.org/protocol/pubsub"><items node="1/1/r">'
+        '<retract id="0.0.0.0/0"/></items></event></message>'
+    )
+    [link] = encode_from_control(
+        ConfigSent(links=(Link("virtual-machine", "u", "virtual-router", "g:h", "m"),)), "host1", 7
+    )
+    assert link.decode() == (
+        '<iq type="set" from="network-control@contrailsystems.com" to="host1/config" id="config7">'
+        '<config><update><link><node type="virtual-machine"><name>u</name></node>'
+        '<node type="virtual-router"><name>g:h</name></node><metadata type="m"/></link></update>'
+        "</config></iq>"
+    )
+
+
+IQ = '<iq to="network-control@contrailsystems.com/{}"><pubsub>{}</pubsub></iq>'
+ENTRY = "<entry><nlri><address>10.0.0.3/32</address></nlri>{}</entry>"
+HOP = "<next-hop><address>1.1.1.1</address><label>{}</label></next-hop>"
+
+
+def publish(node: str, entry: str, collected: str = "r", verb: str = "associate") -> bytes:
+    return (
+        IQ.format("bgp-peer", f'<publish node="{node}"><item>{entry}</item></publish>')
+        + IQ.format(
+            "bgp-peer", f'<collection node="{collected}"><{verb} node="{node}"/></collection>'
+        )
+    ).encode()
+
+
+def test_what_tf_agents_say_beyond_us_is_passed_over():
+    enet = publish("25/242/02:00:00:00:00:01,10.0.0.3/32", "<entry><nlri/></entry>")
+    mcast = publish("1/241/r/255.255.255.255", "<entry/>")
+    assert from_agent(enet + mcast) == []
+    native = publish("1/1/r/10.0.0.3/32/7", ENTRY.format(f"<next-hops>{HOP.format(9)}</next-hops>"))
+    assert from_agent(native) == [
+        RoutePublished(
+            "r",
+            Prefix.parse("10.0.0.3/32"),
+            NextHop(0x01010101, 9, encapsulations=()),
+            local_preference=100,
+            sub_protocol="",
+        )
+    ]
+    table = b'<message><event><items node="25/242/r"/></event></message>'
+    assert decode_from_control(elements(table)[0]) is None
+
+
+NODE = "1/1/r/10.0.0.3/32"
+
+
+@pytest.mark.parametrize(
+    ("xml", "text"),
+    [
+        (b"<presence/>", "an agent sent <presence>; expected <iq>"),
+        (b"<iq/>", "<iq> has no <pubsub>"),
+        (IQ.format("config", "").encode(), "<pubsub> has 0 children; expected one"),
+        (
+            IQ.format("config", '<subscribe node="x"/>').encode(),
+            "'x' names no object; expected KIND:NAME",
+        ),
+        (
+            IQ.format("dns-peer", '<subscribe node="a:b"/>').encode(),
+            "<subscribe> to resource 'dns-peer'",
+        ),
+        (IQ.format("bgp-peer", '<subscribe node="r"/>').encode(), "<subscribe> has no <options>"),
+        (IQ.format("bgp-peer", '<publish node="r"/>').encode(), "publish of 'r' has no <item>"),
+        (IQ.format("bgp-peer", "<collection/>").encode(), "neither <associate> nor <dissociate>"),
+        (
+            IQ.format("bgp-peer", '<collection><associate node="q"/></collection>').encode(),
+            "collection of 'q' follows publish of nothing",
+        ),
+        (publish("1/1/r", "<entry/>"), "names no prefix; expected 1/1/INSTANCE/10.0.0.3/32"),
+        (publish("junk", "<entry/>"), "'junk' is no route node"),
+        (publish("1/1/r/10.0.0.3/24", ENTRY), "did you mean 10.0.0.0/24?"),
+        (publish(NODE, ENTRY.format("")), "is published with 0 next hops; expected one"),
+        (publish(NODE, ENTRY.format(""), collected="s"), "is collected into 's'"),
+        (publish("1/1/r/10.0.0.4/32", ENTRY), "carries an entry for 10.0.0.3/32"),
+        (
+            publish(NODE, ENTRY.format(f"<next-hops>{HOP.format(1 << 24)}</next-hops>")),
+            "label is '16777216'; expected a number 0 to 16777215",
+        ),
+        (b'<iq><synced sequence="-1" revision="0"/></iq>', "sequence is '-1'"),
+        (b'<iq><synced sequence="1"/></iq>', "<synced> has no attribute 'revision'"),
+    ],
+)
+def test_nonsense_from_an_agent(xml, text):
+    with pytest.raises(ProtocolError) as caught:
+        from_agent(xml)
+    assert text in caught.value.message
+    assert caught.value.condition == "bad-format"
+
+
+@pytest.mark.parametrize(
+    ("xml", "text"),
+    [
+        (b"<iq/>", "<iq> has no <config>"),
+        (b"<presence/>", "expected <iq> or <message>"),
+        (b"<message/>", "<message> has no <event>"),
+        (b'<message><event><items node="1"/></event></message>', "'1' is no table"),
+        (
+            b'<message><event><items node="1/1/r"><x/></items></event></message>',
+            "<items> holds <x>",
+        ),
+        (b"<iq><config><add/></config></iq>", "<config> holds <add>"),
+        (b"<iq><config><update><x/></update></config></iq>", "<update> holds <x>"),
+        (b"<iq><config><update><link/></update></config></iq>", "<link> joins 0 nodes"),
+        (b'<iq type="error"/>', "<iq> has no <pubsub>"),
+    ],
+)
+def test_nonsense_from_a_control_node(xml, text):
+    with pytest.raises(ProtocolError) as caught:
+        decode_from_control(elements(xml)[0])
+    assert text in caught.value.message
+
+
+TAGS = [
+    "iq", "message", "pubsub", "event", "items", "item", "retract", "publish", "collection",
+    "associate", "subscribe", "options", "instance-id", "entry", "nlri", "address", "next-hops",
+    "next-hop", "label", "config", "update", "delete", "node", "name", "link", "metadata", "sync",
+    "synced", "error", "text", "mac", "sequence-number",
+]  # fmt: skip
+VALUES = [
+    "1/1/r/10.0.0.3/32",
+    "0/0/EndOfRib",
+    "a:b",
+    "10.0.0.3/32",
+    "1",
+    "x/bgp-peer",
+    "x/config",
+    "",
+]
+ATTRIBUTES = [
+    "node",
+    "to",
+    "type",
+    "id",
+    "sequence",
+    "revision",
+    "urn:filament type",
+    "urn:filament key",
+]
+
+
+def build(tag, attributes, text, children):
+    element = Element("", tag, attributes)
+    element.text = text
+    element.children = children
+    return element
+
+
+shapes = st.recursive(
+    st.builds(build, st.sampled_from(TAGS), st.just({}), st.sampled_from(VALUES), st.just([])),
+    lambda inner: st.builds(
+        build,
+        st.sampled_from(TAGS),
+        st.dictionaries(st.sampled_from(ATTRIBUTES), st.sampled_from(VALUES), max_size=3),
+        st.sampled_from(VALUES) | st.text(max_size=4),
+        st.lists(inner, max_size=3),
+    ),
+    max_leaves=12,
+)
+
+
+@given(shapes)
+def test_decoders_are_total(element):
+    for decode in (AgentDecoder().decode, decode_from_control):
+        with contextlib.suppress(ProtocolError):
+            decode(element)
