@@ -1,0 +1,284 @@
+"""What an agent's configuration means: graph -> ports, subnets and filters of `forward.inputs`.
+
+Pure, and tolerant: a partial graph gives the ports that are complete and says what the others wait
+for; an object with a malformed value becomes a `Problem` and costs nobody else anything. Values
+are TF's property shapes; numbers and booleans may be text, as TF's own XML has them.
+"""
+
+from __future__ import annotations
+
+from typing import TypeVar
+
+import msgspec
+from msgspec import Struct
+
+from filament.agent.filters import read_filter
+from filament.agent.graph import Graph
+from filament.base.errors import InputError
+from filament.base.net import Prefix, parse_ipv4, parse_mac
+from filament.base.origin import NOWHERE, Origin
+from filament.forward.inputs import Filter, Subnet
+from filament.wire.xmpp.stanza import Node
+
+VMI = "virtual-machine-interface"
+_SUBNETS = "virtual-network-network-ipam"
+ShapeT = TypeVar("ShapeT")
+
+
+class Problem(Struct, frozen=True, order=True):
+    """Something received that cannot be used: the object (`kind name`) and what is wrong."""
+
+    object: str
+    text: str
+
+
+class PortConfig(Struct, frozen=True):
+    """A port as configured: everything `forward.inputs.Port` has but the device."""
+
+    uuid: str
+    name: str
+    mac: int
+    addresses: tuple[int, ...]
+    vrf: str
+    network: str
+    acl: str | None
+    has_policy: bool
+    origin: Origin = NOWHERE
+
+
+class Configuration(Struct, frozen=True):
+    """The meaning of one graph.
+
+    `ports` by uuid, complete ones only; `waiting` says of the others what they lack. `subnets` and
+    `filters` belong to the networks in the graph.
+    """
+
+    ports: dict[str, PortConfig] = {}
+    waiting: dict[str, str] = {}
+    subnets: tuple[Subnet, ...] = ()
+    filters: tuple[Filter, ...] = ()
+    problems: tuple[Problem, ...] = ()
+
+
+class _MacAddresses(Struct):
+    mac_address: list[str] | str | None = None
+
+
+class _Interface(Struct):
+    uuid: str = ""
+    virtual_machine_interface_mac_addresses: _MacAddresses | None = None
+    virtual_machine_interface_disable_policy: bool | None = None
+
+
+class _InstanceIp(Struct):
+    instance_ip_address: str | None = None
+
+
+class _Instance(Struct):
+    routing_instance_is_default: bool | None = None
+
+
+class _Prefix(Struct):
+    ip_prefix: str | None = None
+    ip_prefix_len: int | None = None
+
+
+class _Subnet(Struct):
+    subnet: _Prefix | None = None
+    default_gateway: str | None = None
+    dns_server_address: str | None = None
+
+
+class _NetworkSubnets(Struct):
+    ipam_subnets: list[_Subnet] | _Subnet | None = None
+
+
+class _SubnetsAttribute(Struct):
+    value: _NetworkSubnets | None = None
+
+
+class ConfigReader:
+    """Reads graphs; remembers filters by node, because access lists are long and rarely change."""
+
+    def __init__(self) -> None:
+        self._filters: dict[str, tuple[Node, Filter, list[str]]] = {}
+
+    def read(self, graph: Graph) -> Configuration:
+        """Return the meaning of a graph."""
+        return _Reading(graph, self).run()
+
+    def filter_of(self, node: Node) -> tuple[Filter, list[str]]:
+        """Return an access list's filter and what is wrong with it."""
+        known = self._filters.get(node.name)
+        if known is None or known[0] is not node:
+            known = (node, *read_filter(node))
+            self._filters[node.name] = known
+        return known[1], known[2]
+
+    def forget_filters_but(self, names: set[str]) -> None:
+        """Forget access lists that are gone."""
+        for name in self._filters.keys() - names:
+            del self._filters[name]
+
+
+class _Reading:
+    """One pass over one graph."""
+
+    def __init__(self, graph: Graph, reader: ConfigReader) -> None:
+        self._graph = graph
+        self._reader = reader
+        self._problems: dict[Problem, None] = {}
+
+    def run(self) -> Configuration:
+        vrf_by_network: dict[str, str] = {}
+        acl_by_network: dict[str, str] = {}
+        subnets: list[Subnet] = []
+        filters: list[Filter] = []
+        for network in self._graph.of_kind("virtual-network"):
+            filters.extend(self._read_filters(network, acl_by_network))
+            vrf = self._vrf_of(network)
+            if vrf is not None:
+                vrf_by_network[network.name] = vrf
+                subnets.extend(self._read_subnets(network, vrf))
+        self._reader.forget_filters_but({one.name for one in filters})
+        ports: dict[str, PortConfig] = {}
+        waiting: dict[str, str] = {}
+        for node in self._graph.of_kind(VMI):
+            interface = self._shape(node, _Interface)
+            if interface is None or not interface.uuid:
+                if interface is not None:
+                    self._report(node, "it has no uuid")
+                continue
+            port = self._read_port(node, interface, vrf_by_network, acl_by_network)
+            if isinstance(port, PortConfig):
+                ports[interface.uuid] = port
+            else:
+                waiting[interface.uuid] = port
+        return Configuration(
+            ports, waiting, tuple(subnets), tuple(filters), tuple(sorted(self._problems))
+        )
+
+    def _read_port(
+        self,
+        node: Node,
+        interface: _Interface,
+        vrf_by_network: dict[str, str],
+        acl_by_network: dict[str, str],
+    ) -> PortConfig | str:
+        """Return a complete port, or what it waits for."""
+        networks = self._graph.linked(node, f"{VMI}-virtual-network", "virtual-network")
+        if not networks:
+            return "its virtual-network"
+        network = networks[0].name
+        if network not in vrf_by_network:
+            return f"the routing-instance of {network}"
+        macs = _listed(
+            (interface.virtual_machine_interface_mac_addresses or _MacAddresses()).mac_address
+        )
+        if not macs:
+            return "its MAC address"
+        try:
+            mac = parse_mac(macs[0])
+        except InputError as error:
+            self._report(node, f"virtual_machine_interface_mac_addresses: {error}")
+            return "a usable MAC address"
+        addresses, revision = self._read_addresses(node)
+        if not addresses:
+            return "an instance-ip with an address"
+        return PortConfig(
+            uuid=interface.uuid,
+            name=node.name,
+            mac=mac,
+            addresses=addresses,
+            vrf=vrf_by_network[network],
+            network=network,
+            acl=acl_by_network.get(network),
+            has_policy=not interface.virtual_machine_interface_disable_policy,
+            origin=Origin(f"{VMI} {node.name}", "port", max(node.revision, revision)),
+        )
+
+    def _read_addresses(self, node: Node) -> tuple[tuple[int, ...], int]:
+        """Return the port's addresses, and the newest revision among its instance-ips."""
+        addresses: list[int] = []
+        revision = 0
+        for ip in self._graph.linked(node, f"instance-ip-{VMI}", "instance-ip"):
+            shape = self._shape(ip, _InstanceIp)
+            if shape is None or not shape.instance_ip_address:
+                continue
+            if ":" in shape.instance_ip_address:
+                self._report(ip, f"{shape.instance_ip_address} is IPv6; only IPv4 is forwarded")
+                continue
+            try:
+                addresses.append(parse_ipv4(shape.instance_ip_address))
+            except InputError as error:
+                self._report(ip, f"instance_ip_address: {error}")
+                continue
+            revision = max(revision, ip.revision)
+        return tuple(dict.fromkeys(addresses)), revision
+
+    def _vrf_of(self, network: Node) -> str | None:
+        """Return the network's default routing instance."""
+        metadata = "virtual-network-routing-instance"
+        for instance in self._graph.linked(network, metadata, "routing-instance"):
+            shape = self._shape(instance, _Instance)
+            if shape is not None and shape.routing_instance_is_default:
+                return instance.name
+        return None
+
+    def _read_filters(self, network: Node, acl_by_network: dict[str, str]) -> list[Filter]:
+        metadata = "virtual-network-access-control-list"
+        filters = []
+        for node in self._graph.linked(network, metadata, "access-control-list"):
+            one, faults = self._reader.filter_of(node)
+            for fault in faults:
+                self._report(node, fault)
+            filters.append(one)
+            acl_by_network.setdefault(network.name, node.name)
+        return filters
+
+    def _read_subnets(self, network: Node, vrf: str) -> list[Subnet]:
+        subnets = []
+        for attribute in self._graph.linked(network, _SUBNETS, _SUBNETS):
+            shape = self._shape(attribute, _SubnetsAttribute)
+            value = shape.value if shape is not None else None
+            for index, entry in enumerate(_listed(value.ipam_subnets if value else None)):
+                try:
+                    subnets.append(_subnet(entry, network, vrf, attribute.revision))
+                except InputError as error:
+                    self._report(attribute, f"ipam_subnets[{index}]: {error}")
+        return subnets
+
+    def _shape(self, node: Node, shape: type[ShapeT]) -> ShapeT | None:
+        """Return a node's properties as `shape`, or report what does not fit."""
+        try:
+            return msgspec.convert(node.props, shape, strict=False)
+        except msgspec.ValidationError as error:
+            self._report(node, str(error))
+            return None
+
+    def _report(self, node: Node, text: str) -> None:
+        self._problems[Problem(f"{node.kind} {node.name}", text)] = None
+
+
+def _subnet(entry: _Subnet, network: Node, vrf: str, revision: int) -> Subnet:
+    """Read one subnet; raises InputError for what is malformed."""
+    given = entry.subnet
+    if given is None or given.ip_prefix is None or given.ip_prefix_len is None:
+        raise InputError("bad-subnet", "it has no prefix", hint="give ip_prefix and ip_prefix_len")
+    if ":" in given.ip_prefix:
+        raise InputError("bad-subnet", f"{given.ip_prefix} is IPv6; only IPv4 is forwarded")
+    return Subnet(
+        vrf=vrf,
+        network=network.name,
+        prefix=Prefix.parse(f"{given.ip_prefix}/{given.ip_prefix_len}"),
+        gateway=parse_ipv4(entry.default_gateway) if entry.default_gateway else 0,
+        service=parse_ipv4(entry.dns_server_address) if entry.dns_server_address else 0,
+        origin=Origin(f"virtual-network {network.name}", "subnet", max(revision, network.revision)),
+    )
+
+
+def _listed(value: list[ShapeT] | ShapeT | None) -> list[ShapeT]:
+    """TF's XML does not tell a list of one from its only member."""
+    if value is None:
+        return []
+    return value if isinstance(value, list) else [value]

@@ -1,0 +1,422 @@
+"""The agent, thought: plugged ports + devices + what control nodes said -> inputs and stanzas.
+
+Sans-IO: no clock, no sockets, no kernel; the asyncio shell (`agent.role`) and the simulator own
+one each and call it from one thread. The cycle: feed it (`plug`, `device_found`, `receive`, ...),
+make rows of `inputs()`, put them into the data plane, then say so with `applied`; what it has to
+tell control nodes is in `take_outbox`. It publishes a port only once its rows are applied, and
+acknowledges a batch only once everything in it is.
+
+What control nodes said is kept when they are lost (headless); `may_delete` tells whether what the
+data plane holds beyond `inputs()` is known to be obsolete or may only not have been told again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import NamedTuple
+
+import msgspec
+
+from filament.agent.config import ConfigReader, Configuration, PortConfig, Problem
+from filament.agent.plug import Plug
+from filament.agent.session import RouteKey, Session
+from filament.agent.view import SavedView, View
+from filament.base.net import Prefix
+from filament.forward.inputs import Host, Inputs, Port, Route
+from filament.wire.xmpp.stanza import (
+    ConfigRefused,
+    ConfigSent,
+    EndOfRib,
+    FromAgent,
+    FromControl,
+    NextHop,
+    RouteItem,
+    RoutePublished,
+    RoutesSent,
+    Sync,
+)
+
+
+class Device(NamedTuple):
+    """A network device of this host that is ready to carry a port."""
+
+    name: str
+    ifindex: int
+    is_veth: bool
+
+
+class PortState(msgspec.Struct, frozen=True):
+    """A plugged port for people: `state` is `active` or says what the port waits for."""
+
+    plug: Plug
+    state: str
+    config: PortConfig | None = None
+    device: Device | None = None
+
+
+class ControlState(msgspec.Struct, frozen=True):
+    """A control node for people; `acknowledged` is the last Sync answered in this session."""
+
+    control: str
+    is_connected: bool
+    is_whole: bool
+    revision: int
+    received: int
+    acknowledged: int
+
+
+class _Offer(NamedTuple):
+    """Inputs handed out, the instances they serve, and the Syncs they contain, by session."""
+
+    inputs: Inputs
+    instances: frozenset[str]
+    syncs: list[tuple[Session, Sync]]
+
+
+class AgentCore:
+    """One per agent process; see the module's text for the cycle.
+
+    `controls` names the control nodes this agent uses, in order of preference: of two that know
+    the same revision, the first is believed. `saved` is what an earlier process kept on disk.
+    """
+
+    def __init__(
+        self, name: str, address: int, controls: Iterable[str] = (), saved: Iterable[SavedView] = ()
+    ) -> None:
+        self.host = Host(name, address)
+        self._plugs: dict[str, Plug] = {}
+        self._devices: dict[str, Device] = {}
+        self._views: dict[str, View] = {one: View(address) for one in controls}
+        for view in saved:
+            self._views[view.control] = View(address, view)
+        self._sessions: dict[str, Session] = {}
+        self._reader = ConfigReader()
+        self._configuration = Configuration()
+        self._configured_from: tuple[View, int] | None = None
+        self._routes: tuple[Route, ...] = ()
+        self._routed_from: tuple[object, ...] = ()
+        self._offer: _Offer | None = None
+        self._is_offer_current = False
+        self._published: dict[RouteKey, RoutePublished] = {}
+        self._instances: dict[str, int] = {}
+        self._active: frozenset[str] = frozenset()
+        self._has_been_whole = False
+
+    # ports and devices ------------------------------------------------------------------------
+
+    def plug(self, plug: Plug) -> None:
+        """A port was plugged (again: its machine or device may have changed)."""
+        before = self._plugs.get(plug.uuid)
+        self._plugs[plug.uuid] = plug
+        if before is not None and before.machine != plug.machine:
+            self._release_machine(before.machine)
+        self._is_offer_current = False
+        for session in self._sessions.values():
+            session.want_machine(plug.machine)
+
+    def unplug(self, uuid: str) -> None:
+        """A port was unplugged; unknown ones are nothing to do."""
+        plug = self._plugs.pop(uuid, None)
+        if plug is not None:
+            self._release_machine(plug.machine)
+            self._is_offer_current = False
+
+    def device_found(self, device: Device) -> None:
+        """A device exists and can carry a port (again: its ifindex may have changed)."""
+        if self._devices.get(device.name) != device:
+            self._devices[device.name] = device
+            self._is_offer_current = False
+
+    def device_gone(self, name: str) -> None:
+        """A device does not exist, or cannot carry a port any more."""
+        if self._devices.pop(name, None) is not None:
+            self._is_offer_current = False
+
+    # control nodes ----------------------------------------------------------------------------
+
+    def control_connected(self, control: str) -> None:
+        """A session begins: ask again for everything, and publish again what is published."""
+        view = self._views.setdefault(control, View(self.host.address))
+        view.begin_session()
+        session = Session(self.host.name)
+        self._sessions[control] = session
+        for machine in sorted({plug.machine for plug in self._plugs.values()}):
+            session.want_machine(machine)
+        session.publish(self._instances, self._published)
+        self._is_offer_current = False
+
+    def control_lost(self, control: str) -> None:
+        """A session ended: what it said stays, while nobody else knows better."""
+        if self._sessions.pop(control, None) is not None:
+            self._views[control].end_session()
+            self._is_offer_current = False
+
+    def receive(self, control: str, stanza: FromControl) -> None:
+        """Take a stanza of a connected control node; raises ProtocolError on abuse."""
+        session, view = self._sessions[control], self._views[control]
+        match stanza:
+            case RoutesSent(instance=instance) if instance not in session.instances:
+                pass  # it was on its way when we left the instance
+            case ConfigSent() | RoutesSent() | ConfigRefused():
+                view.receive(stanza)
+            case Sync():
+                self._complete(session, view, stanza)
+            case EndOfRib():
+                pass  # Sync.whole says it, and more
+
+    def take_outbox(self) -> list[tuple[str, FromAgent]]:
+        """Return and forget what to tell which control node, in order."""
+        outbox: list[tuple[str, FromAgent]] = []
+        for control, session in self._sessions.items():
+            outbox.extend((control, stanza) for stanza in session.take())
+        return outbox
+
+    # the data plane ---------------------------------------------------------------------------
+
+    @property
+    def may_delete(self) -> bool:
+        """Whether rows that `inputs()` does not ask for are obsolete.
+
+        False until some control node has sent everything once: until then, rows found in the
+        kernel may belong to ports this process has not been told about yet.
+        """
+        return self._has_been_whole
+
+    def inputs(self) -> Inputs:
+        """Return everything rows are made from; the same object while nothing changed."""
+        if self._offer is None or not self._is_offer_current:
+            self._offer = self._make_offer()
+            self._is_offer_current = True
+        return self._offer.inputs
+
+    def applied(
+        self,
+        inputs: Inputs,
+        vrf_ids: Mapping[str, int],
+        labels: Mapping[str, int],
+        failed: frozenset[str] = frozenset(),
+    ) -> None:
+        """The rows of the last `inputs()` are in the data plane: publish, then acknowledge.
+
+        `vrf_ids` are this host's numbers by instance name, `labels` its MPLS labels by port uuid.
+        `failed` are the ports (uuids) whose rows could not be written: they are not published.
+        Older inputs than the last handed out say nothing new and are ignored.
+        """
+        offer = self._offer
+        if offer is None or offer.inputs is not inputs:
+            return
+        ports = [port for port in inputs.ports if port.uuid not in failed]
+        self._active = frozenset(port.uuid for port in ports)
+        self._instances = {one: vrf_ids[one] for one in sorted(offer.instances) if one in vrf_ids}
+        self._published = {
+            (route.instance, route.prefix): route
+            for port in ports
+            for route in self._routes_to(port, labels[port.uuid])
+        }
+        for control, session in self._sessions.items():
+            for instance in session.publish(self._instances, self._published):
+                self._views[control].forget_instance(instance)
+        for session, sync in offer.syncs:
+            session.acknowledge(sync)
+        offer.syncs.clear()
+
+    # for the disk and for people --------------------------------------------------------------
+
+    def saved_views(self) -> list[SavedView]:
+        """Return what control nodes said, for a later process of this agent."""
+        return [view.save(control) for control, view in self._views.items() if view.revision]
+
+    @property
+    def saved_mark(self) -> tuple[tuple[str, int, int], ...]:
+        """Changes whenever `saved_views` would."""
+        return tuple(
+            (control, view.config_changes, view.route_changes)
+            for control, view in self._views.items()
+        )
+
+    def ports(self) -> list[PortState]:
+        """Return every plugged port, and what it waits for."""
+        self.inputs()
+        return [self._port_state(self._plugs[uuid]) for uuid in sorted(self._plugs)]
+
+    def controls(self) -> list[ControlState]:
+        """Return every control node this agent knows."""
+        return [
+            ControlState(
+                control=control,
+                is_connected=control in self._sessions,
+                is_whole=view.is_whole,
+                revision=view.revision,
+                received=session.received if (session := self._sessions.get(control)) else 0,
+                acknowledged=session.acknowledged if session else 0,
+            )
+            for control, view in self._views.items()
+        ]
+
+    def problems(self) -> list[Problem]:
+        """Return what was received and cannot be used."""
+        self.inputs()
+        problems = list(self._configuration.problems)
+        for view in self._route_views():
+            problems.extend(view.unusable_routes())
+        for control, view in self._views.items():
+            problems.extend(
+                Problem(one.object, f"refused by {control}: {one.text}")
+                for one in view.refusals.values()
+            )
+        return sorted(set(problems))
+
+    def routes(self) -> dict[str, list[RouteItem]]:
+        """Return received routes by instance, as far as this host uses them."""
+        items: dict[str, dict[Prefix, RouteItem]] = {}
+        for view in self._route_views():
+            for instance in view.instances:
+                known = items.setdefault(instance, {})
+                for prefix, item in view.items_of(instance).items():
+                    known.setdefault(prefix, item)
+        return {
+            instance: [known[one] for one in sorted(known)] for instance, known in items.items()
+        }
+
+    # inside -----------------------------------------------------------------------------------
+
+    def _complete(self, session: Session, view: View, sync: Sync) -> None:
+        """A batch is complete."""
+        if sync.revision < view.revision:
+            # The store went back in time (it was restored): memories of later revisions are false.
+            for control in self._views.keys() - self._sessions.keys():
+                self._views[control] = View(self.host.address)
+        # Before our EndOfRib the control node cannot know all that we want to hear of.
+        view.complete(sync, is_whole=sync.whole and session.has_ended_rib)
+        self._has_been_whole |= view.is_whole
+        session.received = sync.sequence
+        session.unanswered = sync
+        self._is_offer_current = False
+
+    def _release_machine(self, machine: str) -> None:
+        if all(plug.machine != machine for plug in self._plugs.values()):
+            for session in self._sessions.values():
+                session.release_machine(machine)
+
+    def _make_offer(self) -> _Offer:
+        configuration = self._configure()
+        configs = [
+            (plug, config)
+            for uuid, plug in self._plugs.items()
+            if (config := configuration.ports.get(uuid)) is not None
+        ]
+        instances = frozenset(config.vrf for _, config in configs)
+        acls = {config.acl for _, config in configs}
+        inputs = Inputs(
+            host=self.host,
+            revision=view.revision if (view := self._believed()) is not None else 0,
+            ports=tuple(
+                _port(config, device)
+                for plug, config in configs
+                if (device := self._devices.get(plug.device)) is not None
+            ),
+            subnets=tuple(one for one in configuration.subnets if one.vrf in instances),
+            routes=self._collect_routes(instances),
+            filters=tuple(one for one in configuration.filters if one.name in acls),
+        )
+        syncs = [
+            (session, session.unanswered)
+            for session in self._sessions.values()
+            if session.unanswered is not None
+        ]
+        return _Offer(inputs, instances, syncs)
+
+    def _believed(self) -> View | None:
+        """Return the view whose configuration holds: complete, then newest, then connected."""
+        best: tuple[tuple[bool, int, bool], View] | None = None
+        for control, view in self._views.items():
+            rank = (view.has_been_whole, view.revision, control in self._sessions)
+            if best is None or rank > best[0]:
+                best = rank, view
+        return best[1] if best is not None else None
+
+    def _configure(self) -> Configuration:
+        view = self._believed()
+        if view is None:
+            return self._configuration
+        if self._configured_from != (view, view.config_changes):
+            self._configuration = self._reader.read(view.graph)
+            self._configured_from = (view, view.config_changes)
+        return self._configuration
+
+    def _route_views(self) -> list[View]:
+        """Return whose routes hold: those of whole sessions; without any, all that is remembered.
+
+        A control node that is away may have missed withdrawals that the others have heard.
+        """
+        whole = [view for view in self._views.values() if view.is_whole]
+        return whole or list(self._views.values())
+
+    def _collect_routes(self, instances: frozenset[str]) -> tuple[Route, ...]:
+        """Merge the views' routes: of two for a prefix the more preferred, then the first's."""
+        views = self._route_views()
+        source = (instances, *((view, view.route_changes) for view in views))
+        if source != self._routed_from:
+            routes: list[Route] = []
+            for instance in sorted(instances):
+                routes.extend(_merge(instance, views))
+            self._routes, self._routed_from = tuple(routes), source
+        return self._routes
+
+    def _routes_to(self, port: Port, label: int) -> list[RoutePublished]:
+        return [
+            RoutePublished(
+                instance=port.vrf,
+                prefix=Prefix(address, 32),
+                next_hop=NextHop(
+                    address=self.host.address, label=label, network=port.network, mac=port.mac
+                ),
+                origin=port.origin,
+            )
+            for address in port.addresses
+        ]
+
+    def _port_state(self, plug: Plug) -> PortState:
+        config = self._configuration.ports.get(plug.uuid)
+        device = self._devices.get(plug.device)
+        if config is None:
+            wanted = self._configuration.waiting.get(plug.uuid, "its configuration")
+            state = f"waiting for {wanted}"
+        elif device is None:
+            state = f"waiting for the device {plug.device}"
+        elif plug.uuid not in self._active:
+            state = "waiting for the data plane"
+        else:
+            state = "active"
+        return PortState(plug, state, config, device)
+
+
+def _port(config: PortConfig, device: Device) -> Port:
+    return Port(
+        uuid=config.uuid,
+        name=config.name,
+        device=device.name,
+        ifindex=device.ifindex,
+        is_veth=device.is_veth,
+        mac=config.mac,
+        addresses=config.addresses,
+        vrf=config.vrf,
+        network=config.network,
+        acl=config.acl,
+        has_policy=config.has_policy,
+        origin=config.origin,
+    )
+
+
+def _merge(instance: str, views: list[View]) -> list[Route]:
+    """Return one instance's routes over all views."""
+    if len(views) == 1:
+        return list(views[0].routes_of(instance).values())
+    best: dict[Prefix, tuple[int, Route]] = {}
+    for view in views:
+        items = view.items_of(instance)
+        for prefix, route in view.routes_of(instance).items():
+            preference = items[prefix].local_preference
+            if prefix not in best or preference > best[prefix][0]:
+                best[prefix] = preference, route
+    return [route for _, route in best.values()]

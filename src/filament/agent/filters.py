@@ -1,0 +1,150 @@
+"""Access control lists as TF writes them (schema_transformer 5.2) -> `forward.inputs.Filter`.
+
+Fails closed: first match decides and none denies, so a rule that cannot be read ends its list;
+passing over it might let through what it denies.
+"""
+
+from __future__ import annotations
+
+import msgspec
+from msgspec import Struct
+
+from filament.base.errors import InputError
+from filament.base.limits import MAX_ACL_RULES
+from filament.base.net import Prefix
+from filament.base.origin import Origin
+from filament.forward.inputs import Filter, FilterMatch, FilterRule
+from filament.wire.xmpp.stanza import Node
+
+_ANY_PORTS = (0, 65535)
+
+
+class _Prefix(Struct):
+    ip_prefix: str | None = None
+    ip_prefix_len: int | None = None
+
+
+class _Address(Struct):
+    subnet: _Prefix | None = None
+    subnet_list: list[_Prefix] | _Prefix | None = None
+    virtual_network: str | None = None
+    security_group: str | None = None
+    network_policy: str | None = None
+
+
+class _Ports(Struct):
+    start_port: int | None = None
+    end_port: int | None = None
+
+
+class _Match(Struct):
+    protocol: str | int | None = None
+    src_address: _Address | None = None
+    src_port: _Ports | None = None
+    dst_address: _Address | None = None
+    dst_port: _Ports | None = None
+    ethertype: str | None = None
+
+
+class _Actions(Struct):
+    simple_action: str | None = None
+
+
+class _Rule(Struct):
+    """One rule; `origin` is Filament's addition: the policy's rule that it was made from."""
+
+    match_condition: _Match | None = None
+    action_list: _Actions | None = None
+    rule_uuid: str | None = None
+    direction: str | None = None
+    origin: Origin | None = None
+
+
+def read_filter(node: Node) -> tuple[Filter, list[str]]:
+    """Read an access-control-list node; also return what is wrong with it.
+
+    A malformed rule, and every rule after it, is left out.
+    """
+    name = f"access-control-list {node.name}"
+    rules: list[FilterRule] = []
+    faults: list[str] = []
+    entries = node.props.get("access_control_list_entries") or {}
+    given = entries.get("acl_rule") if isinstance(entries, dict) else entries
+    if isinstance(given, dict):  # TF's XML does not tell a list of one from its only member
+        given = [given]
+    if not isinstance(given, list | None):
+        faults.append(
+            f"access_control_list_entries is {given!r:.64}, not a list of rules: denies all"
+        )
+        given = None
+    for index, value in enumerate(given or []):
+        try:
+            if len(rules) == MAX_ACL_RULES:
+                raise InputError("too-many-rules", f"only {MAX_ACL_RULES} rules are evaluated")
+            rules.append(_rule(value, name, index, node.revision))
+        except (InputError, msgspec.ValidationError) as error:
+            faults.append(
+                f"access_control_list_entries.acl_rule[{index}]: {error}; "
+                "this rule and those after it are replaced by deny"
+            )
+            break
+    return Filter(node.name, tuple(rules), Origin(name, "filter", node.revision)), faults
+
+
+def _rule(value: object, name: str, index: int, revision: int) -> FilterRule:
+    rule = msgspec.convert(value, _Rule, strict=False)
+    match = rule.match_condition or _Match()
+    action = (rule.action_list or _Actions()).simple_action
+    if action not in ("pass", "deny"):
+        raise InputError("bad-action", f"simple_action is {action!r}", hint="write pass or deny")
+    if rule.direction not in (None, ">", "<>"):
+        raise InputError("bad-direction", f"direction is {rule.direction!r}", hint="write > or <>")
+    if match.ethertype not in (None, "", "IPv4"):
+        raise InputError("bad-ethertype", f"ethertype {match.ethertype} is not served")
+    return FilterRule(
+        source=_side(match.src_address, match.src_port),
+        destination=_side(match.dst_address, match.dst_port),
+        protocol=_protocol(match.protocol),
+        passes=action == "pass",
+        both_ways=rule.direction == "<>",
+        origin=rule.origin
+        or Origin(name, f"rule {index + 1} {rule.rule_uuid or ''}".rstrip(), revision),
+    )
+
+
+def _protocol(given: str | int | None) -> int | None:
+    if given in (None, "", "any"):
+        return None
+    text = str(given)
+    if not (text.isascii() and text.isdigit() and int(text) <= 255):
+        raise InputError(
+            "bad-protocol", f"protocol is {given!r}", hint="write a number 0-255 or any"
+        )
+    return int(text)
+
+
+def _side(address: _Address | None, ports: _Ports | None) -> FilterMatch:
+    given = address or _Address()
+    if given.security_group not in (None, "", "any"):
+        raise InputError("bad-address", "security_group is not served in network policies")
+    if given.network_policy or given.subnet_list:
+        raise InputError("bad-address", "network_policy and subnet_list must be expanded by now")
+    network = given.virtual_network or ""
+    prefix = Prefix(0, 0)
+    if given.subnet is not None and given.subnet.ip_prefix is not None:
+        length = 32 if given.subnet.ip_prefix_len is None else given.subnet.ip_prefix_len
+        prefix = Prefix.parse(f"{given.subnet.ip_prefix}/{length}")
+    return FilterMatch("" if network == "any" else network, prefix, _port_range(ports))
+
+
+def _port_range(ports: _Ports | None) -> tuple[int, int]:
+    if ports is None or ports.start_port in (None, -1):  # -1 is TF's any
+        return _ANY_PORTS
+    start = ports.start_port
+    end = start if ports.end_port is None else ports.end_port
+    assert start is not None
+    if not 0 <= start <= end <= 65535:
+        raise InputError(
+            "bad-ports", f"ports are {start} to {end}", hint="write 0 <= start <= end <= 65535"
+        )
+    return start, end

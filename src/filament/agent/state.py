@@ -1,0 +1,131 @@
+"""What an agent keeps on disk: plugged ports, its own numbers, and what it was last told.
+
+Directory STATE/agent-NAME/: `ports/<uuid>` (each the JSON object as it was posted, like TF's
+/var/lib/contrail/ports), `ids.json`, `views.json`. Files are replaced atomically. A file that
+cannot be read is moved aside and reported; the agent goes on without it: ports can be plugged
+again, views are sent again, and numbers are taken above those in use in the kernel.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Generic, TypeVar
+
+import msgspec
+
+from filament.agent.plug import UUID, Plug, parse_plug
+from filament.agent.view import SavedView
+from filament.base.errors import InputError, PermanentError
+from filament.runtime.log import logger
+
+_VERSION = 1
+_log = logger("agent.state")
+ValueT = TypeVar("ValueT")
+
+
+class _Versioned(msgspec.Struct, Generic[ValueT], frozen=True):
+    """Every file but the ports': the version of its shape, then the value."""
+
+    version: int
+    value: ValueT
+
+
+class State:
+    """One agent's directory; created when missing. One per process, which owns it."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self._ports = directory / "ports"
+        try:
+            self._ports.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise PermanentError(
+                f"cannot keep state in {directory}: {error.strerror}; "
+                "give a directory that can be written with FILAMENT_STATE"
+            ) from error
+
+    def load_plugs(self) -> list[Plug]:
+        """Return the plugged ports, by uuid."""
+        plugs = []
+        for path in sorted(self._ports.iterdir()):
+            if UUID.match(path.name) is None:
+                continue  # moved aside, or half written
+            try:
+                plug = parse_plug(msgspec.json.decode(path.read_bytes()))
+                if plug.uuid != path.name:
+                    raise InputError("bad-port", f"the file holds port {plug.uuid}")
+            except (InputError, msgspec.DecodeError, OSError) as error:
+                self._move_aside(path, str(error))
+            else:
+                plugs.append(plug)
+        return plugs
+
+    def save_plug(self, plug: Plug) -> None:
+        """Keep a plugged port; it is on disk when this returns."""
+        _write(self._ports / plug.uuid, msgspec.json.encode(plug.posted))
+
+    def forget_plug(self, uuid: str) -> None:
+        """Forget a port."""
+        (self._ports / uuid).unlink(missing_ok=True)
+
+    def load_ids(self, shape: type[ValueT]) -> ValueT | None:
+        """Return this host's numbers, None when there are none."""
+        return self._load("ids.json", msgspec.json.Decoder(_Versioned[shape]).decode)  # type: ignore[valid-type]
+
+    def save_ids(self, ids: object) -> None:
+        """Keep this host's numbers; they are on disk when this returns, so may be used."""
+        _write(self._directory / "ids.json", msgspec.json.encode(_Versioned(_VERSION, ids)))
+
+    def load_views(self) -> list[SavedView]:
+        """Return what control nodes said last."""
+        decode = msgspec.json.Decoder(_Versioned[list[SavedView]]).decode
+        return self._load("views.json", decode) or []
+
+    def save_views(self, views: list[SavedView]) -> None:
+        """Keep what control nodes said. Not forced to disk: it survives this process, and a host
+        that lost power has no workloads left to serve from memory.
+        """
+        content = msgspec.json.encode(_Versioned(_VERSION, views))
+        _write(self._directory / "views.json", content, forced=False)
+
+    def _load(self, name: str, decode: Callable[[bytes], _Versioned[ValueT]]) -> ValueT | None:
+        path = self._directory / name
+        try:
+            kept = decode(path.read_bytes())
+        except FileNotFoundError:
+            return None
+        except (msgspec.DecodeError, OSError) as error:
+            self._move_aside(path, str(error))
+            return None
+        if kept.version != _VERSION:
+            self._move_aside(path, f"its version is {kept.version}, this agent reads {_VERSION}")
+            return None
+        return kept.value
+
+    def _move_aside(self, path: Path, reason: str) -> None:
+        for number in itertools.count(1):
+            aside = path.with_name(f"{path.name}.unreadable-{number}")
+            if not aside.exists():
+                path.rename(aside)
+                _log.error("state-file-moved-aside", file=str(path), to=str(aside), reason=reason)
+                return
+
+
+def _write(path: Path, content: bytes, *, forced: bool = True) -> None:
+    """Replace a file's content atomically; `forced` waits until it is on disk."""
+    new = path.with_name(f".{path.name}.new")
+    with new.open("wb") as file:
+        file.write(content)
+        if forced:
+            file.flush()
+            os.fsync(file.fileno())
+    new.replace(path)
+    if forced:
+        directory = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(directory)
+        finally:
+            os.close(directory)
