@@ -62,6 +62,12 @@ def serve(path, answers):
             thread.join()
 
 
+@pytest.fixture(autouse=True)
+def _no_environment(monkeypatch):
+    for name in ("FILAMENT_API", "FILAMENT_RUN", "FILAMENT_STATE"):
+        monkeypatch.delenv(name, raising=False)
+
+
 @pytest.fixture
 def role():
     """The context manager that serves a role."""

@@ -86,6 +86,11 @@ def objects_of(session: Session, kind: str) -> list[Found]:
     ]
 
 
+def is_uuid(text: str) -> bool:
+    """Say whether `text` looks like a uuid."""
+    return _UUID.fullmatch(text) is not None
+
+
 def find(session: Session, text: str, kind: str | None = None, *, strict: bool = False) -> Found:
     """Find the object `text` names. `strict` refuses to choose between kinds.
 
@@ -94,7 +99,7 @@ def find(session: Session, text: str, kind: str | None = None, *, strict: bool =
     if kind is None and "/" in text:
         prefix, _, rest = text.partition("/")
         return find(session, rest, require_kind(session, prefix), strict=strict)
-    if _UUID.fullmatch(text):
+    if is_uuid(text):
         found = _by_uuid(session, text.lower(), kind)
         if found is not None:
             return found

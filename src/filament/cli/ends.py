@@ -1,0 +1,100 @@
+"""The ends of a trace: the ports and addresses that names on the command line mean."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from filament.base.errors import InputError, NotFoundError
+from filament.base.net import format_ipv4, parse_ipv4
+from filament.cli import names
+from filament.cli.session import Session
+from filament.cli.suggest import suggestion
+
+Record = dict[str, Any]
+
+
+class End(NamedTuple):
+    """One end of a trace: what the person called it, its address, and its port if it is known.
+
+    `port` is the virtual-machine-interface's uuid; "" when only an address is known.
+    """
+
+    label: str
+    address: int
+    port: str = ""
+
+
+def is_address(text: str) -> bool:
+    """Say whether `text` is meant to be an IPv4 address (no workload's name is digits and dots)."""
+    return text.replace(".", "").isdigit() and "." in text
+
+
+def end_from_api(session: Session, text: str) -> End:
+    """Find a workload or port by name or uuid through the API, and its address.
+
+    Raises NotFoundError when there is none, InputError when it has no address.
+    """
+    kinds = ("virtual-machine", "virtual-machine-interface")
+    if "/" in text or names.is_uuid(text):
+        found = names.find(session, text)
+        if found.kind not in kinds:
+            raise InputError(
+                "no-workload", f"{found} sends no packets", hint="name a workload or its port"
+            )
+    else:
+        candidates = [each for kind in kinds for each in names.objects_of(session, kind)]
+        found = names.choose(candidates, text, "workload")
+    ports = [found.uuid]
+    if found.kind == "virtual-machine":
+        machine = session.get(f"/virtual-machine/{found.uuid}")["virtual-machine"]
+        refs = machine.get("virtual_machine_interface_back_refs") or []
+        ports = [ref["uuid"] for ref in refs]
+        if not ports:
+            raise InputError("no-port", f"{found} has no virtual-machine-interface")
+    if len(ports) > 1:
+        raise InputError(
+            "several-ports",
+            f"{found} has {len(ports)} ports",
+            hint="name one of them: " + ", ".join(":".join(ref["to"]) for ref in refs),
+        )
+    return End(found.short, _address_of(session, ports[0], found), ports[0])
+
+
+def _address_of(session: Session, port: str, found: names.Found) -> int:
+    interface = session.get(f"/virtual-machine-interface/{port}")["virtual-machine-interface"]
+    for ref in interface.get("instance_ip_back_refs") or []:
+        address = session.get(f"/instance-ip/{ref['uuid']}")["instance-ip"]
+        if address.get("instance_ip_address"):
+            return parse_ipv4(address["instance_ip_address"])
+    raise InputError(
+        "no-address", f"{found} has no address", hint="create an instance-ip that refers to it"
+    )
+
+
+def end_from_agents(text: str, interfaces: Sequence[tuple[str, Record]]) -> End:
+    """Find a port by address, uuid or name among what agents hold ((host, interface) pairs)."""
+    if is_address(text):
+        address = parse_ipv4(text)
+        holders = [item for _, item in interfaces if text in item["addresses"]]
+        if len(holders) > 1:
+            raise InputError(
+                "ambiguous-address",
+                f"{text} is the address of {len(holders)} ports: "
+                + ", ".join(f"{item['name']} in {item['vrf']}" for item in holders),
+                hint="name the port",
+            )
+        return End(text, address, holders[0]["uuid"] if holders else "")
+    for _, item in interfaces:
+        if text in (item["uuid"], item["name"], item["name"].rpartition(":")[2]):
+            if not item["addresses"]:
+                raise InputError("no-address", f"the port {item['name']} has no address yet")
+            return End(text, parse_ipv4(item["addresses"][0]), item["uuid"])
+    known = [item["name"] for _, item in interfaces]
+    raise NotFoundError(f"no host here has a port {text!r}{suggestion(text, known)}")
+
+
+def describe(end: End) -> str:
+    """Say who an end is."""
+    address = format_ipv4(end.address)
+    return address if end.label == address else f"{end.label} ({address})"

@@ -1,0 +1,209 @@
+"""Rows of the data plane in people's words: ids become names, numbers addresses.
+
+One function per table; each says what the row means for the packet that met it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
+
+import msgspec
+
+from filament.base.net import Prefix, format_ipv4, format_mac, mask_of
+from filament.doctor.packet import format_protocol
+from filament.forward.layout import (
+    ACL_PASS,
+    INTERFACE_POLICY,
+    PROTOCOL_ANY,
+    ROUTE_PROXY_ARP,
+    RULE_NONE,
+    TABLE_BY_NAME,
+    NextHopType,
+)
+from filament.forward.tables import Key
+
+_VRF_BITS = 32
+
+
+class PortNames(NamedTuple):
+    """What people call a port: its name, and its device in the host."""
+
+    name: str
+    device: str
+
+
+class Names(msgspec.Struct, frozen=True):
+    """What a host's ids mean: by vrf id, network id, acl id; ports by ifindex; hosts by address."""
+
+    vrfs: Mapping[int, str] = {}
+    networks: Mapping[int, str] = {}
+    acls: Mapping[int, str] = {}
+    ports: Mapping[int, PortNames] = {}
+    hosts: Mapping[int, str] = {}
+
+    def vrf(self, vrf: int) -> str:
+        """A VRF's short name."""
+        return short_instance(self.vrfs[vrf]) if vrf in self.vrfs else f"#{vrf}"
+
+    def network(self, network: int) -> str:
+        """A network's short name; 0 is none in particular."""
+        if network == 0:
+            return "any network"
+        return short_name(self.networks[network]) if network in self.networks else f"#{network}"
+
+    def port(self, ifindex: int) -> str:
+        """A port's name and device."""
+        port = self.ports.get(ifindex)
+        return f"{port.name} ({port.device})" if port is not None else f"ifindex {ifindex}"
+
+    def host(self, address: int) -> str:
+        """A host's name and tunnel address."""
+        name = self.hosts.get(address)
+        return f"{name} ({format_ipv4(address)})" if name else format_ipv4(address)
+
+
+class Phrase(NamedTuple):
+    """One row in words: which stage of the path it decides, and what it says."""
+
+    stage: str
+    text: str
+
+
+def short_name(name: str) -> str:
+    """Return the last part of an fq name."""
+    return name.rpartition(":")[2]
+
+
+def short_instance(name: str) -> str:
+    """Shorten a routing instance's name: a network's default one is called like the network."""
+    *_, network, instance = ["", *name.split(":")]
+    return instance if instance == network or not network else f"{network}:{instance}"
+
+
+def value_by_field(table: str, values: tuple[int, ...]) -> dict[str, int]:
+    """Name a row's values; pad fields have none."""
+    fields = [field.name for field in TABLE_BY_NAME[table].value if field.name != "pad"]
+    return dict(zip(fields, values, strict=True))
+
+
+def phrase(table: str, key: Key, values: tuple[int, ...] | None, names: Names) -> Phrase:
+    """Say what the row of `table` at `key` means; values None is a row that does not exist."""
+    if values is None:
+        return _absent(table, key, names)
+    return _PRESENT[table](key, value_by_field(table, values), names)
+
+
+def _interface(key: Key, row: dict[str, int], names: Names) -> Phrase:
+    policy = "judged by policy" if row["flags"] & INTERFACE_POLICY else "policy is off"
+    return Phrase(
+        "interface",
+        f"{names.port(key[0])}: VRF {names.vrf(row['vrf'])}, "
+        f"address {format_ipv4(row['address'])}, {policy}",
+    )
+
+
+def _next_hop(key: Key, row: dict[str, int], names: Names) -> Phrase:
+    match NextHopType(row["type"]):
+        case NextHopType.RECEIVE:
+            text = "the gateway itself, here on this host"
+        case NextHopType.INTERFACE:
+            text = f"port {names.port(row['ifindex'])}, MAC {format_mac(row['destination_mac'])}"
+        case NextHopType.TUNNEL:
+            text = f"tunnel to {names.host(row['remote'])}"
+        case NextHopType.DISCARD:
+            text = "nobody: no port has this address"
+    return Phrase("next hop", f"{text}  [{key[0]}]")
+
+
+def _route(key: Key, row: dict[str, int], names: Names) -> Phrase:
+    length, vrf, address = key
+    label = f", label {row['label']}" if row["label"] else ""
+    proxy = ", answers ARP" if row["flags"] & ROUTE_PROXY_ARP else ""
+    return Phrase(
+        "route",
+        f"{Prefix(address, length - _VRF_BITS)} in VRF {names.vrf(vrf)}: "
+        f"{names.network(row['network'])}{label}{proxy}",
+    )
+
+
+def _label(key: Key, row: dict[str, int], names: Names) -> Phrase:
+    del names
+    return Phrase("label", f"{key[0]} is next hop {row['next_hop']}")
+
+
+def _acl(key: Key, row: dict[str, int], names: Names) -> Phrase:
+    name = names.acls.get(key[0])
+    called = f"of {short_name(name)}" if name else f"#{key[0]}"
+    count = row["rule_count"]
+    return Phrase("policy", f"access control list {called}: {count} rule{'s' * (count != 1)}")
+
+
+def _rule(key: Key, row: dict[str, int], names: Names) -> Phrase:
+    verb = "passes" if row["action"] == ACL_PASS else "denies"
+    protocol = (
+        "any protocol" if row["protocol"] == PROTOCOL_ANY else format_protocol(row["protocol"])
+    )
+    return Phrase(
+        "policy",
+        f"rule {key[1]} {verb} {protocol} from {_side(row, 'source', names)} "
+        f"to {_side(row, 'destination', names)}",
+    )
+
+
+def _side(row: dict[str, int], side: str, names: Names) -> str:
+    """Say what one side of a rule matches, leaving out what is any."""
+    mask = row[f"{side}_mask"]
+    network, low, high = (row[f"{side}_{name}"] for name in ("network", "port_low", "port_high"))
+    parts = [names.network(network)] if network or not mask else []
+    if mask:
+        length = next(length for length in range(33) if mask_of(length) == mask)
+        parts.append(str(Prefix(row[side], length)))
+    if (low, high) != (0, 65535):
+        parts.append(f"port {low}" if low == high else f"ports {low}-{high}")
+    return " ".join(parts)
+
+
+def _flow(key: Key, row: dict[str, int], names: Names) -> Phrase:
+    del key, names
+    rule = "no rule" if row["rule"] == RULE_NONE else f"rule {row['rule']}"
+    verb = "passes" if row["action"] == ACL_PASS else "denies"
+    return Phrase("policy", f"{verb}, as an earlier packet of the flow was judged by {rule}")
+
+
+def _host(key: Key, row: dict[str, int], names: Names) -> Phrase:
+    del key
+    return Phrase("host", f"{names.host(row['address'])}, rows of revision {row['revision']}")
+
+
+_PRESENT: dict[str, Callable[[Key, dict[str, int], Names], Phrase]] = {
+    "interfaces": _interface,
+    "next_hops": _next_hop,
+    "routes": _route,
+    "labels": _label,
+    "acls": _acl,
+    "acl_rules": _rule,
+    "flows": _flow,
+    "host": _host,
+}
+
+
+def _absent(table: str, key: Key, names: Names) -> Phrase:
+    """Say what it means that there is no row."""
+    match table:
+        case "interfaces":
+            return Phrase("interface", f"{names.port(key[0])} is not plugged")
+        case "next_hops":
+            return Phrase("next hop", f"{key[0]} does not exist")
+        case "routes":
+            return Phrase("route", f"VRF {names.vrf(key[1])} has none to {format_ipv4(key[2])}")
+        case "labels":
+            return Phrase("label", f"{key[0]} is nobody's")
+        case "acls":
+            return Phrase("policy", f"access control list {key[0]} does not exist")
+        case "acl_rules":
+            return Phrase("policy", "no rule matches, so it is denied")
+        case "flows":
+            return Phrase("policy", "no earlier packet of this flow")
+        case _:
+            return Phrase(table, "no such row")
