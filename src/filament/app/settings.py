@@ -1,0 +1,147 @@
+"""Settings of the roles: a TOML file, overridden by the environment, overridden by options.
+
+    run = "/run/filament"            # sockets of the roles       (FILAMENT_RUN)
+    state = "/var/lib/filament"      # what survives restarts     (FILAMENT_STATE)
+    bpffs = "/sys/fs/bpf"            # where agents pin           (FILAMENT_BPFFS)
+    log_level = "info"
+
+    [api]
+    listen = ["127.0.0.1:8082"]      # besides RUN/api.sock, which is always served
+
+    [control]
+    name = "ctl1"
+    api = "unix:/run/filament/api.sock"
+    xmpp = "0.0.0.0:5269"
+
+    [agent]
+    name = "host1"
+    address = "172.30.0.1"           # tunnel end
+    controls = ["172.30.0.10:5269"]
+    underlay = "eth0"
+
+Everything has a default except the agent's name, address and controls. An unknown key is an error:
+a misspelt setting must not be silently ignored.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+
+import msgspec
+
+from filament.base.errors import InputError
+
+DEFAULT_FILE = Path("/etc/filament/filament.toml")
+_PATHS_BY_VARIABLE = {"FILAMENT_RUN": "run", "FILAMENT_STATE": "state", "FILAMENT_BPFFS": "bpffs"}
+
+
+class ApiSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The configuration API; `listen` are addresses besides the unix socket."""
+
+    listen: tuple[str, ...] = ("127.0.0.1:8082",)
+
+
+class ControlSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A control node; `api` "" is the API of this machine by its unix socket."""
+
+    name: str = "ctl1"
+    api: str = ""
+    xmpp: str = "0.0.0.0:5269"
+
+
+class AgentSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The agent of a compute host; name, address and controls have no sensible default."""
+
+    name: str = ""
+    address: str = ""
+    controls: tuple[str, ...] = ()
+    underlay: str = "eth0"
+
+
+class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Everything a process of ours is told from outside; fixed for its life."""
+
+    run: str = "/run/filament"
+    state: str = "/var/lib/filament"
+    bpffs: str = "/sys/fs/bpf"
+    log_level: str = "info"
+    api: ApiSettings = ApiSettings()
+    control: ControlSettings = ControlSettings()
+    agent: AgentSettings = AgentSettings()
+
+    @property
+    def api_socket(self) -> str:
+        """Where the API always listens, and a control node of this machine finds it."""
+        return f"unix:{self.run}/api.sock"
+
+    @property
+    def control_socket(self) -> str:
+        """The control node's own HTTP server."""
+        return f"unix:{self.run}/control-{self.control.name}.sock"
+
+    @property
+    def agent_socket(self) -> str:
+        """The agent's own HTTP server."""
+        return f"unix:{self.run}/agent-{self.agent.name}.sock"
+
+    @property
+    def database(self) -> Path:
+        """The API's SQLite file."""
+        return Path(self.state, "filament.db")
+
+    @property
+    def control_copy(self) -> Path:
+        """The control node's copy of the last snapshot, to start from while the API is away."""
+        return Path(self.state, f"control-{self.control.name}.json")
+
+    @property
+    def agent_state(self) -> Path:
+        """The agent's ports and ids."""
+        return Path(self.state, f"agent-{self.agent.name}")
+
+    @property
+    def pins(self) -> Path:
+        """The agent's pinned maps, programs and links."""
+        return Path(self.bpffs, "filament", self.agent.name)
+
+
+def load_settings(path: Path | None, environment: Mapping[str, str]) -> Settings:
+    """Read settings from `path` (None: the default file, if it exists) and the environment.
+
+    Raises InputError that names the file, the place in it and what would be right.
+    """
+    file = path or (DEFAULT_FILE if DEFAULT_FILE.exists() else None)
+    values = _read(file) if file is not None else {}
+    for variable, name in _PATHS_BY_VARIABLE.items():
+        if environment.get(variable):
+            values[name] = environment[variable]
+    try:
+        settings = msgspec.convert(values, Settings)
+    except msgspec.ValidationError as error:
+        raise InputError(
+            "bad-settings",
+            f"{file or 'settings'}: {error}",
+            hint="the keys are described in filament/app/settings.py",
+        ) from error
+    for name in _PATHS_BY_VARIABLE.values():
+        directory = getattr(settings, name)
+        if not directory.startswith("/"):
+            raise InputError(
+                "bad-settings",
+                f"{name} = {directory!r} is no absolute path",
+                hint="processes may be started anywhere: write it from /",
+            )
+    return settings
+
+
+def _read(file: Path) -> dict[str, object]:
+    try:
+        return tomllib.loads(file.read_text())
+    except OSError as error:
+        raise InputError(
+            "bad-settings", f"cannot read settings from {file}: {error.strerror}"
+        ) from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise InputError("bad-settings", f"{file} is not TOML: {error}") from error

@@ -1,0 +1,41 @@
+"""What a lab could leave behind on a machine, as one comparable value.
+
+Compare two pictures taken in namespaces of one's own (`scripts/private`): elsewhere other
+people's processes come and go between them.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from filament.testing.lab import links
+from filament.testing.lab.processes import started_at
+
+Picture = dict[str, list[str]]
+
+
+def picture() -> Picture:
+    """Mounts, devices, running processes, network namespaces, pins and /run, as they are now."""
+    entries = (entry.name for entry in Path("/proc").iterdir() if entry.name.isdigit())
+    running = [pid for pid in entries if started_at(int(pid)) is not None]
+    mounts = Path("/proc/self/mountinfo").read_text().splitlines()
+    pins = Path("/sys/fs/bpf")
+    return {
+        "mounts": sorted(line.split()[4] for line in mounts),
+        "devices": sorted(links.device_names(Path("/proc/self/ns/net"))),
+        "processes": sorted(running),
+        "namespaces": sorted({_namespace_of(pid) for pid in running}),
+        "run": _names(Path("/run")),
+        "pins": _names(pins) if pins.is_dir() else [],
+    }
+
+
+def _names(directory: Path) -> list[str]:
+    return sorted(entry.name for entry in directory.iterdir())
+
+
+def _namespace_of(pid: str) -> str:
+    try:
+        return str(Path(f"/proc/{pid}/ns/net").readlink())
+    except (FileNotFoundError, ProcessLookupError):
+        return ""

@@ -1,0 +1,48 @@
+import pytest
+
+from filament.app.settings import Settings, load_settings
+from filament.base.errors import InputError
+
+
+def write(tmp_path, text):
+    path = tmp_path / "filament.toml"
+    path.write_text(text)
+    return path
+
+
+def test_everything_has_a_default(tmp_path):
+    assert load_settings(write(tmp_path, ""), {}) == Settings()
+
+
+def test_file_is_overridden_by_environment(tmp_path):
+    path = write(tmp_path, 'run = "/r1"\nstate = "/s1"\n[control]\nname = "ctl2"\n')
+    settings = load_settings(path, {"FILAMENT_RUN": "/r2", "FILAMENT_BPFFS": "/b2"})
+    assert settings.run == "/r2"
+    assert settings.state == "/s1"
+    assert settings.bpffs == "/b2"
+    assert settings.control_socket == "unix:/r2/control-ctl2.sock"
+    assert str(settings.control_copy) == "/s1/control-ctl2.json"
+
+
+def test_an_empty_variable_is_no_override():
+    assert load_settings(None, {"FILAMENT_RUN": ""}).run == "/run/filament"
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ("runn = '/r'", "unknown field `runn`"),
+        ("[api]\nlisten = 8082", "Expected `array`, got `int` - at `$.api.listen`"),
+        ("[agent]\nname = ", "is not TOML"),
+        ("run = 'here'", "run = 'here' is no absolute path; processes may be started anywhere"),
+    ],
+)
+def test_bad_settings_say_where_and_what(tmp_path, text, complaint):
+    with pytest.raises(InputError) as caught:
+        load_settings(write(tmp_path, text), {})
+    assert complaint in str(caught.value)
+
+
+def test_a_file_that_cannot_be_read_is_named(tmp_path):
+    with pytest.raises(InputError, match=r"cannot read settings from .*absent\.toml: No such file"):
+        load_settings(tmp_path / "absent.toml", {})
