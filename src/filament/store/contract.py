@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Protocol
 
 from filament.model.change import Allocation, Commit, Object
@@ -19,19 +19,27 @@ class Store(Protocol):
     """
 
     def load(self) -> tuple[int, Iterator[Object], Iterator[Allocation]]:
-        """Return the current revision, every object (in order of creation) and allocation."""
+        """Return the current revision, every object (in order of creation) and allocation.
+
+        The iterators are read before the next call.
+        """
 
     def commit(self, commit: Commit) -> None:
         """Store a commit whose revision is current + 1.
 
         Raises `RevisionConflictError` when it is not, `ConflictError` when a taken value is
-        already held or a (kind, fq_name) or uuid already exists; then nothing has changed.
+        already held or a (kind, fq_name) or uuid already exists, `TransientError` when the
+        medium refuses (full, read-only); then nothing has changed.
         """
+
+    def commit_all(self, commits: Sequence[Commit]) -> None:
+        """Store several commits at the price of one: all of them, or (raising) none."""
 
     def log(self, after: int, limit: int) -> list[Commit]:
         """Return up to `limit` commits with revisions above `after`, in order.
 
-        Raises `NotFoundError` when commits after `after` are no longer kept.
+        Raises `NotFoundError` when commits after `after` are no longer kept, or when `after` lies
+        beyond the last commit.
         """
 
     def compact(self, before: int) -> None:

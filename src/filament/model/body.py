@@ -1,0 +1,286 @@
+"""Bytes of a request to what the caller means, typed by the registry.
+
+One decoder per kind is built on first use. Whatever the bytes, only `InputError` is raised; it
+names the JSON path, and for a misspelt field or value the nearest legal one.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import msgspec
+from msgspec import UNSET, UnsetType
+
+from filament.base.errors import InputError
+from filament.base.limits import MAX_JSON_DEPTH
+from filament.model.kind import Kind, nearest
+from filament.model.types_common import Part
+
+_STRING = re.compile(rb'"(?:[^"\\]|\\.)*"')
+_POSITION = re.compile(r" ?\(byte (\d+)\)")
+_AT = re.compile(r" - at `(?:key in )?(\$[^`]*)`$")
+_UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
+_UNKNOWN_FIELD = re.compile(r"Object contains unknown field `(.*)`$")
+_BAD_ENUM = re.compile(r"Invalid enum value '?(.*?)'?$")
+
+# What a caller may echo back from a GET and we do not read.
+_ECHOED = ("name", "href", "parent_href")
+
+
+class RefBody(msgspec.Struct, frozen=True):
+    """A reference as a caller writes it: by `to` (fq_name), `uuid`, or both; nulls dropped."""
+
+    kind: str
+    to: tuple[str, ...] | None = None
+    uuid: str | None = None
+    attr: dict[str, Any] | None = None
+
+
+class Body(msgspec.Struct, frozen=True):
+    """An object as a caller writes it; absent parts are not meant to change.
+
+    `props` holds None where the caller wrote null (remove). `refs` maps a kind to the complete
+    new list of references to it.
+    """
+
+    fq_name: tuple[str, ...] | None = None
+    uuid: str | None = None
+    parent_kind: str | None = None
+    parent_uuid: str | None = None
+    props: dict[str, Any] = {}
+    refs: dict[str, list[RefBody]] = {}
+
+
+class _NoAttribute(Part):
+    """The attribute of a reference that has none."""
+
+
+class _Codec:
+    """The types and decoders of one kind."""
+
+    def __init__(self, kind: Kind) -> None:
+        given: dict[str, Any] = dict.fromkeys(
+            (*_ECHOED, *kind.children, *kind.back_references), Any
+        )
+        given |= {"fq_name": _maybe(list[str]), "uuid": _maybe(str)}
+        given |= {"parent_type": _maybe(str), "parent_uuid": _maybe(str)}
+        given |= {name: _maybe(value) for name, value in kind.properties.items()}
+        for field, target in kind.reference_fields.items():
+            given[field] = _maybe(list[_reference_type(field, kind.references[target])])  # type: ignore[misc]
+        self.body = msgspec.defstruct(
+            kind.field,
+            [(name, value, UNSET) for name, value in given.items()],
+            forbid_unknown_fields=True,
+        )
+        self.envelope = msgspec.defstruct(
+            f"{kind.field}_envelope",
+            [(kind.field, self.body)],
+            rename={kind.field: kind.name},
+            forbid_unknown_fields=True,
+        )
+        self.decoder: msgspec.json.Decoder[Any] = msgspec.json.Decoder(self.envelope)
+
+
+_codecs: dict[str, _Codec] = {}
+
+
+def _codec(kind: Kind) -> _Codec:
+    codec = _codecs.get(kind.name)
+    if codec is None:
+        codec = _codecs[kind.name] = _Codec(kind)
+    return codec
+
+
+def _maybe(expected: Any) -> Any:
+    return expected | UnsetType | None
+
+
+def _reference_type(field: str, attribute: Any) -> Any:
+    return msgspec.defstruct(
+        field,
+        [
+            ("to", _maybe(list[str]), UNSET),
+            ("uuid", _maybe(str), UNSET),
+            ("href", _maybe(str), UNSET),
+            ("attr", _maybe(attribute or _NoAttribute), UNSET),
+        ],
+        forbid_unknown_fields=True,
+    )
+
+
+def decode_body(kind: Kind, raw: bytes) -> Body:
+    """Decode `{"<kind>": {...}}`; an absent or empty envelope (`{}`) is an empty body."""
+    if not raw.strip() or raw.strip() == b"{}":
+        return Body()
+    codec = _codec(kind)
+    given = getattr(decode(codec.decoder, raw), kind.field)
+    return _meaning(kind, given)
+
+
+def convert_body(kind: Kind, value: dict[str, Any]) -> Body:
+    """Like `decode_body`, from builtins without the envelope."""
+    codec = _codec(kind)
+    try:
+        return _meaning(kind, msgspec.convert(value, codec.body))
+    except msgspec.ValidationError as error:
+        raise _explained(str(error), codec.body) from error
+
+
+def convert_attribute(kind: Kind, target: str, value: object) -> dict[str, Any] | None:
+    """Check the attribute of a reference to `target` and drop its nulls."""
+    expected = kind.references[target] or _NoAttribute
+    try:
+        return _plain(msgspec.convert(value, expected | None)) or None
+    except msgspec.ValidationError as error:
+        raise _explained(str(error), expected) from error
+
+
+def decode(decoder: msgspec.json.Decoder[Any], raw: bytes) -> Any:
+    """Decode JSON; InputError says where it is malformed, too deep, or of the wrong type."""
+    _require_shallow(raw)
+    try:
+        return decoder.decode(raw)
+    except msgspec.ValidationError as error:
+        raise _explained(str(error), decoder.type) from error
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise _malformed(str(error), raw) from error
+
+
+def _meaning(kind: Kind, given: Any) -> Body:
+    props = {}
+    for name in kind.properties:
+        value = getattr(given, name)
+        if value is not UNSET:
+            props[name] = _plain(value)
+    refs = {}
+    for field, target in kind.reference_fields.items():
+        listed = getattr(given, field)
+        if listed is not UNSET:
+            refs[target] = [_reference(kind, field, target, one) for one in listed or ()]
+    return Body(
+        fq_name=tuple(given.fq_name) if given.fq_name else None,
+        uuid=_checked_uuid(kind, given.uuid or None),
+        parent_kind=given.parent_type or None,
+        parent_uuid=given.parent_uuid or None,
+        props=props,
+        refs=refs,
+    )
+
+
+def _checked_uuid(kind: Kind, uuid: str | None) -> str | None:
+    if uuid is not None and not _UUID.fullmatch(uuid):
+        raise InputError(
+            "bad-uuid",
+            f"Invalid uuid format '{uuid}'",
+            path=f"$.{kind.name}.uuid",
+            hint="write 32 lower-case hexadecimal digits as 8-4-4-4-12",
+        )
+    return uuid
+
+
+def _reference(kind: Kind, field: str, target: str, given: Any) -> RefBody:
+    to = tuple(given.to) if given.to else None
+    uuid = given.uuid or None
+    if to is None and uuid is None:
+        raise InputError(
+            "empty-reference",
+            f"a reference in {field} names no object",
+            path=f"$.{kind.name}.{field}",
+            hint='give "to" (the fq_name as a list) or "uuid"',
+        )
+    attr = _plain(given.attr) if given.attr is not UNSET else None
+    return RefBody(target, to, uuid, attr if kind.references[target] is not None else None)
+
+
+def _plain(value: Any) -> Any:
+    """Builtins without nulls."""
+    if value is None or isinstance(value, str | int | bool):
+        return value
+    return _without_nulls(msgspec.to_builtins(value))
+
+
+def _without_nulls(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _without_nulls(one) for key, one in value.items() if one is not None}
+    if isinstance(value, list):
+        return [_without_nulls(one) for one in value]
+    return value
+
+
+def _require_shallow(raw: bytes) -> None:
+    if raw.count(b"{") + raw.count(b"[") <= MAX_JSON_DEPTH:
+        return
+    depth = 0
+    for byte in _STRING.sub(b"", raw):
+        if byte in b"{[":
+            depth += 1
+            if depth > MAX_JSON_DEPTH:
+                raise InputError(
+                    "too-deep",
+                    f"the JSON is nested more than {MAX_JSON_DEPTH} levels deep",
+                    hint="no object of ours is; check for a body wrapped in itself",
+                )
+        elif byte in b"}]":
+            depth -= 1
+
+
+def _malformed(text: str, raw: bytes) -> InputError:
+    found = _POSITION.search(text)
+    position = int(found[1]) if found else len(raw)
+    line = raw.count(b"\n", 0, position) + 1
+    column = position - (raw.rfind(b"\n", 0, position) + 1) + 1
+    reason = _POSITION.sub("", text).removeprefix("JSON is malformed: ")
+    if "truncated" in text:
+        reason = "it ends too early"
+    near = raw[max(0, position - 15) : position + 5].decode(errors="replace")
+    return InputError(
+        "malformed-json",
+        f"the body is not JSON: {reason} at line {line} column {column} (byte {position}),"
+        f" near {near!r}",
+    )
+
+
+def _explained(text: str, expected: Any) -> InputError:
+    found = _AT.search(text)
+    path = found[1] if found else "$"
+    message = _AT.sub("", text).replace(" | null`", "`")
+    if unknown := _UNKNOWN_FIELD.match(message):
+        known = _fields_at(expected, path)
+        hint = nearest(unknown[1], known) or (f"fields here: {', '.join(known[:12])}")
+        return InputError("unknown-field", f"unknown field '{unknown[1]}'", path=path, hint=hint)
+    if bad := _BAD_ENUM.match(message):
+        legal = ", ".join(map(str, _values_at(expected, path)))
+        return InputError(
+            "bad-value", f"'{bad[1]}' is not allowed", path=path, hint=f"one of {legal}"
+        )
+    return InputError("wrong-type", message[0].lower() + message[1:], path=path)
+
+
+def _types_at(expected: Any, path: str) -> list[Any]:
+    """The types (as `msgspec.inspect` gives them) that may stand at a JSON path."""
+    here = _alternatives(msgspec.inspect.type_info(expected))
+    for step in re.findall(r"\.([^.\[]+)|(\[)", path):
+        below: list[Any] = []
+        for one in here:
+            if step[1] and isinstance(one, msgspec.inspect.ListType):
+                below += _alternatives(one.item_type)
+            elif step[0] and isinstance(one, msgspec.inspect.StructType):
+                for field in one.fields:
+                    if field.encode_name == step[0]:
+                        below += _alternatives(field.type)
+        here = below
+    return here
+
+
+def _alternatives(one: Any) -> list[Any]:
+    return list(one.types) if isinstance(one, msgspec.inspect.UnionType) else [one]
+
+
+def _fields_at(expected: Any, path: str) -> list[str]:
+    structs = [one for one in _types_at(expected, path) if hasattr(one, "fields")]
+    return [field.encode_name for one in structs for field in one.fields]
+
+
+def _values_at(expected: Any, path: str) -> list[Any]:
+    return [value for one in _types_at(expected, path) for value in getattr(one, "values", ())]

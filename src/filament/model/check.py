@@ -1,0 +1,309 @@
+"""Rules between objects: what types alone cannot say. Each raises an error of the house.
+
+`require_valid` looks only at the object and its neighbours in the view, never at everything.
+Status codes are Tungsten Fabric's (InputError 400, ForbiddenError 403, ConflictError 409).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from itertools import combinations, islice
+from typing import Any
+
+from filament.base.errors import ConflictError, ForbiddenError, InputError
+from filament.base.net import RouteTarget, parse_ipv4, parse_mac
+from filament.model.address import parse_subnet, pool_of, subnet_values
+from filament.model.change import Object
+from filament.model.kind import nearest
+from filament.model.snapshot import Candidate
+
+# Networks that stand for others in a policy rule.
+SPECIAL_NETWORKS = frozenset({"any", "local"})
+PROTOCOLS = frozenset({"any", "icmp", "icmp6", "tcp", "udp", "sctp", "igmp", "gre", "esp", "ah"})
+FIRST_ROUTE_TARGET = 8_000_000
+FIRST_ROUTE_TARGET_4BYTE = 8_000  # with a 4-byte autonomous system
+_MAX_HINT_NAMES = 1000  # a hint is not worth comparing with every network there is
+
+
+def require_valid(view: Candidate, item: Object, before: Object | None) -> None:
+    """Check `item` as it would be after the change; `before` is None when it is new."""
+    check = _CHECKS.get(item.kind)
+    if check is not None:
+        check(view, item, before)
+
+
+def cluster_asn(view: Candidate) -> int:
+    """The cluster's autonomous system (global-system-config), 64512 unless configured."""
+    for item in view.of_kind("global-system-config"):
+        return int(item.props.get("autonomous_system") or 64512)
+    return 64512
+
+
+def _network(view: Candidate, item: Object, before: Object | None) -> None:
+    _require_subnets(view, item, before)
+    asn = cluster_asn(view)
+    for field in ("route_target_list", "import_route_target_list", "export_route_target_list"):
+        if before is None or before.props.get(field) != item.props.get(field):
+            for text in (item.props.get(field) or {}).get("route_target") or ():
+                _require_free_target(text, asn, f"$.virtual-network.{field}")
+    attached = {ref.uuid for ref in before.refs} if before is not None else set()
+    for ref in item.refs_to("network-policy"):
+        policy = view.get(ref.uuid)
+        if ref.uuid not in attached and policy is not None:
+            _require_known_networks(view, policy, {item.name})
+    _require_l3_for_flat(view, item)
+
+
+def _require_subnets(view: Candidate, item: Object, before: Object | None) -> None:
+    subnets = [(path, parse_subnet(value, path)) for path, value in subnet_values(item)]
+    for (_, left), (path, right) in combinations(subnets, 2):
+        if left.prefix.overlaps(right.prefix):
+            raise InputError(
+                "overlapping-subnets",
+                f"subnet {right.prefix} overlaps {left.prefix} of the same network",
+                path=path,
+                hint="give the network disjoint subnets",
+            )
+        if left.uuid == right.uuid:
+            raise InputError(
+                "duplicate-subnet-uuid",
+                f"subnets {left.prefix} and {right.prefix} have the same subnet_uuid",
+                path=path,
+                hint="leave subnet_uuid out, it is generated",
+            )
+    if before is None:
+        return
+    kept = {subnet.uuid: subnet for _, subnet in subnets}
+    for path, value in subnet_values(before):
+        old = parse_subnet(value, path)
+        held = view.held_count(pool_of(item.uuid, old.uuid))
+        new = kept.get(old.uuid)
+        if held and (new is None or new.prefix != old.prefix):
+            raise ConflictError(
+                f"subnet {old.prefix} of virtual-network {item.name} cannot be removed:"
+                f" {held} addresses of it are in use; delete their instance-ip objects first"
+            )
+        if new is not None and new.gateway != old.gateway:
+            holder = view.allocated(pool_of(item.uuid, old.uuid), new.gateway)
+            if holder is not None:
+                raise ConflictError(
+                    f"default_gateway {value['default_gateway']} of subnet {old.prefix} cannot"
+                    f" become an address in use (by instance-ip {holder.owner})"
+                )
+
+
+def _require_free_target(text: str, asn: int, path: str) -> None:
+    target = RouteTarget.parse(text)
+    first = FIRST_ROUTE_TARGET if asn < 1 << 16 else FIRST_ROUTE_TARGET_4BYTE
+    if target.admin == asn and not target.admin_is_ipv4 and target.number >= first:
+        raise InputError(
+            "reserved-route-target",
+            f"route target {text} lies in the range allocated automatically",
+            path=path,
+            hint=f"use a number below {first}, or another autonomous system than {asn}",
+        )
+
+
+def _require_l3_for_flat(view: Candidate, item: Object) -> None:
+    mode = (item.props.get("virtual_network_properties") or {}).get("forwarding_mode")
+    if mode == "l3":
+        return
+    for ref in item.refs_to("network-ipam"):
+        ipam = view.get(ref.uuid)
+        if ipam is not None and ipam.props.get("ipam_subnet_method") == "flat-subnet":
+            raise InputError(
+                "flat-subnet-mode",
+                f"flat-subnet IPAM {ipam.name} is allowed only on networks forwarding in l3 mode",
+                path="$.virtual-network.network_ipam_refs",
+                hint='set virtual_network_properties {"forwarding_mode": "l3"}',
+            )
+
+
+def _policy(view: Candidate, item: Object, before: Object | None) -> None:
+    entries = item.props.get("network_policy_entries") or {}
+    for index, rule in enumerate(entries.get("policy_rule") or ()):
+        path = f"$.network-policy.network_policy_entries.policy_rule[{index}]"
+        if not rule.get("action_list"):
+            raise InputError(
+                "missing-action",
+                "a policy rule needs an action_list",
+                path=path,
+                hint='write "action_list": {"simple_action": "pass"}',
+            )
+        _require_protocol(rule, path)
+        for side in ("src_addresses", "dst_addresses"):
+            if any(address.get("security_group") for address in rule.get(side) or ()):
+                raise InputError(
+                    "security-group-in-policy",
+                    f"{side} of a policy rule names a security group",
+                    path=path,
+                    hint="name a virtual_network, a subnet or a network_policy",
+                )
+    known = set(_named_networks(before)) if before is not None else set()
+    _require_known_networks(view, item, known)
+
+
+def _require_protocol(rule: dict[str, Any], path: str) -> None:
+    protocol = (rule.get("protocol") or "any").lower()
+    if protocol in PROTOCOLS or (protocol.isascii() and protocol.isdigit() and int(protocol) < 256):
+        return
+    raise InputError(
+        "bad-protocol",
+        f"protocol '{protocol}' is neither a known name nor a number 0-255",
+        path=path,
+        hint=nearest(protocol, PROTOCOLS) or "use any, tcp, udp, icmp or a number",
+    )
+
+
+def _named_networks(policy: Object) -> Iterable[str]:
+    entries = policy.props.get("network_policy_entries") or {}
+    for rule in entries.get("policy_rule") or ():
+        for side in ("src_addresses", "dst_addresses"):
+            for address in rule.get(side) or ():
+                name = address.get("virtual_network")
+                if name and name not in SPECIAL_NETWORKS:
+                    yield name
+
+
+def _require_known_networks(view: Candidate, policy: Object, known: set[str]) -> None:
+    """TF accepts rules naming networks that do not exist, which then silently match nothing."""
+    for name in _named_networks(policy):
+        if name in known or view.named("virtual-network", tuple(name.split(":"))) is not None:
+            continue
+        listed = islice(view.of_kind("virtual-network"), _MAX_HINT_NAMES)
+        names = (item.name for item in listed)
+        raise InputError(
+            "unknown-network",
+            f"network-policy {policy.name} names virtual-network '{name}', which does not exist",
+            path="$.network-policy.network_policy_entries",
+            hint=nearest(name, names) or 'create the network first, or write "any" or "local"',
+        )
+
+
+def _security_group(view: Candidate, item: Object, before: Object | None) -> None:
+    del view, before
+    entries = item.props.get("security_group_entries") or {}
+    seen: list[dict[str, Any]] = []
+    for index, rule in enumerate(entries.get("policy_rule") or ()):
+        path = f"$.security-group.security_group_entries.policy_rule[{index}]"
+        _require_protocol(rule, path)
+        sides = [rule.get("src_addresses") or (), rule.get("dst_addresses") or ()]
+        if not any(one.get("security_group") == "local" for side in sides for one in side):
+            raise InputError(
+                "no-local-side",
+                "a security group rule needs 'local' on one side",
+                path=path,
+                hint='put {"security_group": "local"} into src_addresses or dst_addresses',
+            )
+        content = {key: value for key, value in rule.items() if key != "rule_uuid"}
+        if content in seen:
+            raise ConflictError(f"rule {index} of security-group {item.name} repeats another rule")
+        seen.append(content)
+
+
+def _interface(view: Candidate, item: Object, before: Object | None) -> None:
+    networks = item.refs_to("virtual-network")
+    if len(networks) != 1:
+        raise InputError(
+            "no-network",
+            f"virtual-machine-interface {item.name} refers to {len(networks)} virtual networks",
+            path="$.virtual-machine-interface.virtual_network_refs",
+            hint="it needs exactly one",
+        )
+    if before is not None and before.refs_to("virtual-network")[0].uuid != networks[0].uuid:
+        for address in view.referrers(item.uuid, "instance-ip"):
+            raise ConflictError(
+                f"virtual-machine-interface {item.name} cannot change its network while"
+                f" instance-ip {address.name} holds an address of the old one; delete it first"
+            )
+    macs = item.props.get("virtual_machine_interface_mac_addresses") or {}
+    for text in macs.get("mac_address") or ():
+        parse_mac(text)
+    if item.refs_to("virtual-machine"):
+        for address in view.referrers(item.uuid, "instance-ip"):
+            _require_not_gateway(view, address)
+
+
+def _targets(item: Object, kind: str) -> set[str]:
+    return {ref.uuid for ref in item.refs_to(kind)}
+
+
+def _instance_ip(view: Candidate, item: Object, before: Object | None) -> None:
+    if before is not None:
+        for field in ("instance_ip_address", "subnet_uuid"):
+            if before.props.get(field) != item.props.get(field):
+                raise InputError(
+                    "immutable",
+                    f"{field} of instance-ip {item.name} cannot be changed",
+                    path=f"$.instance-ip.{field}",
+                    hint="delete the instance-ip and create another",
+                )
+        if _targets(before, "virtual-network") != _targets(item, "virtual-network"):
+            raise InputError(
+                "immutable",
+                f"the network of instance-ip {item.name} cannot be changed",
+                path="$.instance-ip.virtual_network_refs",
+                hint="delete the instance-ip and create another",
+            )
+    for ref in item.refs_to("virtual-machine-interface"):
+        interface = view.get(ref.uuid)
+        if interface is None:
+            continue
+        mine, its = item.refs_to("virtual-network"), interface.refs_to("virtual-network")
+        if mine and its and mine[0].uuid != its[0].uuid:
+            raise InputError(
+                "other-network",
+                f"instance-ip {item.name} is in another network than virtual-machine-interface"
+                f" {interface.name}",
+                path="$.instance-ip.virtual_machine_interface_refs",
+                hint="both must refer to the same virtual-network",
+            )
+        if interface.refs_to("virtual-machine"):
+            _require_not_gateway(view, item)
+
+
+def _require_not_gateway(view: Candidate, address: Object) -> None:
+    text = address.props.get("instance_ip_address")
+    for ref in address.refs_to("virtual-network"):
+        network = view.get(ref.uuid)
+        for _, value in subnet_values(network) if network is not None else ():
+            if text and value.get("default_gateway") == text:
+                raise InputError(
+                    "gateway-address",
+                    f"Gateway IP cannot be used by VM port: {text} is the gateway of subnet"
+                    f" {value['subnet']['ip_prefix']}/{value['subnet']['ip_prefix_len']}",
+                    path="$.instance-ip.instance_ip_address",
+                    hint="ask for another address or leave it out",
+                )
+
+
+def _virtual_router(view: Candidate, item: Object, before: Object | None) -> None:
+    del view
+    text = item.props.get("virtual_router_ip_address")
+    if text and (before is None or before.props.get("virtual_router_ip_address") != text):
+        parse_ipv4(text)
+
+
+def require_deletable(item: Object) -> None:
+    """Refuse to delete what the system itself stands on."""
+    if item.kind == "virtual-network" and item.fq_name[-1] in {"ip-fabric", "__link_local__"}:
+        raise ConflictError(f"virtual-network {item.name} belongs to the system: not deletable")
+    if item.kind == "global-system-config" and item.name == "default-global-system-config":
+        raise ConflictError(f"{item.kind} {item.name} belongs to the system: not deletable")
+
+
+def require_unset_by_caller(kind_name: str, field: str) -> None:
+    """Refuse a property that only the API sets."""
+    raise ForbiddenError(
+        f"{field} of a {kind_name} is allocated by the API and cannot be set; leave it out"
+    )
+
+
+_CHECKS: dict[str, Callable[[Candidate, Object, Object | None], None]] = {
+    "virtual-network": _network,
+    "network-policy": _policy,
+    "security-group": _security_group,
+    "virtual-machine-interface": _interface,
+    "instance-ip": _instance_ip,
+    "virtual-router": _virtual_router,
+}

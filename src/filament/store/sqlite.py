@@ -1,0 +1,195 @@
+"""A store in one SQLite file: write-ahead log, full synchronisation, one connection.
+
+The connection belongs to the thread that opened it (the owner's writer thread) and holds the
+file exclusively, so that two API processes can never number commits side by side.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import sqlite3
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import msgspec
+
+from filament.base.errors import (
+    ConflictError,
+    NotFoundError,
+    PermanentError,
+    RevisionConflictError,
+    TransientError,
+)
+from filament.model.change import Allocation, Commit, Object
+
+SCHEMA_VERSION = 1
+_SCHEMA = """
+create table meta (key text primary key, value integer not null) strict;
+create table objects (
+    sequence integer primary key,  -- order of creation
+    uuid text not null unique,
+    kind text not null,
+    fq_name text not null,
+    body blob not null,            -- msgspec JSON of model.change.Object
+    unique (kind, fq_name)
+) strict;
+create table allocations (
+    pool text not null,
+    value integer not null,
+    owner text not null,
+    primary key (pool, value)
+) strict, without rowid;
+create table log (revision integer primary key, body blob not null) strict;
+"""
+_PUT = """
+insert into objects (uuid, kind, fq_name, body) values (?, ?, ?, ?)
+on conflict (uuid) do update set body = excluded.body
+where kind = excluded.kind and fq_name = excluded.fq_name
+"""
+
+_encode = msgspec.json.Encoder().encode
+_decode_object = msgspec.json.Decoder(Object).decode
+_decode_commit = msgspec.json.Decoder(Commit).decode
+
+
+class SqliteStore:
+    """See `store.contract.Store`. One per file and process; used from one thread only."""
+
+    def __init__(self, path: str | Path) -> None:
+        """Open or create the file; TransientError when another process has it open."""
+        self._path = Path(path)
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        self._connection = sqlite3.connect(self._path, isolation_level=None, timeout=1.0)
+        try:
+            self._revision = self._open()
+        except sqlite3.OperationalError as error:
+            self._connection.close()
+            raise TransientError(
+                f"cannot open the store {self._path}: {error}; is another process using it?"
+            ) from error
+        except sqlite3.DatabaseError as error:
+            self._connection.close()
+            raise PermanentError(f"{self._path} is not a usable store: {error}") from error
+        except PermanentError:
+            self._connection.close()
+            raise
+
+    def load(self) -> tuple[int, Iterator[Object], Iterator[Allocation]]:
+        """See Store."""
+        objects = self._connection.execute("select body from objects order by sequence")
+        allocations = self._connection.execute("select pool, value, owner from allocations")
+        return (
+            self._revision,
+            (_decode_object(body) for (body,) in objects),
+            (Allocation(pool, value, owner) for pool, value, owner in allocations),
+        )
+
+    def commit(self, commit: Commit) -> None:
+        """See Store."""
+        self.commit_all([commit])
+
+    def commit_all(self, commits: Sequence[Commit]) -> None:
+        """See Store."""
+        revision = self._revision
+        try:
+            with self._transaction():
+                for commit in commits:
+                    if commit.revision != revision + 1:
+                        raise RevisionConflictError(
+                            f"commit {commit.revision} does not follow revision {revision}",
+                            self._revision,
+                        )
+                    self._write(commit)
+                    revision = commit.revision
+                self._connection.execute(
+                    "update meta set value = ? where key = 'revision'", (revision,)
+                )
+        except sqlite3.OperationalError as error:
+            raise TransientError(f"the store {self._path} refused to write: {error}") from error
+        self._revision = revision
+
+    def log(self, after: int, limit: int) -> list[Commit]:
+        """See Store."""
+        (first,) = self._connection.execute("select min(revision) from log").fetchone()
+        first = self._revision + 1 if first is None else first
+        if not first - 1 <= after <= self._revision:
+            raise NotFoundError(
+                f"commits after revision {after} are not kept;"
+                f" the log holds {first}-{self._revision}"
+            )
+        rows = self._connection.execute(
+            "select body from log where revision > ? order by revision limit ?", (after, limit)
+        )
+        return [_decode_commit(body) for (body,) in rows]
+
+    def compact(self, before: int) -> None:
+        """See Store."""
+        with self._transaction():
+            self._connection.execute("delete from log where revision < ?", (before,))
+
+    def close(self) -> None:
+        """See Store."""
+        self._connection.close()
+
+    def _open(self) -> int:
+        execute = self._connection.execute
+        execute("pragma locking_mode = exclusive")
+        execute("pragma journal_mode = wal")
+        execute("pragma synchronous = full")
+        with self._transaction():  # takes the exclusive lock, or fails
+            (version,) = execute("pragma user_version").fetchone()
+            if version == 0:
+                for statement in _SCHEMA.split(";\n"):
+                    execute(statement)
+                execute("insert into meta values ('revision', 0)")
+                execute(f"pragma user_version = {SCHEMA_VERSION}")
+            elif version != SCHEMA_VERSION:
+                raise PermanentError(
+                    f"{self._path} has schema version {version}, this program reads"
+                    f" {SCHEMA_VERSION}; use the program version that wrote it"
+                )
+        (revision,) = execute("select value from meta where key = 'revision'").fetchone()
+        return int(revision)
+
+    @contextlib.contextmanager
+    def _transaction(self) -> Iterator[None]:
+        self._connection.execute("begin immediate")
+        try:
+            yield
+        except BaseException:
+            if self._connection.in_transaction:
+                self._connection.execute("rollback")
+            raise
+        self._connection.execute("commit")
+
+    def _write(self, commit: Commit) -> None:
+        execute = self._connection.execute
+        for item in commit.deletes:
+            if not execute("delete from objects where uuid = ?", (item.uuid,)).rowcount:
+                raise ConflictError(f"{item.kind} {item.name} to delete does not exist")
+        for one in commit.frees:
+            freed = execute(
+                "delete from allocations where pool = ? and value = ?", (one.pool, one.value)
+            )
+            if not freed.rowcount:
+                raise ConflictError(f"value {one.value} of pool {one.pool} is not held")
+        for item in commit.puts:
+            self._put(item)
+        for one in commit.takes:
+            try:
+                execute(
+                    "insert into allocations values (?, ?, ?)", (one.pool, one.value, one.owner)
+                )
+            except sqlite3.IntegrityError as error:
+                raise ConflictError(
+                    f"value {one.value} of pool {one.pool} is already held"
+                ) from error
+        execute("insert into log values (?, ?)", (commit.revision, _encode(commit)))
+
+    def _put(self, item: Object) -> None:
+        try:
+            put = self._connection.execute(_PUT, (item.uuid, item.kind, item.name, _encode(item)))
+        except sqlite3.IntegrityError as error:
+            raise ConflictError(f"{item.kind} {item.name} already exists") from error
+        if not put.rowcount:
+            raise ConflictError(f"uuid {item.uuid} already belongs to another object")
