@@ -1,8 +1,8 @@
 """Long-running processes of a lab: started detached, found again by pid file, killed only if ours.
 
-A pid file holds the pid, when that process started and the boot it belongs to, and is written by
-the process itself before it becomes the program: killing the lab at any moment leaves either no
-process or one that can be found. Nobody supervises them: a killed one stays dead until restarted.
+A pid file holds the pid, when that process started and the boot it belongs to, and is written
+before the process becomes the program: killing the lab at any moment leaves either no process or
+one that can be found. Nobody supervises them: a killed one stays dead until restarted.
 """
 
 from __future__ import annotations
@@ -90,46 +90,56 @@ def read_pid_file(path: Path) -> Process:
 def spawn(directory: Path, program: Program) -> Process:
     """Start a program detached from us; returns once it has been executed.
 
-    Raises PermanentError when it cannot be executed.
+    The newborn tells its pid and waits until that is on disk; when we die meanwhile, it does too.
+    Raises PermanentError when the program cannot be executed.
     """
-    path = pid_file(directory, program.name)
-    heard, told = os.pipe2(os.O_CLOEXEC)
+    heard, tell = os.pipe2(os.O_CLOEXEC)
+    permitted, permit = os.pipe2(os.O_CLOEXEC)
     sys.stdout.flush()
     sys.stderr.flush()
     child = os.fork()
     if child == 0:
         # A grandchild is adopted by init: whoever runs the lab need not wait for it.
         if os.fork() == 0:
-            _become(program, path, told)
+            os.close(permit)
+            _become(program, permitted, tell)
         os._exit(0)
-    os.close(told)
+    os.close(tell)
+    os.close(permitted)
     os.waitpid(child, 0)
-    with os.fdopen(heard, "rb") as complaints:
-        complaint = complaints.read()
-    if complaint:
-        raise PermanentError(f"cannot run {program.argv[0]}: {complaint.decode()}")
-    return read_pid_file(path)
-
-
-def _become(program: Program, path: Path, told: int) -> NoReturn:
-    try:
-        os.setsid()
-        signal.pthread_sigmask(signal.SIG_SETMASK, [])
-        if program.namespace is not None:
-            namespaces.enter_namespace(Path(program.namespace))
-        nothing = os.open(os.devnull, os.O_RDONLY)
-        log = os.open(program.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o640)
-        os.dup2(nothing, 0)
-        os.dup2(log, 1)
-        os.dup2(log, 2)
-        process = Process(program, os.getpid(), started_at(os.getpid()) or 0, boot_id())
+    path = pid_file(directory, program.name)
+    with os.fdopen(heard, "rb") as words, os.fdopen(permit, "wb") as permission:
+        pid = int(words.readline())
+        process = Process(program, pid, started_at(pid) or 0, boot_id())
         draft = path.with_suffix(".draft")
         draft.write_bytes(msgspec.json.encode(process))
         draft.rename(path)
-        os.execve(program.argv[0], program.argv, program.environment)
+        permission.write(b"go")
+        permission.close()
+        # The pipe closes by itself when the program is executed.
+        complaint = words.read()
+    if complaint:
+        path.unlink()
+        raise PermanentError(f"cannot run {program.argv[0]}: {complaint.decode()}")
+    return process
+
+
+def _become(program: Program, permitted: int, tell: int) -> NoReturn:
+    try:
+        os.setsid()
+        os.write(tell, f"{os.getpid()}\n".encode())
+        if os.read(permitted, 2):
+            signal.pthread_sigmask(signal.SIG_SETMASK, [])
+            if program.namespace is not None:
+                namespaces.enter_namespace(Path(program.namespace))
+            nothing = os.open(os.devnull, os.O_RDONLY)
+            log = os.open(program.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o640)
+            os.dup2(nothing, 0)
+            os.dup2(log, 1)
+            os.dup2(log, 2)
+            os.execve(program.argv[0], program.argv, program.environment)
     except OSError as error:
-        path.unlink(missing_ok=True)
-        os.write(told, str(error).encode())
+        os.write(tell, str(error).encode())
     os._exit(127)
 
 
