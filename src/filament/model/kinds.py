@@ -250,7 +250,7 @@ _POLICY = (
         "security-group",
         ("project",),
         {
-            "configured_security_group_id": int,
+            "configured_security_group_id": policy.ConfiguredSecurityGroupId,
             "security_group_entries": policy.PolicyEntriesType,
             "security_group_id": int,
         },

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from msgspec import UNSET
+from msgspec import UNSET, Meta
 
 from filament.model.types_common import (
     L4Port,
@@ -19,6 +19,7 @@ from filament.model.types_common import (
 
 EtherType = Literal["IPv4", "IPv6"]
 Direction = Literal[">", "<>"]
+ConfiguredSecurityGroupId = Annotated[int, Meta(ge=0, le=7_999_999)]
 
 
 class AddressType(Part):

@@ -1,0 +1,61 @@
+"""Objects every database starts with, as contrail-api's first start makes them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from filament.api.engine import ConfigEngine, Create
+from filament.model.body import convert_body
+from filament.model.change import Commit
+from filament.model.kinds import KINDS
+
+BOOT = "boot"
+_DOMAIN = ["default-domain"]
+_PROJECT = [*_DOMAIN, "default-project"]
+_SYSTEM = ["default-global-system-config"]
+_READ_AND_LINK = 5
+
+# Routing instances of these networks (`ip-fabric:__default__` too) are rendered from the plan.
+_OBJECTS: tuple[tuple[str, list[str], dict[str, Any]], ...] = (
+    ("global-system-config", _SYSTEM, {"autonomous_system": 64512, "config_version": "1.0"}),
+    ("global-vrouter-config", [*_SYSTEM, "default-global-vrouter-config"], {}),
+    ("domain", _DOMAIN, {}),
+    ("project", _PROJECT, {}),
+    ("virtual-network", [*_PROJECT, "ip-fabric"], {"is_provider_network": True}),
+    ("virtual-network", [*_PROJECT, "__link_local__"], {}),
+    ("virtual-network", [*_PROJECT, "dci-network"], {}),
+    ("virtual-network", [*_PROJECT, "default-virtual-network"], {}),
+    (
+        "network-ipam",
+        [*_PROJECT, "default-network-ipam"],
+        {"perms2": {"owner": "cloud-admin", "global_access": _READ_AND_LINK}},
+    ),
+    (
+        "security-group",
+        [*_PROJECT, "__no_rule__"],
+        {"perms2": {"owner": "cloud-admin", "global_access": _READ_AND_LINK}},
+    ),
+    (
+        "network-ipam",
+        [*_PROJECT, "service-chain-flat-ipam"],
+        {
+            "ipam_subnet_method": "flat-subnet",
+            "ipam_subnets": {
+                "subnets": [
+                    {"subnet": {"ip_prefix": "0.0.0.0", "ip_prefix_len": 8}},
+                    {"subnet": {"ip_prefix": "::ffff", "ip_prefix_len": 104}},
+                ]
+            },
+        },
+    ),
+)
+
+
+def boot_commit(engine: ConfigEngine, now: float) -> Commit | None:
+    """One commit with every boot object that is missing, or None."""
+    missing = [
+        Create(kind, convert_body(KINDS[kind], {"fq_name": fq_name, **fields}))
+        for kind, fq_name, fields in _OBJECTS
+        if engine.snapshot.named(kind, tuple(fq_name)) is None
+    ]
+    return engine.prepare_all(missing, now=now, who=BOOT) if missing else None

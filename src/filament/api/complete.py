@@ -1,0 +1,260 @@
+"""What the API fills in for each kind: allocated numbers, addresses, MACs, rule uuids.
+
+Everything is taken within the change, so an object and its numbers are committed together or not
+at all. Rules are Tungsten Fabric's (its `pre_dbe_create` hooks).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+
+from filament.base.errors import ConflictError, InputError, NotFoundError
+from filament.base.net import format_ipv4, parse_ipv4
+from filament.model.address import (
+    Subnet,
+    choose_address,
+    complete_subnet,
+    pool_of,
+    subnet_values,
+    subnets_of,
+)
+from filament.model.change import Object, Ref
+from filament.model.snapshot import Candidate
+
+VN_ID_POOL = "vn-id"
+MAX_VN_ID = 1 << 24
+SECURITY_GROUP_POOL = "security-group-id"
+FIRST_SECURITY_GROUP_ID = 8_000_000
+# Ports of these networks live in the fabric: their addresses are not ours to allocate.
+UNALLOCATED_NETWORKS = frozenset({"ip-fabric", "__link_local__"})
+
+NewUuid = Callable[[], str]
+
+
+def completed(change: Candidate, item: Object, before: Object | None, new_uuid: NewUuid) -> Object:
+    """Return `item` with what the API owes it; takes and frees allocations in `change`."""
+    complete = _COMPLETIONS.get(item.kind)
+    return item if complete is None else complete(change, item, before, new_uuid)
+
+
+def with_props(item: Object, **props: Any) -> Object:
+    """The object with some properties replaced."""
+    return msgspec.structs.replace(item, props=item.props | props)
+
+
+def _network(change: Candidate, item: Object, before: Object | None, new_uuid: NewUuid) -> Object:
+    if before is None:
+        number = change.free_from(VN_ID_POOL, 1)
+        if number > MAX_VN_ID:
+            raise ConflictError(f"all {MAX_VN_ID} virtual network ids are in use")
+        change.take(VN_ID_POOL, number, item.uuid)
+        item = with_props(item, virtual_network_network_id=number)
+    known = [value for _, value in subnet_values(before)] if before is not None else []
+    refs = [ref for ref in item.refs if ref.kind != "network-ipam"]
+    for index, ref in enumerate(item.refs_to("network-ipam")):
+        path = f"$.virtual-network.network_ipam_refs[{index}].attr.ipam_subnets"
+        refs.append(_with_subnets(ref, known, new_uuid, path))
+    return msgspec.structs.replace(item, refs=tuple(refs))
+
+
+def _with_subnets(ref: Ref, known: list[dict[str, Any]], new_uuid: NewUuid, path: str) -> Ref:
+    subnets = (ref.attr or {}).get("ipam_subnets")
+    if ref.attr is None or not subnets:
+        return ref
+    done = [
+        complete_subnet(value, known, new_uuid, f"{path}[{position}]")
+        if value.get("subnet")  # a flat IPAM's reference carries an entry without one
+        else value
+        for position, value in enumerate(subnets)
+    ]
+    return Ref(ref.kind, ref.uuid, {**ref.attr, "ipam_subnets": done})
+
+
+def _interface(change: Candidate, item: Object, before: Object | None, new_uuid: NewUuid) -> Object:
+    del change, new_uuid
+    if before is not None:
+        return item
+    digits = item.uuid
+    macs = item.props.get("virtual_machine_interface_mac_addresses") or {}
+    if not macs.get("mac_address"):
+        mac = f"02:{digits[0:2]}:{digits[2:4]}:{digits[4:6]}:{digits[6:8]}:{digits[9:11]}"
+        item = with_props(item, virtual_machine_interface_mac_addresses={"mac_address": [mac]})
+    bindings = item.props.get("virtual_machine_interface_bindings") or {}
+    pairs = list(bindings.get("key_value_pair") or ())
+    present = {pair.get("key") for pair in pairs}
+    for key, value in (("vnic_type", "normal"), ("vif_type", "vrouter")):
+        if key not in present:
+            pairs.append({"key": key, "value": value})
+    return with_props(item, virtual_machine_interface_bindings={"key_value_pair": pairs})
+
+
+def _instance_ip(
+    change: Candidate, item: Object, before: Object | None, new_uuid: NewUuid
+) -> Object:
+    del new_uuid
+    if before is not None:
+        return item
+    network = next((change.get(ref.uuid) for ref in item.refs_to("virtual-network")), None)
+    if network is None:
+        raise InputError(
+            "no-network",
+            f"instance-ip {item.name} refers to no virtual network",
+            path="$.instance-ip.virtual_network_refs",
+            hint="name the network to take the address from",
+        )
+    if network.fq_name[-1] in UNALLOCATED_NETWORKS:
+        return item
+    if item.props.get("instance_ip_family") == "v6":
+        raise InputError(
+            "ipv6-address",
+            "instance_ip_family v6 is not supported",
+            path="$.instance-ip.instance_ip_family",
+            hint="use v4 or leave it out",
+        )
+    subnets = subnets_of(network)
+    wanted = item.props.get("subnet_uuid")
+    if wanted:
+        subnets = [subnet for subnet in subnets if subnet.uuid == wanted]
+        if not subnets:
+            raise NotFoundError(
+                f"Subnet id {wanted} not found in virtual-network {network.name}; GET the network"
+                " to see its subnets, or leave subnet_uuid out"
+            )
+    text = item.props.get("instance_ip_address")
+    if text:
+        subnet, address = _take_asked(change, network, subnets, text, item)
+    else:
+        subnet, address = _take_next(change, network, subnets, item)
+    return with_props(
+        item,
+        instance_ip_address=format_ipv4(address),
+        subnet_uuid=subnet.uuid,
+        instance_ip_subnet={
+            "ip_prefix": format_ipv4(subnet.prefix.address),
+            "ip_prefix_len": subnet.prefix.length,
+        },
+    )
+
+
+def _take_asked(
+    change: Candidate, network: Object, subnets: list[Subnet], text: str, item: Object
+) -> tuple[Subnet, int]:
+    address = parse_ipv4(text)
+    subnet = next((one for one in subnets if one.prefix.contains(address)), None)
+    if subnet is None:
+        raise InputError(
+            "outside-subnet",
+            f"address {text} is in no subnet of virtual-network {network.name}",
+            path="$.instance-ip.instance_ip_address",
+            hint=_list_subnets(subnets),
+        )
+    if address == subnet.gateway:
+        # Router ports share the gateway's address, so nobody holds it (TF does the same).
+        return subnet, address
+    if address in subnet.reserved:
+        raise InputError(
+            "reserved-address",
+            f"address {text} of subnet {subnet.prefix} is reserved (network, broadcast or service"
+            " address)",
+            path="$.instance-ip.instance_ip_address",
+            hint="ask for another address or leave it out",
+        )
+    pool = pool_of(network.uuid, subnet.uuid)
+    holder = change.allocated(pool, address)
+    if holder is not None:
+        owner = change.get(holder.owner)
+        raise ConflictError(
+            f"IP address already in use: {text} of virtual-network {network.name} is held by"
+            f" instance-ip {owner.name if owner is not None else holder.owner}; ask for another"
+            " or leave it out"
+        )
+    change.take(pool, address, item.uuid)
+    return subnet, address
+
+
+def _take_next(
+    change: Candidate, network: Object, subnets: list[Subnet], item: Object
+) -> tuple[Subnet, int]:
+    for subnet in subnets:
+        address = choose_address(change, network.uuid, subnet)
+        if address is not None:
+            change.take(pool_of(network.uuid, subnet.uuid), address, item.uuid)
+            return subnet, address
+    if not subnets:
+        raise InputError(
+            "no-subnet",
+            f"virtual-network {network.name} has no subnet to take an address from",
+            path="$.instance-ip.virtual_network_refs",
+            hint="give the network a subnet in its network_ipam_refs",
+        )
+    names = [str(subnet.prefix) for subnet in subnets]
+    raise InputError(
+        "subnet-exhausted",
+        f"Virtual-Network({list(network.fq_name)}) has exhausted subnet({names})",
+        path="$.instance-ip.virtual_network_refs",
+        hint="delete unused instance-ip objects or add a subnet to the network",
+    )
+
+
+def _list_subnets(subnets: list[Subnet]) -> str:
+    listed = ", ".join(str(subnet.prefix) for subnet in subnets)
+    return f"its subnets are {listed}" if listed else "it has no subnets"
+
+
+def _with_rule_uuids(field: str) -> Callable[..., Object]:
+    def complete(
+        change: Candidate, item: Object, before: Object | None, new_uuid: NewUuid
+    ) -> Object:
+        del change, before
+        entries = item.props.get(field)
+        if not entries:
+            return item
+        rules = [
+            rule if rule.get("rule_uuid") else {**rule, "rule_uuid": new_uuid()}
+            for rule in entries.get("policy_rule") or ()
+        ]
+        return with_props(item, **{field: {**entries, "policy_rule": rules}})
+
+    return complete
+
+
+def _security_group(
+    change: Candidate, item: Object, before: Object | None, new_uuid: NewUuid
+) -> Object:
+    item = _with_rule_uuids("security_group_entries")(change, item, before, new_uuid)
+    configured = item.props.get("configured_security_group_id")
+    was = before.props.get("configured_security_group_id") if before is not None else None
+    if before is not None and configured == was:
+        return item
+    for allocation in change.allocations_of(item.uuid):
+        change.free(allocation)
+    if configured:
+        return with_props(item, security_group_id=configured)
+    number = change.free_from(SECURITY_GROUP_POOL, FIRST_SECURITY_GROUP_ID)
+    change.take(SECURITY_GROUP_POOL, number, item.uuid)
+    return with_props(item, security_group_id=number)
+
+
+def _bgp_router(
+    change: Candidate, item: Object, before: Object | None, new_uuid: NewUuid
+) -> Object:
+    del change, before, new_uuid
+    parameters = item.props.get("bgp_router_parameters")
+    if not parameters or parameters.get("router_type"):
+        return item
+    is_ours = parameters.get("vendor") == "contrail"
+    router_type = "control-node" if is_ours else "router"
+    return with_props(item, bgp_router_parameters={**parameters, "router_type": router_type})
+
+
+_COMPLETIONS: dict[str, Callable[[Candidate, Object, Object | None, NewUuid], Object]] = {
+    "virtual-network": _network,
+    "virtual-machine-interface": _interface,
+    "instance-ip": _instance_ip,
+    "network-policy": _with_rule_uuids("network_policy_entries"),
+    "security-group": _security_group,
+    "bgp-router": _bgp_router,
+}

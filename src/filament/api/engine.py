@@ -1,0 +1,551 @@
+"""The configuration engine: requests to commits. Sans-IO: no clock, no store, no randomness.
+
+`prepare` reads a view and returns the commit a request amounts to: it resolves names, fills in
+what the API owes, checks, and allocates what the plan needs, so that a bad change is refused
+before anything is stored. The owner stores the commit, then calls `apply`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from typing import Any, Literal
+from uuid import UUID
+
+import msgspec
+
+from filament.api.complete import NewUuid, completed
+from filament.api.shown import ShownPlan
+from filament.base.errors import ConflictError, ForbiddenError, InputError, NotFoundError
+from filament.compiler.plan import Slot
+from filament.model.body import Body, RefBody, convert_attribute
+from filament.model.change import Allocation, Commit, Object, Ref
+from filament.model.check import (
+    FIRST_ROUTE_TARGET,
+    FIRST_ROUTE_TARGET_4BYTE,
+    require_deletable,
+    require_unset_by_caller,
+    require_valid,
+)
+from filament.model.kind import Kind
+from filament.model.kinds import KINDS
+from filament.model.snapshot import Candidate, PoolView, Snapshot
+from filament.store.contract import Store
+
+_BAD_NAME = re.compile("[:\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
+_ROUTE_TARGET_POOL = "route-target/"
+_LEGACY_PERMISSIONS = {
+    "owner": "cloud-admin",
+    "owner_access": 7,
+    "group": "cloud-admin-group",
+    "group_access": 7,
+    "other_access": 7,
+}
+_CLOUD_ADMIN = "cloud-admin"
+
+
+class Create(msgspec.Struct, frozen=True):
+    """Create an object. `tenant` is the caller's project, owner of what has no better owner."""
+
+    kind: str
+    body: Body
+    tenant: str | None = None
+
+
+class Update(msgspec.Struct, frozen=True):
+    """Change what the body names and nothing else."""
+
+    kind: str
+    uuid: str
+    body: Body
+
+
+class Delete(msgspec.Struct, frozen=True):
+    """Delete an object nothing depends on."""
+
+    kind: str
+    uuid: str
+
+
+class RefUpdate(msgspec.Struct, frozen=True):
+    """Add (or overwrite the attribute of) one reference, or delete it."""
+
+    kind: str
+    uuid: str
+    target: RefBody
+    operation: Literal["ADD", "DELETE"]
+
+
+Request = Create | Update | Delete | RefUpdate
+
+
+class Prepared(msgspec.Struct, frozen=True):
+    """What a request amounts to. `commit` is None when it changes nothing; `object` is as after
+    the change (as before, for a delete).
+    """
+
+    object: Object
+    commit: Commit | None
+
+
+class ConfigEngine:
+    """Owns the committed snapshot. One per API process; the owner serialises writes."""
+
+    def __init__(self, new_uuid: NewUuid) -> None:
+        self.snapshot = Snapshot()
+        self.shown = ShownPlan()
+        self._new_uuid = new_uuid
+
+    def load(self, store: Store) -> None:
+        """Start from what a store holds."""
+        self.snapshot = Snapshot(*store.load())
+        self.shown.load(self.snapshot)
+
+    def prepare(
+        self, request: Request, *, now: float, who: str, view: PoolView | None = None
+    ) -> Prepared:
+        """Turn a request into a commit on top of `view` (default: the committed snapshot).
+
+        `now` is epoch seconds. Raises InputError, NotFoundError, ForbiddenError, ConflictError;
+        then nothing has changed.
+        """
+        change = Candidate(self.snapshot if view is None else view)
+        return self._finish(change, self._carry_out(change, request, now), now, who)
+
+    def prepare_all(self, requests: Iterable[Request], *, now: float, who: str) -> Commit:
+        """Turn several requests, each seeing the ones before, into one commit (boot objects)."""
+        change = Candidate(self.snapshot)
+        for request in requests:
+            self._carry_out(change, request, now)
+        self._allocate_slots(change)
+        return change.commit(now, who)
+
+    def apply(self, commit: Commit) -> None:
+        """Take over a commit that the store has made durable."""
+        self.snapshot.apply(commit)
+        self.shown.update(self.snapshot, commit)
+
+    def find(self, view: PoolView | Candidate, kind: Kind, uuid: str) -> Object:
+        """The object of a kind, stored or rendered; NotFoundError."""
+        item = view.get(uuid)
+        if item is None and kind.rendered_from:
+            item = self.shown.objects.get(uuid)
+        if item is None or item.kind != kind.name:
+            other = f"; it is the uuid of a {item.kind}" if item is not None else ""
+            raise NotFoundError(f"No {kind.field} object found for id {uuid}{other}")
+        return item
+
+    def find_named(
+        self, view: PoolView | Candidate, kind: Kind, fq_name: tuple[str, ...]
+    ) -> Object:
+        """The object of a kind by name, stored or rendered; NotFoundError."""
+        item = view.named(kind.name, fq_name)
+        if item is None and kind.rendered_from:
+            item = self.shown.objects.named(kind.name, fq_name)
+        if item is None:
+            raise NotFoundError(f"Name {list(fq_name)} not found: there is no such {kind.name}")
+        return item
+
+    def _carry_out(self, change: Candidate, request: Request, now: float) -> Object:
+        kind = KINDS.named(request.kind)
+        match request:
+            case Create(body=body, tenant=tenant):
+                return self._create(change, kind, body, tenant, now)
+            case Update(uuid=uuid, body=body):
+                return self._update(change, kind, self.find(change, kind, uuid), body, now)
+            case Delete(uuid=uuid):
+                item = self.find(change, kind, uuid)
+                _require_intent(kind, item)
+                require_deletable(item)
+                self._delete(change, kind, item)
+                return item
+            case RefUpdate():
+                return self._update_ref(change, kind, request, now)
+
+    def _finish(self, change: Candidate, item: Object, now: float, who: str) -> Prepared:
+        if not change.puts and not change.deletes:
+            return Prepared(item, None)
+        self._allocate_slots(change)
+        return Prepared(change.get(item.uuid) or item, change.commit(now, who))
+
+    # -- create ------------------------------------------------------------------------------
+
+    def _create(
+        self, change: Candidate, kind: Kind, body: Body, tenant: str | None, now: float
+    ) -> Object:
+        _require_intent(kind, None)
+        fq_name = _checked_name(kind, body)
+        parent = self._parent(change, kind, body, fq_name)
+        existing = change.named(kind.name, fq_name)
+        if existing is not None:
+            raise ConflictError(
+                f"{kind.name} {existing.name} already exists with uuid: {existing.uuid}"
+            )
+        uuid = body.uuid or self._new_uuid()
+        holder = change.get(uuid)
+        if holder is not None:
+            raise ConflictError(
+                f"uuid {uuid} already exists: {holder.kind} {holder.name}; leave uuid out"
+            )
+        _require_no_system_property(kind, body, None)
+        props = {name: value for name, value in body.props.items() if value is not None}
+        props["display_name"] = props.get("display_name") or fq_name[-1]
+        props["id_perms"] = _new_id_perms(uuid, props.get("id_perms") or {}, now)
+        props["perms2"] = _new_perms2(kind, uuid, parent, props.get("perms2") or {}, tenant)
+        item = Object(
+            kind=kind.name,
+            uuid=uuid,
+            fq_name=fq_name,
+            parent_kind=parent.kind if parent is not None else None,
+            parent_uuid=parent.uuid if parent is not None else None,
+            props=props,
+            refs=self._resolved(change, body),
+        )
+        return self._put(change, item, None)
+
+    def _parent(
+        self, change: Candidate, kind: Kind, body: Body, fq_name: tuple[str, ...]
+    ) -> Object | None:
+        parent_kind = _parent_kind(kind, body)
+        if parent_kind is None:
+            if len(fq_name) != 1:
+                raise InputError(
+                    "bad-fq-name",
+                    f"a {kind.name} without parent has a one-element fq_name, not {list(fq_name)}",
+                    path=f"$.{kind.name}.fq_name",
+                    hint=f'write ["{fq_name[-1]}"]'
+                    + (f" or give parent_type {_either(kind)}" if kind.real_parents else ""),
+                )
+            return None
+        if len(fq_name) < 2:
+            raise InputError(
+                "bad-fq-name",
+                f"fq_name {list(fq_name)} of a {kind.name} lacks its {parent_kind}",
+                path=f"$.{kind.name}.fq_name",
+                hint="write the parent's fq_name followed by the object's own name",
+            )
+        try:
+            parent = self.find_named(change, KINDS[parent_kind], fq_name[:-1])
+        except NotFoundError as error:
+            raise InputError(
+                "no-parent",
+                f"Parent {parent_kind} {':'.join(fq_name[:-1])} does not exist",
+                path=f"$.{kind.name}.fq_name",
+                hint="create the parent first",
+            ) from error
+        if body.parent_uuid not in {None, parent.uuid}:
+            raise InputError(
+                "parent-mismatch",
+                f"parent_uuid {body.parent_uuid} is not the uuid of {parent_kind} {parent.name}",
+                path=f"$.{kind.name}.parent_uuid",
+                hint=f"leave it out, or write {parent.uuid}",
+            )
+        return parent
+
+    def _resolved(self, change: Candidate, body: Body) -> tuple[Ref, ...]:
+        return tuple(ref for given in body.refs.values() for ref in self._resolve(change, given))
+
+    def _resolve(self, change: Candidate, given: list[RefBody]) -> list[Ref]:
+        """References to existing objects; of two to one object the later counts."""
+        refs: dict[str, Ref] = {}
+        for one in given:
+            target = self._target(change, one)
+            refs[target.uuid] = Ref(target.kind, target.uuid, one.attr)
+        return list(refs.values())
+
+    def _target(self, change: Candidate, given: RefBody) -> Object:
+        kind = KINDS[given.kind]
+        if given.uuid is not None:
+            return self.find(change, kind, given.uuid)
+        return self.find_named(change, kind, given.to or ())
+
+    # -- update ------------------------------------------------------------------------------
+
+    def _update(
+        self, change: Candidate, kind: Kind, before: Object, body: Body, now: float
+    ) -> Object:
+        _require_intent(kind, before)
+        _require_same_identity(kind, before, body)
+        _require_no_system_property(kind, body, before)
+        props = dict(before.props)
+        for name, value in body.props.items():
+            if name == "id_perms":
+                for field in ("enable", "description"):
+                    if value and field in value:
+                        props["id_perms"] = props["id_perms"] | {field: value[field]}
+            elif name == "perms2":
+                props["perms2"] = _changed_perms2(kind, props["perms2"], value)
+            elif value is None:
+                props.pop(name, None)
+            else:
+                props[name] = value
+        refs = list(before.refs)
+        for target, given in body.refs.items():
+            refs = [ref for ref in refs if ref.kind != target] + self._resolve(change, given)
+        after = msgspec.structs.replace(before, props=props, refs=tuple(refs))
+        return self._put_if_changed(change, after, before, now)
+
+    def _update_ref(self, change: Candidate, kind: Kind, request: RefUpdate, now: float) -> Object:
+        before = self.find(change, kind, request.uuid)
+        _require_intent(kind, before)
+        given = request.target
+        if given.kind not in kind.references:
+            listed = ", ".join(kind.references) or "nothing"
+            raise InputError(
+                "bad-reference",
+                f"a {kind.name} cannot refer to a {given.kind}",
+                path="$.ref-type",
+                hint=f"it refers to {listed}",
+            )
+        target = self._target(change, given)
+        refs = {ref.uuid: ref for ref in before.refs}
+        if request.operation == "ADD":
+            attr = convert_attribute(kind, target.kind, given.attr)
+            refs[target.uuid] = Ref(target.kind, target.uuid, attr)
+        else:
+            refs.pop(target.uuid, None)
+        after = msgspec.structs.replace(before, refs=tuple(refs.values()))
+        return self._put_if_changed(change, after, before, now)
+
+    def _put_if_changed(
+        self, change: Candidate, after: Object, before: Object, now: float
+    ) -> Object:
+        completed_after = completed(change, after, before, self._new_uuid)
+        if completed_after == before:
+            return before
+        id_perms = after.props["id_perms"] | {"last_modified": _timestamp(now)}
+        after = msgspec.structs.replace(
+            completed_after, props=completed_after.props | {"id_perms": id_perms}
+        )
+        return self._put(change, after, before)
+
+    def _put(self, change: Candidate, item: Object, before: Object | None) -> Object:
+        if before is None:
+            item = completed(change, item, None, self._new_uuid)
+        item = change.put(item)
+        self._mirror(change, item, before)
+        require_valid(change, item, before)
+        return item
+
+    def _mirror(self, change: Candidate, item: Object, before: Object | None) -> None:
+        """Keep references between objects of one kind symmetric, as TF does."""
+        now = {ref.uuid: ref for ref in item.refs_to(item.kind)}
+        then = {ref.uuid for ref in before.refs_to(item.kind)} if before is not None else set()
+        for uuid in then - now.keys():
+            other = change.get(uuid)
+            if other is not None:
+                kept = tuple(ref for ref in other.refs if ref.uuid != item.uuid)
+                change.put(msgspec.structs.replace(other, refs=kept))
+        for uuid, ref in now.items():
+            other = change.get(uuid)
+            if other is not None and uuid != item.uuid:
+                kept = tuple(one for one in other.refs if one.uuid != item.uuid)
+                back = Ref(item.kind, item.uuid, ref.attr)
+                if back not in other.refs:
+                    change.put(msgspec.structs.replace(other, refs=(*kept, back)))
+
+    # -- delete ------------------------------------------------------------------------------
+
+    def _delete(self, change: Candidate, kind: Kind, item: Object) -> None:
+        shown = list(self.shown.of_network(item.uuid))
+        children = [
+            child
+            for child_kind in kind.children.values()
+            for child in change.children(item.uuid, child_kind)
+        ]
+        cascade = [child for child in children if _goes_with(kind, child)]
+        blocking = [child for child in children if child not in cascade]
+        for one in shown:
+            for child_kind in KINDS[one.kind].children.values():
+                blocking += change.children(one.uuid, child_kind)
+        if blocking:
+            raise ConflictError(_still("children still present", item, blocking))
+        users: list[Object] = []
+        for one in (item, *shown):
+            for user_kind in KINDS[one.kind].back_references.values():
+                users += change.referrers(one.uuid, user_kind)
+        if users:
+            raise ConflictError(_still("resource still referred", item, users))
+        for child in cascade:
+            self._delete(change, KINDS[child.kind], child)
+        self._mirror(change, msgspec.structs.replace(item, refs=()), item)
+        change.delete(item)
+        if item.kind == "virtual-network":
+            for owner in self.shown.owners(item):
+                for allocation in change.allocations_of(owner):
+                    change.free(allocation)
+
+    # -- numbers of the plan -----------------------------------------------------------------
+
+    def _allocate_slots(self, change: Candidate) -> None:
+        for slot in self.shown.missing(change, change.puts):
+            former = [
+                one
+                for one in change.allocations_of(slot.owner)
+                if one.pool.startswith(_ROUTE_TARGET_POOL)
+            ]
+            change.take(slot.pool, _number_for(change, slot, former), slot.owner)
+            for one in former:
+                change.free(one)
+
+
+def _number_for(change: Candidate, slot: Slot, former: list[Allocation]) -> int:
+    """The former number where it is free in the new pool (the ASN changed), else the next."""
+    for one in former:
+        if change.allocated(slot.pool, one.value) is None:
+            return one.value
+    asn = int(slot.pool.removeprefix(_ROUTE_TARGET_POOL))
+    first, count = (
+        (FIRST_ROUTE_TARGET, 1 << 24) if asn < 1 << 16 else (FIRST_ROUTE_TARGET_4BYTE, 1 << 15)
+    )
+    number = change.free_from(slot.pool, first)
+    if number >= first + count:
+        raise ConflictError(f"all {count} automatic route targets of AS {asn} are in use")
+    return number
+
+
+def _require_intent(kind: Kind, item: Object | None) -> None:
+    if kind.rendered_from:
+        name = f" {item.name}" if item is not None else " objects"
+        raise ForbiddenError(
+            f"{kind.name}{name} cannot be written: they show the plan; {kind.rendered_from}"
+        )
+    if not kind.parents:
+        raise ForbiddenError(f"{kind.name} objects cannot be written")
+
+
+def _checked_name(kind: Kind, body: Body) -> tuple[str, ...]:
+    path = f"$.{kind.name}.fq_name"
+    if body.fq_name is None:
+        raise InputError(
+            "no-fq-name",
+            f"a new {kind.name} needs an fq_name",
+            path=path,
+            hint='write the names from the root down, for example ["default-domain", "demo"]',
+        )
+    bad = _BAD_NAME.search(body.fq_name[-1])
+    if bad or not body.fq_name[-1]:
+        what = f"contains {bad[0]!r}" if bad else "is empty"
+        raise InputError(
+            "bad-name",
+            f"the name {body.fq_name[-1]!r} {what}",
+            path=path,
+            hint="names may not be empty, nor contain ':' or control characters",
+        )
+    return body.fq_name
+
+
+def _parent_kind(kind: Kind, body: Body) -> str | None:
+    """The parent's kind, None for no parent (TF's rules for a missing parent_type)."""
+    if body.parent_kind is None:
+        if kind.may_be_root:
+            return None
+        if len(kind.parents) == 1:
+            return kind.parents[0]
+        raise InputError(
+            "no-parent-type",
+            f"Missing parent type: a {kind.name} may have several",
+            path=f"$.{kind.name}.parent_type",
+            hint=f"write {_either(kind)}",
+        )
+    given = body.parent_kind.replace("_", "-")
+    if given not in kind.parents:
+        raise InputError(
+            "bad-parent-type",
+            f"Invalid parent type: {body.parent_kind} for a {kind.name}",
+            path=f"$.{kind.name}.parent_type",
+            hint=f"write {_either(kind)}" if kind.real_parents else "leave it out",
+        )
+    return given if given in kind.real_parents else None
+
+
+def _either(kind: Kind) -> str:
+    return " or ".join(f'"{parent}"' for parent in kind.real_parents)
+
+
+def _require_no_system_property(kind: Kind, body: Body, before: Object | None) -> None:
+    for name in kind.system_properties & body.props.keys():
+        value = body.props[name]
+        if value != (before.props.get(name) if before is not None else None):
+            require_unset_by_caller(kind.name, name)
+
+
+def _require_same_identity(kind: Kind, before: Object, body: Body) -> None:
+    for field, given, is_value in (
+        ("fq_name", body.fq_name, before.fq_name),
+        ("uuid", body.uuid, before.uuid),
+        ("parent_uuid", body.parent_uuid, before.parent_uuid),
+        ("parent_type", body.parent_kind, before.parent_kind or "config-root"),
+    ):
+        if given is not None and given != is_value:
+            raise InputError(
+                "immutable",
+                f"{field} of {kind.name} {before.name} cannot be changed to {given!r}",
+                path=f"$.{kind.name}.{field}",
+                hint="leave it out, or create another object",
+            )
+
+
+def _timestamp(now: float) -> str:
+    moment = datetime.fromtimestamp(now, UTC).replace(tzinfo=None)
+    return moment.isoformat(timespec="microseconds")
+
+
+def _new_id_perms(uuid: str, given: dict[str, Any], now: float) -> dict[str, Any]:
+    number = UUID(uuid).int
+    stamp = _timestamp(now)
+    id_perms = {
+        "enable": given.get("enable", True),
+        "uuid": {"uuid_mslong": number >> 64, "uuid_lslong": number & (1 << 64) - 1},
+        "created": stamp,
+        "last_modified": stamp,
+        "user_visible": given.get("user_visible", True),
+        "permissions": _LEGACY_PERMISSIONS | given.get("permissions", {}),
+    }
+    return id_perms | {key: given[key] for key in ("description", "creator") if key in given}
+
+
+def _new_perms2(
+    kind: Kind, uuid: str, parent: Object | None, given: dict[str, Any], tenant: str | None
+) -> dict[str, Any]:
+    if given.get("owner"):
+        owner = given["owner"]
+    elif kind.name == "project":
+        owner = uuid.replace("-", "")
+    elif parent is not None and parent.kind != "domain":
+        owner = parent.props.get("perms2", {}).get("owner", _CLOUD_ADMIN)
+    else:
+        owner = tenant.replace("-", "") if tenant else _CLOUD_ADMIN
+    return {
+        "owner": owner,
+        "owner_access": given.get("owner_access", 7),
+        "global_access": given.get("global_access", 0),
+        "share": given.get("share", []),
+    }
+
+
+def _changed_perms2(kind: Kind, before: dict[str, Any], given: dict[str, Any] | None) -> Any:
+    if not given or not given.get("owner"):
+        raise InputError(
+            "no-owner",
+            "perms2 without owner",
+            path=f"$.{kind.name}.perms2",
+            hint=f'include "owner": "{before.get("owner")}" to keep it',
+        )
+    return before | given
+
+
+def _goes_with(kind: Kind, child: Object) -> bool:
+    """Whether a child is deleted with its parent: derived, or made as a default (TF)."""
+    return child.kind in kind.derived_children or child.fq_name[-1] == f"default-{child.kind}"
+
+
+def _still(reason: str, item: Object, others: list[Object]) -> str:
+    links = [f"/{one.kind}/{one.uuid}" for one in others[:10]]
+    named = ", ".join(f"{one.kind} {one.name}" for one in others[:3])
+    more = f" and {len(others) - 3} more" if len(others) > 3 else ""
+    return (
+        f"Delete when {reason}: {links}; {item.kind} {item.name} is still used by {named}{more}:"
+        " delete or detach them first"
+    )
