@@ -120,9 +120,40 @@ class Universe:
             parent=("project", uuid_of("project", ":".join(PROJECT))),
         )
 
+    def ipam(self):
+        return self.put("network-ipam", (*PROJECT, "ipam"), {"ipam_subnet_method": "x"})
+
+    def router(self, host):
+        fq_name = ("default-global-system-config", host)
+        system = uuid_of("global-system-config", "default-global-system-config")
+        return self.put("virtual-router", fq_name, parent=("global-system-config", system))
+
+    def vrouter_config(self):
+        fq_name = ("default-global-system-config", "default-global-vrouter-config")
+        system = uuid_of("global-system-config", "default-global-system-config")
+        return self.put("global-vrouter-config", fq_name, parent=("global-system-config", system))
+
+    def machine(self, name):
+        return self.put("virtual-machine", (name,))
+
+    def port(self, name, network, machine=None):
+        refs = [Ref("virtual-network", uuid_of("virtual-network", self.fq(network)))]
+        if machine:
+            refs.append(Ref("virtual-machine", uuid_of("virtual-machine", machine)))
+        return self.put("virtual-machine-interface", (*PROJECT, name), {"port": name}, refs)
+
+    def instance_ip(self, name, port=None, address="10.1.1.3"):
+        refs = []
+        if port:
+            kind = "virtual-machine-interface"
+            refs.append(Ref(kind, uuid_of(kind, self.fq(port))))
+        return self.put("instance-ip", (name,), {"instance_ip_address": address}, refs)
+
     def delete(self, kind, fq_name):
         gone = self.snapshot.named(kind, tuple(fq_name.split(":")))
         assert gone, fq_name
+        if gone.uuid in self.deletes:
+            return
         self.deletes[gone.uuid] = gone
         if kind == "virtual-network":
             for owner in slot_owners(gone):

@@ -2,8 +2,8 @@
 
 A policy is read once however many networks it is attached to. Reading is total: the API refuses
 what cannot be, and whatever an older store still holds matches nothing instead of stopping the
-plan. IPv6 subnets and unknown protocols match nothing too, but what TF derives from the rule (the
-connection, the denial of everything else) stays. Source: TF schema-transformer, network policies.
+plan. IPv6 subnets match nothing too, but what TF derives from the rule (the connection, the denial
+of everything else) stays. Source: TF schema-transformer, network policies.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from filament.model.change import Object
 ANY = "any"
 LOCAL = "local"
 ALL_PORTS = (0, 65535)
-IMPOSSIBLE = -1  # a protocol that no packet has
+IMPOSSIBLE = -1  # a protocol that no packet has: for rules whose protocol or ports cannot be
 
 # IANA protocol numbers under the names TF accepts (cfgm_common.protocols).
 PROTOCOL_NUMBERS = {
@@ -178,20 +178,25 @@ def _expanded(address: Address, members: Members) -> list[Address]:
 
 def _read_rule(rule: dict[str, Any]) -> PolicyRule:
     action = rule["action_list"]
+    source_ports = _read_ports(rule.get("src_ports"))
+    destination_ports = _read_ports(rule.get("dst_ports"))
     try:
         protocol = parse_protocol(rule.get("protocol"), ipv6=rule.get("ethertype") == "IPv6")
     except InputError:
         protocol = IMPOSSIBLE
-    services = bool(action.get("apply_service"))
+    if any(
+        not 0 <= start <= end <= ALL_PORTS[1] for start, end in source_ports + destination_ports
+    ):
+        protocol = IMPOSSIBLE
     return PolicyRule(
         sources=tuple(_read_address(address) for address in rule.get("src_addresses") or ()),
         destinations=tuple(_read_address(address) for address in rule.get("dst_addresses") or ()),
-        source_ports=_read_ports(rule.get("src_ports")),
-        destination_ports=_read_ports(rule.get("dst_ports")),
+        source_ports=source_ports,
+        destination_ports=destination_ports,
         protocol=protocol,
         both_ways=rule.get("direction") == "<>",
         passes=action.get("simple_action") != "deny",
-        connects=action.get("simple_action") == "pass" and not services,
+        connects=action.get("simple_action") == "pass" and not action.get("apply_service"),
         rule_uuid=rule.get("rule_uuid") or "",
     )
 

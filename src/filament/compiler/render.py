@@ -1,0 +1,309 @@
+"""The plan as Tungsten Fabric's objects: routing-instance, route-target, access-control-list.
+
+Clients and agents expect to read these kinds; nobody writes them. They exist as rows of the plan
+only and are rendered when asked for. Their uuids follow from kind and name, so every process that
+compiles the same configuration renders the same objects. Shapes: TF's AclEntriesType,
+InstanceTargetType, ConnectionType; AddressTypes carry network names, not references.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import uuid
+from collections.abc import Iterator
+from typing import Any
+
+import msgspec
+
+from filament.base.net import Prefix, format_ipv4
+from filament.compiler.acls import IMPLICIT_ALLOW, IMPLICIT_DENY
+from filament.compiler.plan import Acl, AclMatch, AclRule, Plan, PlanDelta, RoutingInstance
+from filament.model.change import Object, Ref
+
+ROUTING_INSTANCE = "routing-instance"
+ROUTE_TARGET = "route-target"
+ACCESS_CONTROL_LIST = "access-control-list"
+RENDERED_KINDS = (ROUTING_INSTANCE, ROUTE_TARGET, ACCESS_CONTROL_LIST)
+
+_NAMESPACE = uuid.UUID("5b9d5e0c-7c0e-5a54-9d1f-3f6f7c0a8f11")
+
+
+def uuid_of(kind: str, name: str) -> str:
+    """Return the uuid of a rendered object; `name` is its fq name in one string."""
+    return str(uuid.uuid5(_NAMESPACE, f"{kind} {name}"))
+
+
+def fq_name_of(kind: str, name: str) -> tuple[str, ...]:
+    """Split a rendered object's name; a route target's colons are its own."""
+    return (name,) if kind == ROUTE_TARGET else tuple(name.split(":"))
+
+
+class Rendered:
+    """Every rendered object of one plan, by uuid, name, kind, parent and reference.
+
+    Keeps keys, not objects: a lookup costs the objects it returns, `update` the rows of the delta.
+    """
+
+    def __init__(self, plan: Plan) -> None:
+        self._plan = plan
+        self._keys: dict[str, tuple[str, str]] = {}  # uuid -> (kind, name)
+        self._children: dict[tuple[str, str], dict[str, None]] = {}  # (parent, kind) -> names
+        self._targets: dict[str, frozenset[str]] = {}  # instance -> targets it refers to
+        self._users: dict[str, dict[str, None]] = {}  # target -> instances that refer to it
+        self._parents: dict[tuple[str, str], str] = {}  # (kind, name) -> parent uuid
+        self._explained: dict[str, Object] = {}  # access control lists with origins, once asked
+        self.update(
+            plan,
+            PlanDelta(
+                plan.revision,
+                instances_put=frozenset(plan.routing_instances),
+                acls_put=frozenset(plan.acls),
+            ),
+        )
+
+    def update(self, plan: Plan, delta: PlanDelta) -> None:
+        """Follow the plan; `delta` is what changed since the one before."""
+        self._plan = plan
+        for name in delta.instances_deleted:
+            self._forget(ROUTING_INSTANCE, name)
+            self._refer(name, frozenset())
+        for name in delta.acls_deleted | delta.acls_put:
+            self._explained.pop(name, None)
+        for name in delta.acls_deleted:
+            self._forget(ACCESS_CONTROL_LIST, name)
+        for name in sorted(delta.instances_put):
+            instance = plan.routing_instances[name]
+            self._remember(ROUTING_INSTANCE, name, instance.network_uuid)
+            self._refer(name, instance.own_imports | instance.exports)
+        for name in sorted(delta.acls_put):
+            self._remember(ACCESS_CONTROL_LIST, name, plan.acls[name].network_uuid)
+
+    def get(self, uuid: str) -> Object | None:
+        """Return the object with this uuid."""
+        key = self._keys.get(uuid)
+        return self._render(*key) if key else None
+
+    def named(self, kind: str, fq_name: tuple[str, ...]) -> Object | None:
+        """Return the object of a kind with this fq name."""
+        name = ":".join(fq_name)
+        if kind in RENDERED_KINDS and name in self._names(kind):
+            return self._render(kind, name)
+        return None
+
+    def of_kind(self, kind: str) -> Iterator[Object]:
+        """Yield all objects of a kind, in order of their first appearance."""
+        names = self._names(kind) if kind in RENDERED_KINDS else ()
+        return (self._render(kind, name) for name in names)
+
+    def children(self, uuid: str, kind: str) -> Iterator[Object]:
+        """Yield objects of a kind whose parent (a virtual-network) is `uuid`."""
+        return (self._render(kind, name) for name in self._children.get((uuid, kind), ()))
+
+    def referrers(self, uuid: str, kind: str) -> Iterator[Object]:
+        """Yield rendered objects of a kind that refer to the rendered object `uuid`."""
+        target_kind, name = self._keys.get(uuid, ("", ""))
+        names: tuple[str, ...] = ()
+        if kind == ROUTING_INSTANCE and target_kind == ROUTE_TARGET:
+            names = tuple(self._users.get(name, ()))
+        elif kind == ROUTING_INSTANCE and target_kind == ROUTING_INSTANCE:
+            names = self._plan.routing_instances[name].connections  # they go both ways
+        return (self._render(kind, each) for each in names)
+
+    def explained_acl(self, name: str) -> Object | None:
+        """Return an access control list whose rules also tell their `origin`, for agents.
+
+        Kept, because every agent with a port in the network gets it.
+        """
+        if name not in self._explained:
+            acl = self._plan.acls.get(name)
+            if acl is None:
+                return None
+            self._explained[name] = render_acl(acl, with_origins=True)
+        return self._explained[name]
+
+    def _names(self, kind: str) -> dict[str, Any]:
+        if kind == ROUTE_TARGET:
+            return self._users
+        if kind == ROUTING_INSTANCE:
+            return self._plan.routing_instances
+        return self._plan.acls
+
+    def _render(self, kind: str, name: str) -> Object:
+        if kind == ROUTING_INSTANCE:
+            return render_instance(self._plan.routing_instances[name])
+        if kind == ACCESS_CONTROL_LIST:
+            return render_acl(self._plan.acls[name])
+        instances = self._plan.routing_instances
+        return render_target(name, max(instances[u].origin.revision for u in self._users[name]))
+
+    def _remember(self, kind: str, name: str, parent_uuid: str | None = None) -> None:
+        key = (kind, name)
+        if parent_uuid != self._parents.get(key):
+            self._orphan(key)
+        self._keys[uuid_of(kind, name)] = key
+        if parent_uuid is not None:
+            self._parents[key] = parent_uuid
+            self._children.setdefault((parent_uuid, kind), {})[name] = None
+
+    def _forget(self, kind: str, name: str) -> None:
+        del self._keys[uuid_of(kind, name)]
+        self._orphan((kind, name))
+
+    def _orphan(self, key: tuple[str, str]) -> None:
+        parent = self._parents.pop(key, None)
+        if parent is not None:
+            siblings = self._children[parent, key[0]]
+            del siblings[key[1]]
+            if not siblings:
+                del self._children[parent, key[0]]
+
+    def _refer(self, instance: str, targets: frozenset[str]) -> None:
+        """Note the targets an instance refers to; one that nobody refers to is gone (TF)."""
+        before = self._targets.pop(instance, frozenset())
+        for target in sorted(targets - before):
+            if target not in self._users:
+                self._remember(ROUTE_TARGET, target)
+            self._users.setdefault(target, {})[instance] = None
+        for target in before - targets:
+            del self._users[target][instance]
+            if not self._users[target]:
+                del self._users[target]
+                self._forget(ROUTE_TARGET, target)
+        if targets:
+            self._targets[instance] = targets
+
+
+def render_instance(instance: RoutingInstance) -> Object:
+    """Render a routing instance: child of its network, with its own targets and its leaks.
+
+    Targets learnt through connections are not references, as in TF: the control node follows
+    `routing_instance_refs` for them.
+    """
+    refs = [
+        Ref(ROUTE_TARGET, uuid_of(ROUTE_TARGET, target), {"import_export": direction})
+        for target, direction in sorted(_directions(instance).items())
+    ]
+    refs += [
+        Ref(ROUTING_INSTANCE, uuid_of(ROUTING_INSTANCE, other), {})
+        for other in instance.connections
+    ]
+    return _child(
+        ROUTING_INSTANCE,
+        instance.name,
+        instance.network_uuid,
+        {"routing_instance_is_default": instance.is_default},
+        refs=tuple(refs),
+        revision=instance.origin.revision,
+    )
+
+
+def render_acl(acl: Acl, *, with_origins: bool = False) -> Object:
+    """Render a network's access control list: AclEntriesType and a hash that changes with it.
+
+    `with_origins` adds `origin` to each rule; TF's types have no such field, so its API clients
+    must not see it.
+    """
+    rules = [_render_rule(rule) for rule in acl.rules]
+    if with_origins:
+        for rendered, rule in zip(rules, acl.rules, strict=True):
+            rendered["origin"] = msgspec.to_builtins(rule.origin)
+    entries = {"dynamic": None, "acl_rule": rules}
+    digest = hashlib.blake2b(msgspec.json.encode(entries), digest_size=8).digest()
+    props = {
+        "access_control_list_entries": entries,
+        "access_control_list_hash": int.from_bytes(digest, "big"),
+    }
+    return _child(
+        ACCESS_CONTROL_LIST, acl.name, acl.network_uuid, props, revision=acl.origin.revision
+    )
+
+
+def render_target(name: str, revision: int) -> Object:
+    """Render a route target, which stands under no parent and has only its name."""
+    return Object(
+        kind=ROUTE_TARGET,
+        uuid=uuid_of(ROUTE_TARGET, name),
+        fq_name=fq_name_of(ROUTE_TARGET, name),
+        props={"display_name": name},
+        revision=revision,
+    )
+
+
+def _child(
+    kind: str,
+    name: str,
+    network_uuid: str,
+    props: dict[str, Any],
+    *,
+    refs: tuple[Ref, ...] = (),
+    revision: int,
+) -> Object:
+    fq_name = fq_name_of(kind, name)
+    return Object(
+        kind=kind,
+        uuid=uuid_of(kind, name),
+        fq_name=fq_name,
+        parent_kind="virtual-network",
+        parent_uuid=network_uuid,
+        props={"display_name": fq_name[-1], **props},
+        refs=refs,
+        revision=revision,
+    )
+
+
+def _directions(instance: RoutingInstance) -> dict[str, str | None]:
+    """Return InstanceTargetType.import_export per target; None is both."""
+    imports, exports = instance.own_imports, instance.exports
+    return {
+        target: None if target in imports and target in exports else direction
+        for targets, direction in ((imports, "import"), (exports, "export"))
+        for target in targets
+    }
+
+
+def _render_rule(rule: AclRule) -> dict[str, Any]:
+    """Return one AclRuleType. Implicit rules of one way have no direction, as TF writes them."""
+    direction = "<>" if rule.both_ways else ">"
+    if rule.rule_uuid in {IMPLICIT_ALLOW, IMPLICIT_DENY} and not rule.both_ways:
+        direction = ""
+    return {
+        "match_condition": {
+            "protocol": "any" if rule.protocol is None else str(rule.protocol),
+            "src_address": _render_address(rule.source),
+            "src_port": _render_ports(rule.source),
+            "dst_address": _render_address(rule.destination),
+            "dst_port": _render_ports(rule.destination),
+            "ethertype": None,
+        },
+        "action_list": {
+            "simple_action": "pass" if rule.passes else "deny",
+            "gateway_name": None,
+            "apply_service": [],
+            "mirror_to": None,
+            "assign_routing_instance": None,
+            "log": False,
+            "alert": False,
+            "qos_action": None,
+            "host_based_service": False,
+        },
+        "rule_uuid": rule.rule_uuid or None,
+        "direction": direction or None,
+    }
+
+
+def _render_address(match: AclMatch) -> dict[str, Any]:
+    return {
+        "virtual_network": match.network or None,
+        "subnet": None if match.prefix is None else _render_subnet(match.prefix),
+        "subnet_list": [],
+        "security_group": None,
+        "network_policy": None,
+    }
+
+
+def _render_subnet(prefix: Prefix) -> dict[str, Any]:
+    return {"ip_prefix": format_ipv4(prefix.address), "ip_prefix_len": prefix.length}
+
+
+def _render_ports(match: AclMatch) -> dict[str, int]:
+    return {"start_port": match.ports[0], "end_port": match.ports[1]}

@@ -1,0 +1,302 @@
+"""What an agent may know, and which agents a commit concerns.
+
+An agent sees what hangs on its virtual-router and on the virtual machines it subscribed to, as
+Tungsten Fabric's configuration download shows it: nodes, and links named after TF's metadata. The
+walk costs what it finds. Nothing is computed for an agent that a commit does not concern: see
+`Audience`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+from typing import Any, TypeVar
+
+import msgspec
+
+from filament.compiler.plan import AgentView, Plan, PlanDelta
+from filament.compiler.render import ACCESS_CONTROL_LIST, ROUTING_INSTANCE, Rendered
+from filament.compiler.targets import GLOBAL_SYSTEM_CONFIG
+from filament.model.change import Commit, Object, Ref
+from filament.model.view import View
+from filament.wire.xmpp.stanza import ConfigSent, Link, Node
+
+KeyT = TypeVar("KeyT")
+NodeKey = tuple[str, str]  # kind, name
+
+_SYSTEM = "global-system-config"
+_VROUTER = "global-vrouter-config"
+_ROUTER = "virtual-router"
+_MACHINE = "virtual-machine"
+_INTERFACE = "virtual-machine-interface"
+_ADDRESS = "instance-ip"
+_NETWORK = "virtual-network"
+_IPAM = "network-ipam"
+_SUBNETS = "virtual-network-network-ipam"
+NOTHING = AgentView({}, frozenset())
+
+
+class Touched(msgspec.Struct, frozen=True):
+    """What a commit can change in agents' views: those that hold one of `nodes`, that subscribed
+    to one of `machines` (uuids and names), whose router is one of `routers` (fq names), or all.
+    """
+
+    nodes: frozenset[NodeKey] = frozenset()
+    machines: frozenset[str] = frozenset()
+    routers: frozenset[str] = frozenset()
+    is_everyone: bool = False
+
+
+def router_fq_name(router_name: str) -> tuple[str, ...]:
+    """Return a virtual-router's fq name from that in one string, or from the host's name alone."""
+    parts = tuple(router_name.split(":"))
+    return parts if len(parts) > 1 else (*GLOBAL_SYSTEM_CONFIG, router_name)
+
+
+def agent_view(
+    view: View, plan: Plan, rendered: Rendered, router_name: str, machines: Collection[str]
+) -> AgentView:
+    """Return everything the agent of a virtual-router may know.
+
+    `machines` are the virtual machines it subscribed to, by uuid (or name, where they differ).
+    Those that do not exist (yet) show nothing; a router that does not exist may know nothing.
+    """
+    router = view.named(_ROUTER, router_fq_name(router_name))
+    if router is None:
+        return NOTHING
+    walk = _Walk(view, plan, rendered)
+    walk.visit_router(router)
+    for name in machines:
+        machine = view.get(name) or view.named(_MACHINE, (name,))
+        if machine is not None and machine.kind == _MACHINE:
+            walk.visit_machine(router, machine)
+    return AgentView(walk.nodes, frozenset(walk.links))
+
+
+class _Walk:
+    """One walk of the configuration; every object is visited once."""
+
+    def __init__(self, view: View, plan: Plan, rendered: Rendered) -> None:
+        self.nodes: dict[NodeKey, Node] = {}
+        self.links: set[Link] = set()
+        self._view = view
+        self._plan = plan
+        self._rendered = rendered
+
+    def visit_router(self, router: Object) -> None:
+        self._show(router)
+        system = self._view.named(_SYSTEM, GLOBAL_SYSTEM_CONFIG)
+        if system is None:
+            return
+        self._show(system)
+        self._link(system, router, "global-system-config-virtual-router")
+        for vrouter in self._view.children(system.uuid, _VROUTER):
+            self._show(vrouter)
+            self._link(system, vrouter, "global-system-config-global-vrouter-config")
+
+    def visit_machine(self, router: Object, machine: Object) -> None:
+        self._show(machine)
+        self._link(router, machine, "virtual-router-virtual-machine")
+        for interface in (
+            *self._view.referrers(machine.uuid, _INTERFACE),
+            *self._view.children(machine.uuid, _INTERFACE),
+        ):
+            self._visit_interface(interface)
+            self._link(interface, machine, "virtual-machine-interface-virtual-machine")
+
+    def _visit_interface(self, interface: Object) -> None:
+        if not self._show(interface):
+            return
+        for address in self._view.referrers(interface.uuid, _ADDRESS):
+            self._show(address)
+            self._link(address, interface, "instance-ip-virtual-machine-interface")
+        for ref in interface.refs_to(_NETWORK):
+            network = self._view.get(ref.uuid)
+            if network is not None:
+                self._visit_network(network)
+                self._link(interface, network, "virtual-machine-interface-virtual-network")
+
+    def _visit_network(self, network: Object) -> None:
+        props = network.props
+        default = self._plan.routing_instances.get(f"{network.name}:{network.fq_name[-1]}")
+        if default is not None and default.network_id:
+            props = {**props, "virtual_network_network_id": default.network_id}
+        if not self._show(network, props):
+            return
+        for instance in self._rendered.children(network.uuid, ROUTING_INSTANCE):
+            self._show(instance)
+            self._link(network, instance, "virtual-network-routing-instance")
+        for acl in self._rendered.children(network.uuid, ACCESS_CONTROL_LIST):
+            explained = self._rendered.explained_acl(acl.name)
+            self._show(explained or acl)
+            self._link(network, acl, "virtual-network-access-control-list")
+        for ref in network.refs_to(_IPAM):
+            self._visit_ipam(network, ref)
+
+    def _visit_ipam(self, network: Object, ref: Ref) -> None:
+        """Show an IPAM and, as a node of its own between the two, the network's subnets from it."""
+        ipam = self._view.get(ref.uuid)
+        if ipam is None:
+            return
+        self._show(ipam)
+        name = f"attr({network.name},{ipam.name})"
+        props: dict[str, object] = {"value": ref.attr or {}}
+        self.nodes[_SUBNETS, name] = Node(_SUBNETS, name, props, network.revision)
+        self.links.add(Link(_NETWORK, network.name, _SUBNETS, name, _SUBNETS))
+        self.links.add(Link(_SUBNETS, name, _IPAM, ipam.name, _SUBNETS))
+
+    def _show(self, shown: Object, props: dict[str, Any] | None = None) -> bool:
+        """Add an object's node; say whether it is new."""
+        key = (shown.kind, shown.name)
+        if key in self.nodes:
+            return False
+        given = shown.props if props is None else props
+        self.nodes[key] = Node(*key, {**given, "uuid": shown.uuid}, shown.revision)
+        return True
+
+    def _link(self, left: Object, right: Object, metadata: str) -> None:
+        self.links.add(Link(left.kind, left.name, right.kind, right.name, metadata))
+
+
+def diff(old: AgentView, new: AgentView) -> ConfigSent:
+    """Return what an agent that has `old` must be sent to have `new`, in a stable order."""
+    return ConfigSent(
+        nodes=tuple(node for key, node in new.nodes.items() if old.nodes.get(key) != node),
+        links=tuple(sorted(new.links - old.links)),
+        deleted_nodes=tuple(sorted(old.nodes.keys() - new.nodes.keys())),
+        deleted_links=tuple(sorted(old.links - new.links)),
+    )
+
+
+def is_empty(sent: ConfigSent) -> bool:
+    """Say whether a difference is none, and need not be sent."""
+    return not (sent.nodes or sent.links or sent.deleted_nodes or sent.deleted_links)
+
+
+def touched(view: View, commit: Commit, delta: PlanDelta) -> Touched:
+    """Return what a commit, with `delta` the plan's part of it, can change in agents' views.
+
+    `view` is the configuration after the commit. Costs a glance at each object of the commit:
+    what an object used to hang on is known from the nodes that agents hold, not from the past.
+    """
+    nodes: set[NodeKey] = set()
+    machines: set[str] = set()
+    routers: set[str] = set()
+    is_everyone = False
+    for each in (*commit.puts, *commit.deletes):
+        nodes.add((each.kind, each.name))
+        if each.kind in (_SYSTEM, _VROUTER):
+            is_everyone = True
+        elif each.kind == _ROUTER:
+            routers.add(each.name)
+        elif each.kind == _MACHINE:
+            machines |= {each.uuid, each.name}
+        elif each.kind == _INTERFACE:
+            machines |= _machines_of(view, each)
+        elif each.kind == _ADDRESS:
+            nodes |= _keys(view, each.refs_to(_INTERFACE))
+    for kind, names in (
+        (ROUTING_INSTANCE, delta.instances_put | delta.instances_deleted),
+        (ACCESS_CONTROL_LIST, delta.acls_put | delta.acls_deleted),
+    ):
+        nodes |= {(kind, name) for name in names}
+        nodes |= {(_NETWORK, name.rpartition(":")[0]) for name in names}
+    return Touched(frozenset(nodes), frozenset(machines), frozenset(routers), is_everyone)
+
+
+def _machines_of(view: View, interface: Object) -> set[str]:
+    """Return uuids and names of the machines an interface belongs to."""
+    uuids = {ref.uuid for ref in interface.refs_to(_MACHINE)}
+    if interface.parent_kind == _MACHINE and interface.parent_uuid:
+        uuids.add(interface.parent_uuid)
+    found = (view.get(uuid) for uuid in uuids)
+    return uuids | {machine.name for machine in found if machine is not None}
+
+
+def _keys(view: View, refs: Iterable[Ref]) -> set[NodeKey]:
+    found = (view.get(ref.uuid) for ref in refs)
+    return {(each.kind, each.name) for each in found if each is not None}
+
+
+class _Listener(msgspec.Struct):
+    """What one agent asked for and was told."""
+
+    router_name: str
+    machines: set[str]
+    told: AgentView = NOTHING
+
+
+class Audience:
+    """The agents of one control node and what each was told: who holds which node.
+
+    Lives as long as the control node, owned by its task. After changing what an agent wants, and
+    for every agent that `affected` names, call `tell` for what it must be sent.
+    """
+
+    def __init__(self) -> None:
+        self._listeners: dict[str, _Listener] = {}
+        self._by_node: dict[NodeKey, set[str]] = {}
+        self._by_machine: dict[str, set[str]] = {}
+        self._by_router: dict[str, set[str]] = {}
+
+    def join(self, agent: str, router_name: str) -> None:
+        """Add an agent that was told nothing yet; one that is here starts anew."""
+        self.leave(agent)
+        name = ":".join(router_fq_name(router_name))
+        self._listeners[agent] = _Listener(name, set())
+        self._by_router.setdefault(name, set()).add(agent)
+
+    def leave(self, agent: str) -> None:
+        """Forget an agent; one that is not here is no error."""
+        listener = self._listeners.pop(agent, None)
+        if listener is not None:
+            _drop(self._by_router, [listener.router_name], agent)
+            _drop(self._by_machine, listener.machines, agent)
+            _drop(self._by_node, listener.told.nodes, agent)
+
+    def subscribe(self, agent: str, machine: str) -> None:
+        """Note that an agent wants a virtual machine."""
+        self._listeners[agent].machines.add(machine)
+        self._by_machine.setdefault(machine, set()).add(agent)
+
+    def unsubscribe(self, agent: str, machine: str) -> None:
+        """Note that an agent no longer wants a virtual machine; it need not have wanted it."""
+        wanted = self._listeners[agent].machines
+        if machine in wanted:
+            wanted.discard(machine)
+            _drop(self._by_machine, [machine], agent)
+
+    def told(self, agent: str) -> AgentView:
+        """Return what an agent was told."""
+        return self._listeners[agent].told
+
+    def tell(self, agent: str, view: View, plan: Plan, rendered: Rendered) -> ConfigSent:
+        """Return what an agent must be sent to be up to date, and take it as told."""
+        listener = self._listeners[agent]
+        now = agent_view(view, plan, rendered, listener.router_name, sorted(listener.machines))
+        before, listener.told = listener.told, now
+        _drop(self._by_node, before.nodes.keys() - now.nodes.keys(), agent)
+        for key in now.nodes.keys() - before.nodes.keys():
+            self._by_node.setdefault(key, set()).add(agent)
+        return diff(before, now)
+
+    def affected(self, view: View, commit: Commit, delta: PlanDelta) -> list[str]:
+        """Return the agents whose view a commit may have changed, and few others, sorted."""
+        change = touched(view, commit, delta)
+        if change.is_everyone:
+            return sorted(self._listeners)
+        return sorted(
+            _members(self._by_node, change.nodes)
+            | _members(self._by_machine, change.machines)
+            | _members(self._by_router, change.routers)
+        )
+
+
+def _members(index: dict[KeyT, set[str]], keys: Iterable[KeyT]) -> set[str]:
+    return {agent for key in keys for agent in index.get(key, ())}
+
+
+def _drop(index: dict[KeyT, set[str]], keys: Iterable[KeyT], agent: str) -> None:
+    for key in list(keys):
+        index[key].discard(agent)
+        if not index[key]:
+            del index[key]
