@@ -9,6 +9,7 @@ fields are explicit and zero.
 from __future__ import annotations
 
 import enum
+import hashlib
 from typing import NamedTuple, Self
 
 
@@ -48,6 +49,7 @@ class DropReason(enum.IntEnum):
     NOT_SERVED = 16, "the gateway does not serve this protocol", "Invalid Protocol"
     ARP_UNANSWERED = 17, "nobody here answers ARP for this address", "Invalid ARP"
     NOT_UNICAST = 18, "multicast and broadcast are not forwarded", "Invalid Mcast Source"
+    CONGESTION_LOST = 19, "marked congested in a tunnel, but it cannot carry the mark", "Discards"
 
 
 class NextHopType(enum.IntEnum):
@@ -77,6 +79,15 @@ PROTOCOL_ANY = 256  # acl_rules.protocol
 RULE_NONE = 0xFFFFFFFF  # flows.rule: no rule of the ACL matched (denied)
 FABRIC_VIF = 0  # drops and counters of packets that belong to no port
 
+# An entry of the flow table that saw no packet for so long, in either direction, counts as absent:
+# TF's FlowAgeTime, and for TCP the least that RFC 5382 (REQ-5) wants for established connections.
+FLOW_IDLE_S = 180
+FLOW_IDLE_TCP_S = 7440
+
+TUNNEL_OVERHEAD = 32  # bytes that IPv4, UDP and one MPLS label add to a port's packet
+TUNNEL_TTL = 64  # of outer headers and of echo replies
+TUNNEL_SOURCE_PORT = 49152  # the lowest; 14 bits of hash are added (RFC 7510 section 3)
+
 
 class Field(NamedTuple):
     """One member of a C struct: `u8 u16 u32 u64 be16 be32 mac pad<N>`; a mac is 6 bytes."""
@@ -89,7 +100,7 @@ class Table(NamedTuple):
     """One BPF map.
 
     `map_type` is the BPF_MAP_TYPE_ suffix; `planned` says that rows come from `forward.plan` and
-    are reconciled (otherwise the kernel owns the contents).
+    are reconciled (otherwise the kernel owns the contents). In an array a row of zeros is absent.
     """
 
     name: str
@@ -139,7 +150,7 @@ TABLES: tuple[Table, ...] = (
     # ifindex, destination_mac (the port's), source_mac (the gateway's). TUNNEL: remote (host).
     Table(
         "next_hops",
-        "HASH",
+        "ARRAY",
         _fields("u32 id"),
         _fields(
             "u32 type, u32 flags, u32 ifindex, be32 remote, mac destination_mac, mac source_mac"
@@ -148,7 +159,7 @@ TABLES: tuple[Table, ...] = (
         True,
     ),
     # Incoming MPLS labels: the port's own next hop.
-    Table("labels", "HASH", _fields("u32 label"), _fields("u32 next_hop"), 16384, True),
+    Table("labels", "ARRAY", _fields("u32 label"), _fields("u32 next_hop"), 16384, True),
     # VRF routes. prefix_length counts the 32 bits of vrf too. `network` is the origin network of
     # the destination, for policy; `label` is pushed by tunnel next hops.
     Table(
@@ -193,14 +204,34 @@ TABLES: tuple[Table, ...] = (
         65536,
         False,
     ),
-    # Packets from ("rx") and to ("tx") each port; row 0 counts tunnelled packets of the fabric.
+    # Packets from ("rx") and to ("tx") each port; row 0 counts tunnelled packets of the fabric. A
+    # segmentation-offload packet counts once, as in the kernel's own counters of a veth.
     Table(
         "counters",
-        "PERCPU_HASH",
+        "PERCPU_ARRAY",
         _fields("u32 vif"),
         _fields("u64 rx_packets, u64 rx_bytes, u64 tx_packets, u64 tx_bytes"),
         16384,
         False,
     ),
+    # What a program decided about the last packet on each CPU, for tests: written only when the
+    # object was loaded with `record_decisions`. Row 0 only.
+    Table(
+        "decisions",
+        "PERCPU_ARRAY",
+        _fields("u32 index"),
+        _fields("u32 verdict, u32 reason, u32 next_hop, u32 ifindex"),
+        1,
+        False,
+    ),
 )
 TABLE_BY_NAME = {table.name: table for table in TABLES}
+
+
+def _fingerprint() -> int:
+    digest = hashlib.sha256(repr(TABLES).encode())
+    return int.from_bytes(digest.digest()[:8], "little")
+
+
+# Changes whenever a row format does: maps pinned by one version are not read by another.
+ABI = _fingerprint()

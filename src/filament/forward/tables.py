@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import struct
+import sys
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import msgspec
 
 from filament.base.origin import NOWHERE, Origin
+from filament.forward.layout import TABLES, Field
 
 Key = tuple[int, ...]
 
@@ -38,3 +42,55 @@ class Change(NamedTuple):
     table: str
     key: Key
     values: tuple[int, ...] | None
+
+
+_NATIVE = {"u8": "B", "u16": "H", "u32": "I", "u64": "Q", "be16": "H", "be32": "I", "mac": "6s"}
+
+
+class Codec:
+    """Rows of one struct of the layout as bytes, exactly as the BPF programs see them.
+
+    Values are ints in field order without the pad fields; `size_bytes` is the struct's size.
+    """
+
+    def __init__(self, fields: Sequence[Field]) -> None:
+        codes, self._swapped, self._macs, index = "=", [], [], 0
+        for field in fields:
+            if field.type.startswith("pad"):
+                codes += f"{field.type[3:]}x"
+                continue
+            codes += _NATIVE[field.type]
+            if field.type.startswith("be") and sys.byteorder == "little":
+                self._swapped.append((index, int(field.type[2:]) // 8))
+            elif field.type == "mac":
+                self._macs.append(index)
+            index += 1
+        self._struct = struct.Struct(codes)
+        self.size_bytes = self._struct.size
+
+    def encode(self, values: Sequence[int]) -> bytes:
+        """Encode one row; a value out of its field's range is a bug of the caller."""
+        if not self._swapped and not self._macs:
+            return self._struct.pack(*values)
+        native: list[int | bytes] = list(values)
+        for index, size in self._swapped:
+            native[index] = int.from_bytes(values[index].to_bytes(size, "big"), "little")
+        for index in self._macs:
+            native[index] = values[index].to_bytes(6, "big")
+        return self._struct.pack(*native)
+
+    def decode(self, raw: bytes | memoryview, offset: int = 0) -> tuple[int, ...]:
+        """Decode one row out of `raw`, which must hold `size_bytes` from `offset` on."""
+        native = self._struct.unpack_from(raw, offset)
+        if not self._swapped and not self._macs:
+            return native
+        values = list(native)
+        for index, size in self._swapped:
+            values[index] = int.from_bytes(values[index].to_bytes(size, "big"), "little")
+        for index in self._macs:
+            values[index] = int.from_bytes(values[index], "big")
+        return tuple(values)
+
+
+KEY_CODECS = {table.name: Codec(table.key) for table in TABLES}
+VALUE_CODECS = {table.name: Codec(table.value) for table in TABLES}

@@ -1,0 +1,160 @@
+"""The pinned maps as rows of Python ints: the only way rows get into or out of the kernel.
+
+Knows map types only as far as rows need it: in arrays a row of zeros is absent and deleting writes
+zeros; per-CPU values are added up. What the rows mean is `forward`'s.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Self
+
+from filament.dataplane import bpf
+from filament.dataplane.load import require_same_abi
+from filament.forward.layout import TABLE_BY_NAME, TABLES, Table
+from filament.forward.tables import KEY_CODECS, VALUE_CODECS, Change, Key
+
+Values = tuple[int, ...]
+
+
+def possible_cpus() -> int:
+    """How many values a per-CPU map has per key (`0-3` or `0` in sysfs)."""
+    ranges = Path("/sys/devices/system/cpu/possible").read_text().strip().split(",")
+    return int(ranges[-1].split("-")[-1]) + 1
+
+
+def _is_array(table: Table) -> bool:
+    return table.map_type.endswith("ARRAY")
+
+
+def _is_per_cpu(table: Table) -> bool:
+    return table.map_type.startswith("PERCPU_")
+
+
+class PinnedMaps:
+    """The vRouter's maps in one pin directory, open until `close`.
+
+    Opening raises `PermanentError` if there are none or their row formats are another version's.
+    Readers and writers may be several processes; each row is written atomically, a batch is not.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        require_same_abi(directory)
+        self.directory = directory
+        self._cpus = possible_cpus()
+        self._descriptors: dict[str, int] = {}
+        try:
+            for table in TABLES:
+                self._descriptors[table.name] = bpf.open_pinned(directory / table.name)
+        except bpf.KernelError:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """Close the descriptors; the maps stay pinned."""
+        for descriptor in self._descriptors.values():
+            os.close(descriptor)
+        self._descriptors = {}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def read(self, name: str, key: Key) -> Values | None:
+        """Read one row, or None."""
+        table = TABLE_BY_NAME[name]
+        size = VALUE_CODECS[name].size_bytes
+        if _is_per_cpu(table):
+            size = -(-size // 8) * 8 * self._cpus
+        raw = bpf.lookup(self._descriptors[name], KEY_CODECS[name].encode(key), size)
+        if raw is None or (_is_array(table) and not any(raw)):
+            return None
+        return self._decode(table, raw)
+
+    def read_all(self, name: str) -> dict[Key, Values]:
+        """Read a whole table; absent rows of arrays are left out, per-CPU values added up."""
+        return dict(self._items(TABLE_BY_NAME[name]))
+
+    def read_planned(self) -> dict[str, dict[Key, Values]]:
+        """Read every table whose rows `forward.plan` makes."""
+        return {table.name: self.read_all(table.name) for table in TABLES if table.planned}
+
+    def read_decision(self) -> Values:
+        """The calling CPU's is unknown, so: the sum over CPUs. For tests, which clear it before."""
+        return self.read("decisions", (0,)) or (0, 0, 0, 0)
+
+    def write(self, changes: Iterable[Change]) -> None:
+        """Write rows in the layout's table order, then delete in the reverse order.
+
+        So nothing in the kernel ever points at a row that is not there. Raises `KernelError`
+        naming table and row; what was written before it stays, and writing again is harmless.
+        """
+        updates: dict[str, list[tuple[Key, Values]]] = {}
+        deletes: dict[str, list[Key]] = {}
+        for name, key, values in changes:
+            if values is None:
+                deletes.setdefault(name, []).append(key)
+            else:
+                updates.setdefault(name, []).append((key, values))
+        for table in TABLES:
+            if table.name in updates:
+                self._update(table, updates[table.name])
+        for table in reversed(TABLES):
+            if table.name in deletes:
+                self._delete(table, deletes[table.name])
+
+    def forget_port(self, vif: int) -> None:
+        """Delete what the kernel collected under a port's number, before another port gets it.
+
+        Flows, drops and counters: a successor must inherit neither verdicts nor statistics.
+        """
+        for name in ("flows", "drops"):
+            table = TABLE_BY_NAME[name]
+            keys = [key for key in self.read_all(name) if key[0] == vif]
+            self._delete(table, keys)
+        self._delete(TABLE_BY_NAME["counters"], [(vif,)])
+
+    def clear(self, name: str) -> None:
+        """Delete every row of a table."""
+        self._delete(TABLE_BY_NAME[name], list(self.read_all(name)))
+
+    def _value_bytes(self, table: Table) -> int:
+        size = VALUE_CODECS[table.name].size_bytes
+        return -(-size // 8) * 8 * self._cpus if _is_per_cpu(table) else size
+
+    def _decode(self, table: Table, raw: bytes) -> Values:
+        codec = VALUE_CODECS[table.name]
+        if not _is_per_cpu(table):
+            return codec.decode(raw)
+        stride = -(-codec.size_bytes // 8) * 8
+        rows = [codec.decode(raw, cpu * stride) for cpu in range(self._cpus)]
+        return tuple(sum(column) for column in zip(*rows, strict=True))
+
+    def _items(self, table: Table) -> Iterator[tuple[Key, Values]]:
+        key_codec, is_array = KEY_CODECS[table.name], _is_array(table)
+        descriptor = self._descriptors[table.name]
+        for key, raw in bpf.items(descriptor, self._value_bytes(table)):
+            if is_array and not any(raw):
+                continue
+            yield key_codec.decode(key), self._decode(table, raw)
+
+    def _update(self, table: Table, rows: list[tuple[Key, Values]]) -> None:
+        key_codec, value_codec = KEY_CODECS[table.name], VALUE_CODECS[table.name]
+        raw = [(key_codec.encode(key), value_codec.encode(values)) for key, values in rows]
+        try:
+            bpf.update_all(self._descriptors[table.name], raw)
+        except bpf.KernelError as problem:
+            subject = f"table {table.name}, which holds at most {table.max_entries} rows"
+            raise bpf.KernelError("write to", subject, problem.errno) from problem
+
+    def _delete(self, table: Table, keys: list[Key]) -> None:
+        raw = [KEY_CODECS[table.name].encode(key) for key in keys]
+        if _is_array(table):
+            absent = bytes(self._value_bytes(table))
+            bpf.update_all(self._descriptors[table.name], [(key, absent) for key in raw])
+        else:
+            bpf.delete_all(self._descriptors[table.name], raw)
