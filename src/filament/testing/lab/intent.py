@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any, Literal, NamedTuple
 
-from filament.base.net import Prefix, format_ipv4, parse_ipv4, parse_mac
+from filament.base.net import Prefix, format_ipv4, format_mac, parse_ipv4, parse_mac
 from filament.cli.session import Session
 
 Wait = Literal["none", "control", "agents"]
@@ -112,10 +112,17 @@ class Intent:
         )
         return str(created["uuid"])
 
-    def create_workload(self, name: str, network: Network) -> Interface:
-        """Make a virtual machine with one interface and one address of the network."""
+    def create_workload(
+        self, name: str, network: Network, *, address: int | None = None, mac: int | None = None
+    ) -> Interface:
+        """Make a virtual machine with one interface and one address of the network; the API
+        chooses what is not asked for.
+        """
         machine = str(self.create("virtual-machine", [name])["uuid"])
         interface_name = [DOMAIN, PROJECT, f"{name}-port"]
+        asked: Json = {}
+        if mac is not None:
+            asked["virtual_machine_interface_mac_addresses"] = {"mac_address": [format_mac(mac)]}
         interface = str(
             self.create(
                 "virtual-machine-interface",
@@ -123,20 +130,24 @@ class Intent:
                 parent_type="project",
                 virtual_network_refs=[{"to": network.fq_name}],
                 virtual_machine_refs=[{"to": [name]}],
+                **asked,
             )["uuid"]
         )
-        address = self.create(
+        wanted: Json = {} if address is None else {"instance_ip_address": format_ipv4(address)}
+        created = self.create(
             "instance-ip",
             [name],
             virtual_network_refs=[{"to": network.fq_name}],
             virtual_machine_interface_refs=[{"to": interface_name}],
+            **wanted,
         )
-        text = address.get("instance_ip_address")
-        if text is None:  # TF's POST answers only the names: ask for the rest
-            text = self.read("instance-ip", str(address["uuid"]))["instance_ip_address"]
-        macs = self.read("virtual-machine-interface", interface)
-        mac = macs["virtual_machine_interface_mac_addresses"]["mac_address"][0]
-        return Interface(machine, interface, parse_mac(mac), parse_ipv4(text))
+        if address is None:
+            found = self.read("instance-ip", str(created["uuid"]))
+            address = parse_ipv4(found["instance_ip_address"])
+        if mac is None:
+            macs = self.read("virtual-machine-interface", interface)
+            mac = parse_mac(macs["virtual_machine_interface_mac_addresses"]["mac_address"][0])
+        return Interface(machine, interface, mac, address)
 
     def delete_workload(self, name: str, machine_uuid: str, interface_uuid: str) -> None:
         """Delete the objects of `create_workload`, what refers before what is referred to."""

@@ -1,0 +1,125 @@
+"""Measure Filament beside what it competes with, in one run: `make bench`.
+
+    python -m bench [--repetitions 5] [--seconds 2] [--ports 100] [--only packets|ports]
+
+Runs in namespaces of its own (scripts/private). Peers take turns (A-B-C-A-B-C), so that a noisy
+minute hits all of them; medians are compared, and only ratios mean anything on another machine.
+Results go to bench/results/ as JSON.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+
+from bench import machine, packets, ports
+from bench.peers import PEERS, Peer
+
+RUN = Path("/run/filament-bench")
+RESULTS = Path(__file__).parent / "results"
+# What the project promises (docs/architecture.md): ratios of packet rates, milliseconds.
+EXPECTED = {"of_veth": 0.7, "of_vxlan": 1.4, "first_reply_p50_ms": 20.0}
+
+
+def main() -> int:
+    """Measure, print, record; exit 1 when a promise is not kept."""
+    arguments = _parse()
+    result: dict[str, object] = {
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "machine": machine.describe(),
+        "settings": vars(arguments),
+    }
+    before = machine.load()
+    if arguments.only != "ports":
+        result["packets"] = _measure_packets(arguments.repetitions, arguments.seconds)
+    if arguments.only != "packets":
+        result["ports"] = ports.measure(RUN / "ports", arguments.ports, say=_say)
+    result["load"] = {"before": before, "after": machine.load()}
+    verdicts = _judge(result)
+    result["verdicts"] = verdicts
+    path = RESULTS / f"{datetime.now(UTC):%Y-%m-%dT%H%M%SZ}.json"
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(json.dumps(result, indent=2) + "\n")
+    _say("")
+    for name, verdict in verdicts.items():
+        _say(
+            f"{name:<22} {verdict['measured']:>8.2f}   expected {verdict['expected']}"
+            f"   {'kept' if verdict['kept'] else 'NOT KEPT'}"
+        )
+    _say(f"recorded in {path}")
+    return 0 if all(verdict["kept"] for verdict in verdicts.values()) else 1
+
+
+def _parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m bench")
+    parser.add_argument("--repetitions", type=int, default=5)
+    parser.add_argument("--seconds", type=int, default=2, help="length of each measurement")
+    parser.add_argument("--ports", type=int, default=100)
+    parser.add_argument("--only", choices=["packets", "ports"])
+    return parser.parse_args()
+
+
+def _say(line: str) -> None:
+    print(line, flush=True)
+
+
+def _measure_packets(repetitions: int, seconds: int) -> dict[str, dict[str, object]]:
+    peers: list[Peer] = []
+    try:
+        for make in PEERS:
+            peers.append(make(RUN))
+            _say(f"built {peers[-1].name}: {peers[-1].what}")
+        samples = packets.measure(peers, repetitions=repetitions, seconds=seconds, say=_say)
+    finally:
+        for peer in peers:
+            peer.close()
+    _say("")
+    _say(f"{'':<12} {'64 B UDP packets/s':>22} {'TCP round trip us':>22}")
+    summary: dict[str, dict[str, object]] = {}
+    for peer in peers:
+        rates, trips = samples[peer.name]
+        summary[peer.name] = {
+            "what": peer.what,
+            "udp_64b_pps": _spread(rates),
+            "tcp_rtt_us": _spread(trips),
+        }
+        _say(f"{peer.name:<12} {_show(rates, '.0f'):>22} {_show(trips, '.1f'):>22}")
+    return summary
+
+
+def _spread(values: list[float]) -> dict[str, object]:
+    return {
+        "median": statistics.median(values),
+        "min": min(values),
+        "max": max(values),
+        "samples": values,
+    }
+
+
+def _show(values: list[float], form: str) -> str:
+    return f"{statistics.median(values):{form}} ({min(values):{form}}-{max(values):{form}})"
+
+
+def _judge(result: dict[str, object]) -> dict[str, dict[str, object]]:
+    verdicts: dict[str, dict[str, object]] = {}
+
+    def judge(name: str, measured: float, *, at_least: bool) -> None:
+        expected = EXPECTED[name]
+        kept = measured >= expected if at_least else measured <= expected
+        verdicts[name] = {"measured": measured, "expected": expected, "kept": kept}
+
+    packets_found = result.get("packets")
+    if packets_found:
+        rate = {name: found["udp_64b_pps"]["median"] for name, found in packets_found.items()}
+        judge("of_veth", rate["filament"] / rate["veth"], at_least=True)
+        judge("of_vxlan", rate["filament"] / rate["vxlan"], at_least=True)
+    if result.get("ports"):
+        judge("first_reply_p50_ms", result["ports"]["first_reply_ms"]["p50"], at_least=False)
+    return verdicts
+
+
+sys.exit(main())
