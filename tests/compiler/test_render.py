@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -149,6 +150,21 @@ def test_what_is_not_rendered_is_not_found(universe):
     assert list(rendered.children(red.uuid, "virtual-machine")) == []
     assert list(rendered.referrers(red.uuid, "routing-instance")) == []
     assert rendered.explained_acl("nobody:nothing") is None
+
+
+def test_a_network_made_anew_in_one_commit_takes_the_children_over(universe):
+    compiler = Compiler()
+    compiler.load(universe.snapshot)
+    rendered = Rendered(compiler.plan)
+    universe.delete("virtual-network", RED)
+    old = universe.snapshot.named("virtual-network", tuple(RED.split(":")))
+    anew = msgspec.structs.replace(universe.network("red"), uuid="another")
+    universe.puts = {"another": anew}
+    delta = compiler.update(universe.snapshot, universe.commit())
+    rendered.update(compiler.plan, delta)
+    assert list(rendered.children(old.uuid, "routing-instance")) == []
+    [instance] = rendered.children("another", "routing-instance")
+    assert instance.parent_uuid == "another"
 
 
 def test_the_hash_of_a_list_follows_its_rules(universe):

@@ -276,6 +276,14 @@ def test_a_router_created_after_its_agent_came_opens_the_view(universe, controll
     controller.verify()
 
 
+def test_what_everybody_sees_is_told_to_everybody(universe, controller):
+    fq_name = (SYSTEM, "second-vrouter-config")
+    parent = ("global-system-config", uuid_of("global-system-config", SYSTEM))
+    universe.put("global-vrouter-config", fq_name, parent=parent)
+    assert controller.commit() == ["host1", "host2"]
+    controller.verify()
+
+
 def test_unsubscribing_and_leaving_forget(universe, controller):
     controller.audience.unsubscribe("host1", machine("vm1"))
     controller.audience.unsubscribe("host1", "never-wanted")

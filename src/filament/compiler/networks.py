@@ -81,7 +81,7 @@ def read_network(view: View, network: Object, asn: int) -> Network:
     default = instance_names(network.fq_name)[0]
     target = own_target(view, default.name, asn) if default.has_target else ""
     own = frozenset((target,)) if target else frozenset()
-    listed = listed_targets(network)
+    imports, exports = listed_targets(network)
     providers = (view.get(ref.uuid) for ref in network.refs_to("virtual-network"))
     return Network(
         name=network.name,
@@ -90,8 +90,8 @@ def read_network(view: View, network: Object, asn: int) -> Network:
         network_id=_network_id(view, network),
         attachments=_attachments(network),
         target=target,
-        imports=own | listed.both | listed.imports,
-        exports=own | listed.both | listed.exports,
+        imports=own | imports,
+        exports=own | exports,
         providers=tuple(sorted(provider.name for provider in providers if provider)),
         is_provider=bool(network.props.get("is_provider_network")),
         has_fabric_snat=bool(network.props.get("fabric_snat")),

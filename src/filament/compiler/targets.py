@@ -8,8 +8,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import msgspec
-
 from filament.base.errors import InputError
 from filament.base.net import RouteTarget
 from filament.model.change import Object
@@ -18,14 +16,6 @@ from filament.model.view import View
 DEFAULT_ASN = 64512
 GLOBAL_SYSTEM_CONFIG = ("default-global-system-config",)
 POOL_PREFIX = "route-target/"
-
-
-class Targets(msgspec.Struct, frozen=True):
-    """Targets that a user lists on a network. Those listed for both directions are in `both`."""
-
-    both: frozenset[str] = frozenset()
-    imports: frozenset[str] = frozenset()
-    exports: frozenset[str] = frozenset()
 
 
 def read_asn(view: View) -> int:
@@ -49,13 +39,12 @@ def own_target(view: View, instance: str, asn: int) -> str:
     return ""
 
 
-def listed_targets(network: Object) -> Targets:
-    """Read a virtual-network's three target lists; one listed for both directions is moved."""
+def listed_targets(network: Object) -> tuple[frozenset[str], frozenset[str]]:
+    """Read a virtual-network's three target lists into what it imports and what it exports."""
     both = _read_list(network.props.get("route_target_list"))
     imports = _read_list(network.props.get("import_route_target_list"))
     exports = _read_list(network.props.get("export_route_target_list"))
-    both |= imports & exports
-    return Targets(both, imports - both, exports - both)
+    return both | imports, both | exports
 
 
 def _read_list(value: Any) -> frozenset[str]:
