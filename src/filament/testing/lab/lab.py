@@ -267,15 +267,44 @@ class Lab:
             f"{self.log_tail(name)}"
         )
 
+    def wait_plugged(self, timeout_s: float = START_TIMEOUT_S) -> None:
+        """Wait until every workload's port is active and every host knows the way to it.
+
+        Raises PermanentError that says what a port waits for.
+        """
+        deadline = time.monotonic() + timeout_s
+        waiting = self._waiting_ports()
+        while waiting:
+            if time.monotonic() > deadline:
+                ports = "; ".join(f"{name} is {state}" for name, state in waiting.items())
+                raise PermanentError(f"not plugged within {timeout_s:g} s: {ports}")
+            time.sleep(_POLL_S)
+            waiting = self._waiting_ports()
+        self.settle(timeout_s)
+
+    def _waiting_ports(self) -> dict[str, str]:
+        """State by name of the workloads whose port is not active."""
+        states = {
+            port["uuid"]: port["state"]
+            for host in {workload.host for workload in self.plan.workloads}
+            for port in self.ask(host, "/filament/interfaces")["interfaces"]
+        }
+        found = {
+            workload.name: states.get(workload.interface_uuid, "unknown to the agent")
+            for workload in self.plan.workloads
+        }
+        return {name: state for name, state in found.items() if state != "active"}
+
     def settle(self, timeout_s: float = 10.0) -> None:
         """Wait until every agent has applied everything the API knows, and what followed from it.
 
-        A barrier, not a sleep: an empty change of the project is waited for with `wait=agents`.
+        A barrier, not a sleep: a change that means nothing (the demo project's description) is
+        waited for with `wait=agents`; what was published before it has then gone everywhere.
         """
         project = self.intent.uuid_of("project", ["default-domain", "demo"])
-        target = f"/project/{project}"
+        body = {"project": {"id_perms": {"description": f"settled at {time.time_ns()}"}}}
         written = self.intent.session.change(
-            "PUT", target, {"project": {}}, wait="agents", timeout_s=timeout_s
+            "PUT", f"/project/{project}", body, wait="agents", timeout_s=timeout_s
         )
         if written.lagging:
             raise TransientError(f"revision {written.revision} not applied: {written.lagging}")
