@@ -1,0 +1,96 @@
+"""Revision barriers: what control nodes report about themselves and their agents, and waiting.
+
+Reports are observations: kept in memory, forgotten when not renewed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Literal
+
+import msgspec
+
+REPORT_EXPIRES_S = 15.0
+
+Wait = Literal["control", "agents"]
+
+
+class AgentReport(msgspec.Struct, frozen=True):
+    """One agent as its control node sees it: the revision it has applied, and since when (epoch
+    seconds) it is connected or gone.
+    """
+
+    applied: int
+    connected: bool
+    since: float = 0.0
+
+
+class Report(msgspec.Struct, frozen=True):
+    """What a control node posts: the revision it has compiled, the one that has settled."""
+
+    control: str
+    revision: int
+    settled: int
+    agents: dict[str, AgentReport] = {}
+
+
+class Barrier:
+    """The latest report of every live control node. One per API process."""
+
+    def __init__(self, now: Callable[[], float]) -> None:
+        """`now` is a monotonic clock in seconds."""
+        self._now = now
+        self._reports: dict[str, tuple[float, Report]] = {}
+        self._news = asyncio.Event()
+
+    def take(self, report: Report) -> None:
+        """Remember a report and wake those who wait."""
+        self._reports[report.control] = (self._now() + REPORT_EXPIRES_S, report)
+        news, self._news = self._news, asyncio.Event()
+        news.set()
+
+    def live(self) -> list[Report]:
+        """Reports that have not expired, by control node name."""
+        now = self._now()
+        self._reports = {
+            name: (expires, report)
+            for name, (expires, report) in sorted(self._reports.items())
+            if expires > now
+        }
+        return [report for _, report in self._reports.values()]
+
+    def lagging(self, wait: Wait, revision: int) -> list[str]:
+        """Names of those who have not applied `revision`; empty when it is applied everywhere."""
+        reports = self.live()
+        if not reports:
+            return ["a control node (none is connected)"]
+        behind = [report.control for report in reports if report.revision < revision]
+        if wait == "control" or behind:
+            return behind
+        names: list[str] = []
+        for report in reports:
+            if report.settled < revision:
+                agents = [
+                    name
+                    for name, agent in report.agents.items()
+                    if agent.connected and agent.applied < revision
+                ]
+                names += agents or [report.control]
+        return sorted(set(names))
+
+    async def reached(self, wait: Wait, revision: int, timeout_s: float) -> list[str]:
+        """Wait until nobody lags; returns who still does when `timeout_s` is over."""
+        try:
+            async with asyncio.timeout(timeout_s):
+                while self.lagging(wait, revision):
+                    news = self._news
+                    # A report may also expire: look again without one.
+                    try:
+                        async with asyncio.timeout(REPORT_EXPIRES_S / 3):
+                            await news.wait()
+                    except TimeoutError:
+                        continue
+        except TimeoutError:
+            return self.lagging(wait, revision)
+        return []

@@ -1,0 +1,76 @@
+"""The change stream: recent commits in memory, older ones from the store, and who waits for more.
+
+A watcher has a cursor, not a queue: a slow one costs nothing here, and is told to list again once
+the commits it needs are no longer kept.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Iterable
+
+import msgspec
+
+from filament.model.change import Commit
+
+RECENT_COMMITS = 1000  # kept in memory, encoded; the store's log goes further back
+
+_encode = msgspec.json.Encoder().encode
+
+
+class Journal:
+    """Encoded commits from `first` to `last`. One per API process."""
+
+    def __init__(self, revision: int) -> None:
+        """Start after `revision`: nothing in memory yet."""
+        self.last = revision
+        self.is_closed = False
+        self._recent: deque[bytes] = deque(maxlen=RECENT_COMMITS)
+        self._news = asyncio.Event()
+
+    @property
+    def first(self) -> int:
+        """The oldest revision in memory (`last` + 1 when there is none)."""
+        return self.last - len(self._recent) + 1
+
+    def publish(self, commits: Iterable[Commit]) -> None:
+        """Add stored commits and wake those who wait."""
+        for commit in commits:
+            self._recent.append(event_of(commit))
+            self.last = commit.revision
+        self._wake()
+
+    def close(self) -> None:
+        """Wake everybody for the last time."""
+        self.is_closed = True
+        self._wake()
+
+    def after(self, revision: int, limit: int) -> list[bytes]:
+        """Up to `limit` events of revisions above `revision`, which must be at least first - 1."""
+        start = revision - self.first + 1
+        assert start >= 0, (revision, self.first)
+        return [self._recent[index] for index in range(start, min(start + limit, self._length))]
+
+    async def changed(self, revision: int, timeout_s: float) -> bool:
+        """Wait until there is something after `revision`; False when time is up or we close."""
+        try:
+            async with asyncio.timeout(timeout_s):
+                while self.last <= revision and not self.is_closed:
+                    await self._news.wait()
+        except TimeoutError:
+            return False
+        return self.last > revision
+
+    @property
+    def _length(self) -> int:
+        return len(self._recent)
+
+    def _wake(self) -> None:
+        news, self._news = self._news, asyncio.Event()
+        news.set()
+
+
+def event_of(commit: Commit) -> bytes:
+    """A commit as one server-sent event."""
+    return b"id: %d\nevent: commit\ndata: %b\n\n" % (commit.revision, _encode(commit))

@@ -1,0 +1,161 @@
+"""Objects as contrail-api answers them: JSON with names, uuids and links resolved."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import msgspec
+
+from filament.api.shown import ShownPlan
+from filament.model.change import Object
+from filament.model.kind import Kind, field_of
+from filament.model.kinds import KINDS
+from filament.model.view import View
+
+
+class Include(msgspec.Struct, frozen=True):
+    """Which parts of an object to answer.
+
+    `fields` None means all properties and references; children and back references are answered
+    when asked for by name or with `children` / `back_references`. `links` are the hrefs.
+    """
+
+    fields: frozenset[str] | None = None
+    children: bool = False
+    back_references: bool = False
+    links: bool = True
+
+    def has(self, field: str, by_default: bool) -> bool:
+        """Say whether a field is wanted."""
+        return by_default if self.fields is None else field in self.fields
+
+
+# Answered even when `fields` does not name them.
+_ALWAYS = ("id_perms", "perms2")
+
+
+class Reader:
+    """Reads stored and rendered objects alike. One per API process, over the committed state."""
+
+    def __init__(self, view: View, shown: ShownPlan) -> None:
+        self._view = view
+        self._shown = shown.objects
+
+    def get(self, uuid: str) -> Object | None:
+        """The object with this uuid, stored or rendered."""
+        return self._view.get(uuid) or self._shown.get(uuid)
+
+    def named(self, kind: Kind, fq_name: tuple[str, ...]) -> Object | None:
+        """The object of a kind by name."""
+        item = self._view.named(kind.name, fq_name)
+        if item is None and kind.rendered_from:
+            item = self._shown.named(kind.name, fq_name)
+        return item
+
+    def of_kind(self, kind: Kind) -> Iterator[Object]:
+        """All objects of a kind, in order of creation."""
+        yield from self._view.of_kind(kind.name)
+        if kind.rendered_from:
+            yield from self._shown.of_kind(kind.name)
+
+    def children(self, uuid: str, kind: Kind) -> Iterator[Object]:
+        """Children of one kind."""
+        yield from self._view.children(uuid, kind.name)
+        if kind.rendered_from:
+            yield from self._shown.children(uuid, kind.name)
+
+    def referrers(self, uuid: str, kind: Kind) -> Iterator[Object]:
+        """Objects of one kind that refer to `uuid`."""
+        yield from self._view.referrers(uuid, kind.name)
+        if kind.rendered_from:
+            yield from self._shown.referrers(uuid, kind.name)
+
+    def full(self, item: Object, base: str, include: Include) -> dict[str, Any]:
+        """An object with properties, references, and what `include` says. `base` is our URL."""
+        kind = KINDS[item.kind]
+        answer = self.identity(item, base, include)
+        for name, value in item.props.items():
+            if name in _ALWAYS or include.has(name, by_default=True):
+                answer[name] = value
+        if "id_perms" in answer:  # TF answers these as null when they were never set
+            answer["id_perms"] = {"description": None, "creator": None} | answer["id_perms"]
+        for field, target in kind.reference_fields.items():
+            if include.has(field, by_default=True):
+                refs = item.refs_to(target)
+                if refs:
+                    answer[field] = [
+                        self._link(target, ref.uuid, base, include) | {"attr": ref.attr}
+                        for ref in refs
+                    ]
+        self._add_related(answer, item, kind, base, include)
+        return answer
+
+    def identity(self, item: Object, base: str, include: Include) -> dict[str, Any]:
+        """Name, uuid, parent and links of an object."""
+        answer: dict[str, Any] = {
+            "name": item.fq_name[-1],
+            "fq_name": list(item.fq_name),
+            "uuid": item.uuid,
+        }
+        if include.links:
+            answer["href"] = href(base, item.kind, item.uuid)
+        if item.parent_kind is not None and item.parent_uuid is not None:
+            answer["parent_type"] = item.parent_kind
+            answer["parent_uuid"] = item.parent_uuid
+            if include.links:
+                answer["parent_href"] = href(base, item.parent_kind, item.parent_uuid)
+        return answer
+
+    def _add_related(
+        self, answer: dict[str, Any], item: Object, kind: Kind, base: str, include: Include
+    ) -> None:
+        for field, child in kind.children.items():
+            if include.has(field, by_default=include.children):
+                listed = self._links(self.children(item.uuid, KINDS[child]), base, include)
+                if listed:
+                    answer[field] = listed
+        for field, referrer in kind.back_references.items():
+            if include.has(field, by_default=include.back_references):
+                users = list(self.referrers(item.uuid, KINDS[referrer]))
+                if users:
+                    answer[field] = [
+                        link | {"attr": _attribute(user, item.uuid)}
+                        for user, link in zip(users, self._links(users, base, include), strict=True)
+                    ]
+
+    def _links(self, items: Iterable[Object], base: str, include: Include) -> list[dict[str, Any]]:
+        return [_link_to(item, base, include) for item in items]
+
+    def _link(self, kind: str, uuid: str, base: str, include: Include) -> dict[str, Any]:
+        target = self.get(uuid)
+        if target is not None:
+            return _link_to(target, base, include)
+        answer: dict[str, Any] = {"to": ["ERROR"], "uuid": uuid}  # TF's word for a lost target
+        return answer | ({"href": href(base, kind, uuid)} if include.links else {})
+
+
+def href(base: str, kind: str, uuid: str) -> str:
+    """The URL of an object."""
+    return f"{base}/{kind}/{uuid}"
+
+
+def answerable_fields(kind: Kind) -> frozenset[str]:
+    """Every name that `fields` may hold for a kind."""
+    return frozenset(
+        {*kind.properties, *kind.reference_fields, *kind.children, *kind.back_references}
+    )
+
+
+def back_reference_field(kind: str) -> str:
+    """`virtual-network` -> `virtual_network_back_refs`."""
+    return f"{field_of(kind)}_back_refs"
+
+
+def _link_to(item: Object, base: str, include: Include) -> dict[str, Any]:
+    answer: dict[str, Any] = {"to": list(item.fq_name), "uuid": item.uuid}
+    return answer | ({"href": href(base, item.kind, item.uuid)} if include.links else {})
+
+
+def _attribute(user: Object, uuid: str) -> dict[str, Any] | None:
+    return next((ref.attr for ref in user.refs if ref.uuid == uuid), None)
