@@ -55,7 +55,9 @@ def open_listener(listen: Listen) -> socket.socket:
             path.chmod(0o660)
         else:
             family = socket.AF_INET6 if ":" in listen.host else socket.AF_INET
-            listener = socket.socket(family)
+            # asyncio switches Nagle's algorithm off only where the protocol is named, and
+            # otherwise every answer waits 40 ms for the caller's delayed acknowledgement.
+            listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             listener.bind((listen.host, listen.port))
         listener.listen(_BACKLOG)
