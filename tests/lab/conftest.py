@@ -26,6 +26,7 @@ def lab():
     try:
         built = build_scenario(run, steps.append)
         yield built
+        built.close()
     except BaseException:
         print("\n".join(steps))
         raise

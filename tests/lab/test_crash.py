@@ -150,7 +150,7 @@ def test_what_changed_while_an_agent_was_away_holds_after_its_restart(lab):
     lab.restart("host1")
     converged(lab, "host1")
     assert lab.run("red-1", ping).returncode != 0
-    lab.intent.delete("network-policy", uuid)
+    lab.intent.client.delete("network-policy", uuid)
 
 
 def test_a_port_unplugged_while_an_agent_was_away_is_forgotten(lab):
@@ -169,12 +169,12 @@ def test_a_port_unplugged_while_an_agent_was_away_is_forgotten(lab):
 # The writer only knows the API: it prints every network it was told is there.
 _WRITER = """
 import sys
-from filament.cli.session import Session
+from filament.client.sync import Client
 from filament.testing.lab.intent import Intent
 from filament.base.errors import FilamentError
 from filament.base.net import Prefix
 address, label = sys.argv[1:]
-intent = Intent(Session("/nowhere", address))
+intent = Intent(Client(address))
 number = 0
 while True:
     name = f"w{label}-{number}"
@@ -207,8 +207,8 @@ def test_the_api_killed_amid_writes_keeps_what_it_acknowledged_and_nothing_half(
         lab.restart("api")
         lab.wait_for("api")
     assert len(acknowledged) > 10, f"seed {seed}"
-    found = lab.intent.session.get("/virtual-networks", detail="True")["virtual-networks"]
-    networks = {each["virtual-network"]["uuid"]: each["virtual-network"] for each in found}
+    found = lab.intent.client.list("virtual-network", detail="True")
+    networks = {network["uuid"]: network for network in found}
     lost = {name for name, uuid in acknowledged.items() if uuid not in networks}
     assert not lost, f"seed {seed}"
     ours = [each for each in networks.values() if each["fq_name"][2].startswith("w")]
@@ -221,6 +221,6 @@ def test_the_api_killed_amid_writes_keeps_what_it_acknowledged_and_nothing_half(
         assert network["routing_instances"], network["fq_name"]
     converged(lab, "control")
     for network in ours:
-        lab.intent.delete("virtual-network", network["uuid"])
+        lab.intent.client.delete("virtual-network", network["uuid"])
     lab.settle()
     print(json.dumps({"acknowledged": len(acknowledged), "found": len(ours), "seed": seed}))

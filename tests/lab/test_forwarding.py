@@ -183,7 +183,7 @@ def policy(lab):
     yield "red-blue"
     for network in ("red", "blue"):
         lab.intent.set_policies(network, [], wait="agents")
-    lab.intent.delete("network-policy", uuid)
+    lab.intent.client.delete("network-policy", uuid)
 
 
 class RunningPing:

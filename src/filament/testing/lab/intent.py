@@ -5,12 +5,13 @@ Every object a lab makes could as well be made with curl; these functions are th
 
 from __future__ import annotations
 
-from typing import Any, Literal, NamedTuple
+import time
+from typing import Any, NamedTuple
 
+from filament.base.errors import TransientError
 from filament.base.net import Prefix, format_ipv4, format_mac, parse_ipv4, parse_mac
-from filament.cli.session import Session
+from filament.client.sync import Answer, Client
 
-Wait = Literal["none", "control", "agents"]
 Json = dict[str, Any]
 
 DOMAIN = "default-domain"
@@ -42,39 +43,14 @@ class Interface(NamedTuple):
 
 
 class Intent:
-    """The demo project's objects through one API. Errors are the API's own."""
+    """The demo project's objects through one API connection. Errors are the API's own."""
 
-    def __init__(self, session: Session) -> None:
-        self.session = session
-
-    def create(self, kind: str, fq_name: list[str], wait: Wait = "none", **fields: Any) -> Json:
-        """POST one object and return the API's answer about it."""
-        body = {kind: {"fq_name": fq_name, **fields}}
-        answer = self.session.change("POST", f"/{kind}s", body, wait=wait).value
-        created: Json = answer[kind]
-        return created
-
-    def read(self, kind: str, uuid: str) -> Json:
-        """GET one object."""
-        found: Json = self.session.get(f"/{kind}/{uuid}")[kind]
-        return found
-
-    def update(self, kind: str, uuid: str, wait: Wait = "none", **fields: Any) -> None:
-        """PUT some fields of one object."""
-        self.session.change("PUT", f"/{kind}/{uuid}", {kind: fields}, wait=wait)
-
-    def delete(self, kind: str, uuid: str, wait: Wait = "none") -> None:
-        """DELETE one object."""
-        self.session.change("DELETE", f"/{kind}/{uuid}", None, wait=wait)
-
-    def uuid_of(self, kind: str, fq_name: list[str]) -> str:
-        """Resolve an fq name; NotFoundError when there is none."""
-        body = {"type": kind, "fq_name": fq_name}
-        return str(self.session.change("POST", "/fqname-to-id", body).value["uuid"])
+    def __init__(self, client: Client) -> None:
+        self.client = client
 
     def create_project(self) -> str:
         """Make the demo project; returns its uuid."""
-        return str(self.create("project", [DOMAIN, PROJECT], parent_type="domain")["uuid"])
+        return self.client.create("project", [DOMAIN, PROJECT], parent_type="domain")
 
     def create_network(self, name: str, prefix: Prefix) -> Network:
         """Make a network with one subnet: gateway .1, addresses given from the start, as
@@ -88,15 +64,15 @@ class Intent:
             "default_gateway": format_ipv4(gateway),
         }
         ipam = {"to": DEFAULT_IPAM, "attr": {"ipam_subnets": [subnet]}}
-        created = self.create(
+        uuid = self.client.create(
             "virtual-network", fq_name, parent_type="project", network_ipam_refs=[ipam]
         )
-        return Network(str(created["uuid"]), fq_name, prefix, gateway)
+        return Network(uuid, fq_name, prefix, gateway)
 
     def find_network(self, fq_name: list[str]) -> Network:
         """Read a network's first subnet back."""
-        uuid = self.uuid_of("virtual-network", fq_name)
-        subnets = self.read("virtual-network", uuid)["network_ipam_refs"][0]["attr"]
+        uuid = self.client.uuid_of("virtual-network", fq_name)
+        subnets = self.client.get("virtual-network", uuid)["network_ipam_refs"][0]["attr"]
         subnet = subnets["ipam_subnets"][0]
         address, length = subnet["subnet"]["ip_prefix"], subnet["subnet"]["ip_prefix_len"]
         gateway = parse_ipv4(subnet["default_gateway"])
@@ -104,13 +80,12 @@ class Intent:
 
     def create_host(self, name: str, address: int) -> str:
         """Register a compute host: the control node serves only agents it knows."""
-        created = self.create(
+        return self.client.create(
             "virtual-router",
             ["default-global-system-config", name],
             parent_type="global-system-config",
             virtual_router_ip_address=format_ipv4(address),
         )
-        return str(created["uuid"])
 
     def create_workload(
         self, name: str, network: Network, *, address: int | None = None, mac: int | None = None
@@ -118,23 +93,21 @@ class Intent:
         """Make a virtual machine with one interface and one address of the network; the API
         chooses what is not asked for.
         """
-        machine = str(self.create("virtual-machine", [name])["uuid"])
+        machine = self.client.create("virtual-machine", [name])
         interface_name = [DOMAIN, PROJECT, f"{name}-port"]
         asked: Json = {}
         if mac is not None:
             asked["virtual_machine_interface_mac_addresses"] = {"mac_address": [format_mac(mac)]}
-        interface = str(
-            self.create(
-                "virtual-machine-interface",
-                interface_name,
-                parent_type="project",
-                virtual_network_refs=[{"to": network.fq_name}],
-                virtual_machine_refs=[{"to": [name]}],
-                **asked,
-            )["uuid"]
+        interface = self.client.create(
+            "virtual-machine-interface",
+            interface_name,
+            parent_type="project",
+            virtual_network_refs=[{"to": network.fq_name}],
+            virtual_machine_refs=[{"to": [name]}],
+            **asked,
         )
         wanted: Json = {} if address is None else {"instance_ip_address": format_ipv4(address)}
-        created = self.create(
+        address_uuid = self.client.create(
             "instance-ip",
             [name],
             virtual_network_refs=[{"to": network.fq_name}],
@@ -142,18 +115,18 @@ class Intent:
             **wanted,
         )
         if address is None:
-            found = self.read("instance-ip", str(created["uuid"]))
+            found = self.client.get("instance-ip", address_uuid)
             address = parse_ipv4(found["instance_ip_address"])
         if mac is None:
-            macs = self.read("virtual-machine-interface", interface)
+            macs = self.client.get("virtual-machine-interface", interface)
             mac = parse_mac(macs["virtual_machine_interface_mac_addresses"]["mac_address"][0])
         return Interface(machine, interface, mac, address)
 
     def delete_workload(self, name: str, machine_uuid: str, interface_uuid: str) -> None:
         """Delete the objects of `create_workload`, what refers before what is referred to."""
-        self.delete("instance-ip", self.uuid_of("instance-ip", [name]))
-        self.delete("virtual-machine-interface", interface_uuid)
-        self.delete("virtual-machine", machine_uuid)
+        self.client.delete("instance-ip", self.client.uuid_of("instance-ip", [name]))
+        self.client.delete("virtual-machine-interface", interface_uuid)
+        self.client.delete("virtual-machine", machine_uuid)
 
     def create_policy(self, name: str, left: str, right: str) -> str:
         """Make a policy that lets two networks (names in the demo project) talk, both ways."""
@@ -171,16 +144,18 @@ class Intent:
             "dst_ports": anything,
             "action_list": {"simple_action": "pass"},
         }
-        created = self.create(
+        return self.client.create(
             "network-policy",
             [DOMAIN, PROJECT, name],
             parent_type="project",
             network_policy_entries={"policy_rule": [rule]},
         )
-        return str(created["uuid"])
 
-    def set_policies(self, network: str, policies: list[str], wait: Wait = "none") -> None:
-        """Attach exactly these policies (names in the demo project) to a network, in order."""
+    def set_policies(self, network: str, policies: list[str], *, wait: str = "") -> None:
+        """Attach exactly these policies (names in the demo project) to a network, in order.
+
+        `wait` is "control" or "agents"; raises TransientError when they have not followed in time.
+        """
         refs = [
             {
                 "to": [DOMAIN, PROJECT, policy],
@@ -188,5 +163,23 @@ class Intent:
             }
             for position, policy in enumerate(policies)
         ]
-        uuid = self.uuid_of("virtual-network", [DOMAIN, PROJECT, network])
-        self.update("virtual-network", uuid, wait, network_policy_refs=refs)
+        uuid = self.client.uuid_of("virtual-network", [DOMAIN, PROJECT, network])
+        require_followed(
+            self.client.update("virtual-network", uuid, wait=wait, network_policy_refs=refs)
+        )
+
+    def touch(self, *, wait: str, timeout_s: float) -> None:
+        """Make a change that means nothing (the demo project's description) and wait for it."""
+        uuid = self.client.uuid_of("project", [DOMAIN, PROJECT])
+        body = {"project": {"id_perms": {"description": f"touched at {time.time_ns()}"}}}
+        require_followed(
+            self.client.request(
+                "PUT", f"/project/{uuid}", body, wait=wait, timeout_s=f"{timeout_s:g}"
+            )
+        )
+
+
+def require_followed(answer: Answer) -> None:
+    """Raise TransientError when somebody has not applied a change that was waited for."""
+    if answer.lagging:
+        raise TransientError(f"revision {answer.revision} is not applied by {answer.lagging}")

@@ -19,10 +19,11 @@ from typing import Any, NoReturn, Self
 
 import msgspec.structs
 
-from filament.base.errors import NotFoundError, PermanentError, TransientError
+from filament.base.errors import NotFoundError, PermanentError
 from filament.base.net import format_ipv4, format_mac
 from filament.cli import http
-from filament.cli.session import Session, error_of
+from filament.cli.session import error_of
+from filament.client.sync import Client
 from filament.testing.lab import links, namespaces, processes
 from filament.testing.lab.intent import Intent, Network
 from filament.testing.lab.links import End
@@ -62,6 +63,8 @@ class Lab:
     def __init__(self, directories: Directories, plan: LabPlan) -> None:
         self.directories = directories
         self.plan = plan
+        # Connects when it is used first.
+        self.intent = Intent(Client(self.api_address, who="lab"))
 
     # making and finding ------------------------------------------------------------------
 
@@ -199,6 +202,8 @@ class Lab:
             raise PermanentError(f"{name} is not running; start it with restart")
         if not processes.wait_gone(process, 5.0):
             raise PermanentError(f"{name} (pid {process.pid}) did not end on {number.name}")
+        if name == API:
+            self.intent.client.close()
 
     def restart(self, name: str) -> Process:
         """Start a process that has ended, exactly as before."""
@@ -223,10 +228,9 @@ class Lab:
         """The API's unix socket."""
         return f"unix:{self.directories.run}/api.sock"
 
-    @property
-    def intent(self) -> Intent:
-        """The demo project through this lab's API."""
-        return Intent(Session(str(self.directories.run), self.api_address))
+    def close(self) -> None:
+        """Close the connection to the API; the lab itself goes on."""
+        self.intent.client.close()
 
     def socket_of(self, name: str) -> str:
         """The address of a role's own HTTP server: `api`, `control`, or a host's agent."""
@@ -240,7 +244,7 @@ class Lab:
     def _request(self, name: str, method: str, target: str, body: object) -> Any:
         reply = http.request(self.socket_of(name), method, target, body)
         if reply.status != 200:
-            raise error_of(reply.status, f"{name}: {reply.text}")
+            raise http.error_of(reply.status, f"{name}: {reply.text}")
         return reply.value()
 
     def wait_for(self, name: str, timeout_s: float = START_TIMEOUT_S) -> None:
@@ -298,16 +302,10 @@ class Lab:
     def settle(self, timeout_s: float = 10.0) -> None:
         """Wait until every agent has applied everything the API knows, and what followed from it.
 
-        A barrier, not a sleep: a change that means nothing (the demo project's description) is
-        waited for with `wait=agents`; what was published before it has then gone everywhere.
+        A barrier, not a sleep: an empty change is waited for with `wait=agents`; what agents
+        published before it has then gone everywhere. Raises TransientError when it has not.
         """
-        project = self.intent.uuid_of("project", ["default-domain", "demo"])
-        body = {"project": {"id_perms": {"description": f"settled at {time.time_ns()}"}}}
-        written = self.intent.session.change(
-            "PUT", f"/project/{project}", body, wait="agents", timeout_s=timeout_s
-        )
-        if written.lagging:
-            raise TransientError(f"revision {written.revision} not applied: {written.lagging}")
+        self.intent.touch(wait="agents", timeout_s=timeout_s)
 
     # workloads ---------------------------------------------------------------------------
 

@@ -135,12 +135,10 @@ def _running(run: Path) -> Lab | None:
 
 def _has_policies(lab: Lab) -> bool:
     """Say whether somebody has attached policies meanwhile: then other pairs may talk."""
-    return any(
-        lab.intent.read(
-            "virtual-network", lab.intent.uuid_of("virtual-network", workload.network.split(":"))
-        ).get("network_policy_refs")
-        for workload in lab.plan.workloads
-    )
+    client = lab.intent.client
+    networks = {workload.network for workload in lab.plan.workloads}
+    uuids = [client.uuid_of("virtual-network", name.split(":")) for name in networks]
+    return any(client.get("virtual-network", uuid).get("network_policy_refs") for uuid in uuids)
 
 
 def down(run: Path, say: Say) -> None:
