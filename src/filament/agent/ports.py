@@ -1,8 +1,8 @@
 """The local API with which Nova, CNI and the lab plug ports: TF's port IPC.
 
-`POST /port` takes one port object or an array, `GET` and `DELETE /port/<uuid>` one port. Errors have
-TF's shape and status: 500 `{"error": "{ text }"}`, 404 `{"error": "{ Not Found }"}`. An array with
-one malformed port changes nothing.
+`POST /port` takes one port object or an array, `GET` and `DELETE /port/<uuid>` one port. Errors
+have TF's shape and status: 500 `{"error": "{ text }"}`, 404 `{"error": "{ Not Found }"}`. An array
+with one malformed port changes nothing.
 """
 
 from __future__ import annotations

@@ -1,0 +1,320 @@
+import msgspec
+import pytest
+
+from filament.agent.config import ConfigReader, Problem
+from filament.agent.graph import Graph
+from filament.base.limits import MAX_ACL_RULES
+from filament.base.net import Prefix, parse_ipv4
+from filament.base.origin import Origin
+from filament.forward.inputs import FilterMatch, FilterRule
+from filament.wire.xmpp.stanza import ConfigSent, Link, Node
+
+VMI = "virtual-machine-interface"
+PORT = "default-domain:demo:port-3"
+RED = "default-domain:demo:red"
+
+
+def read(*sent):
+    graph = Graph()
+    for one in sent:
+        graph.receive(one)
+    return ConfigReader().read(graph)
+
+
+def rule(protocol="any", action="pass", direction="<>", source=None, destination=None, **more):
+    return {
+        "match_condition": {
+            "protocol": protocol,
+            "src_address": source or {"virtual_network": "any"},
+            "src_port": more.pop("src_port", {"start_port": 0, "end_port": 65535}),
+            "dst_address": destination or {"virtual_network": "any"},
+            "dst_port": more.pop("dst_port", {"start_port": 0, "end_port": 65535}),
+            "ethertype": more.pop("ethertype", None),
+        },
+        "action_list": {"simple_action": action},
+        "rule_uuid": "11111111-0000-4000-8000-000000000001",
+        "direction": direction,
+        **more,
+    }
+
+
+def test_a_complete_port(script):
+    found = read(script.network(), script.port(), script.acl([rule()]))
+    port = found.ports[script.uuid(3)]
+    assert (port.name, port.mac, port.vrf, port.network) == (
+        PORT,
+        0x020000000003,
+        f"{RED}:red",
+        RED,
+    )
+    assert port.addresses == (parse_ipv4("10.1.1.3"),)
+    assert port.acl == f"{RED}:red"
+    assert port.has_policy
+    assert port.origin == Origin(f"{VMI} {PORT}", "port", 2)
+    (subnet,) = found.subnets
+    assert (subnet.prefix, subnet.gateway) == (
+        Prefix.parse("10.1.1.0/24"),
+        parse_ipv4("10.1.1.1"),
+    )
+    assert found.problems == ()
+    assert found.waiting == {}
+
+
+def without(sent, kind):
+    return msgspec.structs.replace(
+        sent, nodes=tuple(node for node in sent.nodes if node.kind != kind)
+    )
+
+
+@pytest.mark.parametrize(
+    ("missing", "waits_for"),
+    [
+        ("virtual-network", "its virtual-network"),
+        ("routing-instance", f"the routing-instance of {RED}"),
+        ("instance-ip", "an instance-ip with an address"),
+    ],
+)
+def test_a_partial_graph_says_what_a_port_waits_for(script, missing, waits_for):
+    found = read(without(script.network(), missing), without(script.port(), missing))
+    assert found.ports == {}
+    assert found.waiting == {script.uuid(3): waits_for}
+    assert found.problems == ()
+
+
+def test_links_may_come_before_their_ends(script):
+    sent = (*script.network().links, *script.port().links)
+    nodes = (*script.port().nodes, *script.network().nodes)
+    found = read(ConfigSent(links=sent), *(ConfigSent(nodes=(node,)) for node in nodes))
+    assert script.uuid(3) in found.ports
+
+
+MACS = "virtual_machine_interface_mac_addresses"
+MALFORMED = {
+    "mac": (
+        {MACS: {"mac_address": ["02:zz"]}},
+        f"{MACS}: '02:zz' is not a MAC address; write it like 02:00:5e:10:00:01",
+        "a usable MAC address",
+    ),
+    "no mac": ({MACS: None}, None, "its MAC address"),
+    "shape": ({MACS: 7}, "Expected `object | null`, got `int` - at `$." + MACS + "`", None),
+    "uuid": ({"uuid": ""}, "it has no uuid", None),
+}
+
+
+@pytest.mark.parametrize("case", MALFORMED)
+def test_a_malformed_port_is_reported_and_costs_nobody_else(script, case):
+    props, text, waits_for = MALFORMED[case]
+    found = read(script.network(), script.port(**props), script.port(4, address="10.1.1.4"))
+    assert list(found.ports) == [script.uuid(4)]
+    assert found.waiting.get(script.uuid(3)) == waits_for
+    assert found.problems == ((Problem(f"{VMI} {PORT}", text),) if text else ())
+
+
+@pytest.mark.parametrize(
+    ("address", "text"),
+    [
+        (
+            "10.1.1.999",
+            "instance_ip_address: '10.1.1.999' is not an IPv4 address; write it like 10.1.1.3",
+        ),
+        ("fd00::3", "fd00::3 is IPv6; only IPv4 is forwarded"),
+        (
+            ["10.1.1.3"],
+            "Expected `str | null`, got `array` - at `$.instance_ip_address`",
+        ),
+    ],
+)
+def test_malformed_addresses(script, address, text):
+    found = read(script.network(), script.port(address=address))
+    assert found.waiting == {script.uuid(3): "an instance-ip with an address"}
+    assert found.problems == (Problem("instance-ip ip-3", text),)
+
+
+@pytest.mark.parametrize(
+    ("subnet", "text"),
+    [
+        (
+            {"subnet": {"ip_prefix": "10.1.1.5", "ip_prefix_len": 24}},
+            "ipam_subnets[0]: prefix 10.1.1.5/24 has host bits set; did you mean 10.1.1.0/24?",
+        ),
+        ({}, "ipam_subnets[0]: it has no prefix; give ip_prefix and ip_prefix_len"),
+        (
+            {"subnet": {"ip_prefix": "fd00::", "ip_prefix_len": 64}},
+            "ipam_subnets[0]: fd00:: is IPv6; only IPv4 is forwarded",
+        ),
+    ],
+)
+def test_malformed_subnets_cost_only_themselves(script, subnet, text):
+    good = {"subnet": {"ip_prefix": "10.9.0.0", "ip_prefix_len": "16"}, "default_gateway": None}
+    sent = script.network()
+    attribute = sent.nodes[-1]
+    value = {"value": {"ipam_subnets": [subnet, good]}}
+    broken = Node(attribute.kind, attribute.name, value, 4)
+    found = read(sent, ConfigSent(nodes=(broken,)), script.port())
+    assert [(str(one.prefix), one.gateway) for one in found.subnets] == [("10.9.0.0/16", 0)]
+    assert script.uuid(3) in found.ports
+    assert found.problems == (Problem(f"virtual-network-network-ipam {attribute.name}", text),)
+
+
+def test_values_as_text_as_in_tungstens_own_xml(script):
+    network = script.network()
+    attribute = network.nodes[-1]
+    value = {"ipam_subnets": {"subnet": {"ip_prefix": "10.1.1.0", "ip_prefix_len": "24"}}}
+    found = read(
+        network,
+        ConfigSent(
+            nodes=(
+                Node(attribute.kind, attribute.name, {"value": value}),
+                Node("routing-instance", f"{RED}:red", {"routing_instance_is_default": "true"}),
+            )
+        ),
+        script.port(**{MACS: {"mac_address": "02:00:00:00:00:09"}}),
+    )
+    assert found.ports[script.uuid(3)].mac == 0x020000000009
+    assert [str(one.prefix) for one in found.subnets] == ["10.1.1.0/24"]
+    assert found.problems == ()
+
+
+def test_rules_are_read_in_order(script):
+    origin = {"object": "network-policy d:p:web", "rule": "policy-rule 1", "revision": 9}
+    rules = [
+        rule(
+            "6",
+            source={"virtual_network": RED},
+            destination={"subnet": {"ip_prefix": "10.1.2.0", "ip_prefix_len": 24}},
+            dst_port={"start_port": 80, "end_port": 81},
+            origin=origin,
+        ),
+        rule(17, "deny", ">", src_port={"start_port": -1, "end_port": -1}),
+        rule("any", direction=None, src_port=None, dst_port=None),
+    ]
+    found = read(script.network(), script.port(), script.acl(rules))
+    (one,) = found.filters
+    assert one.rules == (
+        FilterRule(
+            FilterMatch(RED),
+            FilterMatch("", Prefix.parse("10.1.2.0/24"), (80, 81)),
+            6,
+            passes=True,
+            both_ways=True,
+            origin=Origin(**origin),
+        ),
+        FilterRule(
+            FilterMatch(),
+            FilterMatch(),
+            17,
+            passes=False,
+            both_ways=False,
+            origin=Origin(
+                f"access-control-list {RED}:red",
+                "rule 2 11111111-0000-4000-8000-000000000001",
+                3,
+            ),
+        ),
+        FilterRule(
+            FilterMatch(),
+            FilterMatch(),
+            None,
+            passes=True,
+            both_ways=False,
+            origin=Origin(
+                f"access-control-list {RED}:red",
+                "rule 3 11111111-0000-4000-8000-000000000001",
+                3,
+            ),
+        ),
+    )
+    assert found.problems == ()
+
+
+BAD_RULES = {
+    "action": (rule(action="maybe"), "simple_action is 'maybe'; write pass or deny"),
+    "direction": (rule(direction="<"), "direction is '<'; write > or <>"),
+    "protocol": (rule("tcp"), "protocol is 'tcp'; write a number 0-255 or any"),
+    "protocol number": (rule("256"), "protocol is '256'; write a number 0-255 or any"),
+    "ports": (
+        rule(dst_port={"start_port": 9, "end_port": 8}),
+        "ports are 9 to 8; write 0 <= start <= end <= 65535",
+    ),
+    "ethertype": (rule(ethertype="IPv6"), "ethertype IPv6 is not served"),
+    "group": (
+        rule(source={"security_group": "d:p:web"}),
+        "security_group is not served in network policies",
+    ),
+    "host bits": (
+        rule(source={"subnet": {"ip_prefix": "10.1.1.1", "ip_prefix_len": 24}}),
+        "prefix 10.1.1.1/24 has host bits set; did you mean 10.1.1.0/24?",
+    ),
+    "shape": ("pass", "Expected `object`, got `str`"),
+}
+
+
+@pytest.mark.parametrize("case", BAD_RULES)
+def test_a_malformed_rule_denies_from_there_on(script, case):
+    bad, text = BAD_RULES[case]
+    found = read(script.network(), script.port(), script.acl([rule("1"), bad, rule()]))
+    assert [one.protocol for one in found.filters[0].rules] == [1]
+    assert found.ports[script.uuid(3)].acl == found.filters[0].name
+    assert found.problems == (
+        Problem(
+            f"access-control-list {RED}:red",
+            f"access_control_list_entries.acl_rule[1]: {text}; "
+            "this rule and those after it are replaced by deny",
+        ),
+    )
+
+
+def test_a_list_that_is_none_denies_all(script):
+    found = read(script.network(), script.port(), script.acl("all"))
+    assert found.filters[0].rules == ()
+    assert "denies all" in found.problems[0].text
+
+
+def test_rules_beyond_the_limit_deny(script):
+    found = read(script.network(), script.acl([rule()] * (MAX_ACL_RULES + 1)))
+    assert len(found.filters[0].rules) == MAX_ACL_RULES
+    assert f"only {MAX_ACL_RULES} rules are evaluated" in found.problems[0].text
+
+
+def test_filters_are_read_again_only_when_they_change(script):
+    graph, reader = Graph(), ConfigReader()
+    graph.receive(script.network())
+    graph.receive(script.acl([rule()]))
+    before = reader.read(graph).filters[0]
+    graph.receive(script.port())
+    assert reader.read(graph).filters[0] is before
+    graph.receive(script.acl([rule(), rule("1")]))
+    assert len(reader.read(graph).filters[0].rules) == 2
+    graph.receive(ConfigSent(deleted_nodes=(("access-control-list", f"{RED}:red"),)))
+    assert reader.read(graph).filters == ()
+    assert reader._filters == {}
+
+
+def test_sweeping_forgets_what_was_not_told_again(script):
+    graph = Graph()
+    for sent in (script.network(), script.port(), script.port(4, address="10.1.1.4")):
+        graph.receive(sent)
+    graph.mark_stale()
+    graph.receive(script.network())
+    graph.receive(script.port())
+    assert len(list(graph.of_kind(VMI))) == 2
+    graph.sweep()
+    assert [node.name for node in graph.of_kind(VMI)] == [PORT]
+    graph.receive(ConfigSent(nodes=(Node(VMI, "default-domain:demo:port-4", {}),)))
+    assert (
+        graph.linked(
+            graph.node(VMI, "default-domain:demo:port-4"), f"instance-ip-{VMI}", "instance-ip"
+        )
+        == []
+    )
+
+
+def test_a_deleted_link_takes_only_itself(script):
+    graph = Graph()
+    graph.receive(script.port())
+    ip = Link("instance-ip", "ip-3", VMI, PORT, f"instance-ip-{VMI}")
+    graph.receive(ConfigSent(deleted_links=(ip,)))
+    port = graph.node(VMI, PORT)
+    assert graph.linked(port, f"instance-ip-{VMI}", "instance-ip") == []
+    assert len(graph.linked(port, f"{VMI}-virtual-machine", "virtual-machine")) == 1
+    graph.receive(ConfigSent(deleted_links=(ip,)))  # unknown by now: nothing to do
