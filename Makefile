@@ -35,7 +35,7 @@ setup-dev: # install what is missing to test as well
 	@scripts/setup test
 
 bpf: setup ## compile the BPF programs
-	@scripts/build-bpf
+	@.venv/bin/python -m filament.dataplane.build
 
 clean: ## remove what was built (the lab is removed by `make down`)
 	@rm -rf .venv build .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

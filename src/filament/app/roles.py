@@ -1,0 +1,92 @@
+"""Run roles: any number of them in one process, until a signal or the first failure.
+
+A role that fails takes the process down with one line that says why; whoever started it restarts
+it. Nothing is cleaned up that a kill -9 would not have left as well.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import sys
+from collections.abc import Awaitable, Callable, Sequence
+
+from filament.app.settings import Settings
+from filament.base.errors import FilamentError, InputError
+from filament.runtime import log
+from filament.runtime.serve import parse_listen
+
+Stop = asyncio.Event
+Role = Callable[[Settings, Stop], Awaitable[None]]
+
+EXIT_FAILED = 1
+
+
+async def _run_api(settings: Settings, stop: Stop) -> None:
+    from filament.api.role import run_api  # noqa: PLC0415 - only what is run is imported
+
+    addresses = (settings.api_socket, *settings.api.listen)
+    settings.database.parent.mkdir(parents=True, exist_ok=True)
+    await run_api(
+        database=settings.database,
+        listens=[parse_listen(address) for address in addresses],
+        stop=stop,
+    )
+
+
+ROLES: dict[str, Role] = {"api": _run_api}
+
+
+def serve(settings: Settings, roles: Sequence[str]) -> int:
+    """Run roles until SIGTERM or SIGINT (exit code 0) or until one fails (1)."""
+    unknown = [role for role in roles if role not in ROLES]
+    if unknown or not roles:
+        raise InputError(
+            "unknown-role",
+            f"{unknown[0]!r} is no role" if unknown else "no role to run",
+            hint=f"there are: {', '.join(sorted(ROLES))}",
+        )
+    log.configure(level=settings.log_level)
+    return asyncio.run(_run(settings, list(dict.fromkeys(roles))))
+
+
+async def _run(settings: Settings, roles: Sequence[str]) -> int:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    failures: list[str] = []
+
+    async def run_one(name: str) -> None:
+        try:
+            await ROLES[name](settings, stop)
+        except* FilamentError as errors:
+            failures.append(f"{name} stopped: {'; '.join(_texts(errors))}")
+        except* Exception as errors:
+            log.logger("app").exception("role-failed", role=name)
+            failures.append(f"{name} failed: {'; '.join(_texts(errors))}")
+        else:
+            if not stop.is_set():
+                failures.append(f"{name} ended by itself")
+        # The others must not go on as if nothing had happened.
+        stop.set()
+
+    async with asyncio.TaskGroup() as tasks:
+        for name in roles:
+            tasks.create_task(run_one(name))
+    for failure in failures:
+        print(f"filament: {failure}", file=sys.stderr, flush=True)  # noqa: T201 - for people
+    return EXIT_FAILED if failures else 0
+
+
+def _texts(errors: BaseExceptionGroup[BaseException]) -> list[str]:
+    """What the errors of a group say, innermost only."""
+    texts = []
+    for error in errors.exceptions:
+        if isinstance(error, BaseExceptionGroup):
+            texts += _texts(error)
+        elif isinstance(error, FilamentError):
+            texts.append(str(error))
+        else:
+            texts.append(f"{type(error).__name__}: {error}")
+    return texts
