@@ -407,9 +407,10 @@ def _number_for(change: Candidate, slot: Slot, former: list[Allocation]) -> int:
 
 def _require_intent(kind: Kind, item: Object | None) -> None:
     if kind.rendered_from:
-        name = f" {item.name}" if item is not None else " objects"
+        name = f" {item.name} cannot" if item is not None else " objects cannot"
         raise ForbiddenError(
-            f"{kind.name}{name} cannot be written: they show the plan; {kind.rendered_from}"
+            f"{kind.name}{name} be written, only read: derived from other objects;"
+            f" {kind.rendered_from}"
         )
     if not kind.parents:
         raise ForbiddenError(f"{kind.name} objects cannot be written")

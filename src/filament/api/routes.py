@@ -147,8 +147,9 @@ class Api:
         query = request.query_params
         fields = [one for one in query.get("fields", "").split(",") if one]
         check_fields(kind, fields)
-        tag = f'"{item.props.get("id_perms", {}).get("last_modified", "")}"'
-        if request.headers.get("if-none-match") == tag:
+        modified = item.props.get("id_perms", {}).get("last_modified")
+        tags = {"ETag": f'"{modified}"'} if modified else {}  # objects from the plan have none
+        if modified and request.headers.get("if-none-match") == tags["ETag"]:
             return Response(status_code=304)
         include = Include(
             fields=frozenset(fields) if fields else None,
@@ -157,7 +158,7 @@ class Api:
             links="exclude_hrefs" not in query,
         )
         answer = {kind.name: self._reader.full(item, _base(request), include)}
-        return json_response(answer, headers={"ETag": tag})
+        return json_response(answer, headers=tags)
 
     async def name_to_id(self, request: Request) -> Response:
         """POST /fqname-to-id."""

@@ -41,17 +41,30 @@ def cluster_asn(view: Candidate) -> int:
 
 def _network(view: Candidate, item: Object, before: Object | None) -> None:
     _require_subnets(view, item, before)
-    asn = cluster_asn(view)
-    for field in ("route_target_list", "import_route_target_list", "export_route_target_list"):
-        if before is None or before.props.get(field) != item.props.get(field):
-            for text in (item.props.get(field) or {}).get("route_target") or ():
-                _require_free_target(text, asn, f"$.virtual-network.{field}")
+    _require_free_targets(item, before, cluster_asn(view))
     attached = {ref.uuid for ref in before.refs} if before is not None else set()
     for ref in item.refs_to("network-policy"):
         policy = view.get(ref.uuid)
         if ref.uuid not in attached and policy is not None:
             _require_known_networks(view, policy, {item.name})
     _require_l3_for_flat(view, item)
+
+
+def _system(view: Candidate, item: Object, before: Object | None) -> None:
+    """A new autonomous system must not turn targets that users listed into automatic ones."""
+    if before is None or before.props.get("autonomous_system") == item.props.get(
+        "autonomous_system"
+    ):
+        return
+    for network in view.of_kind("virtual-network"):
+        _require_free_targets(network, None, cluster_asn(view))
+
+
+def _require_free_targets(item: Object, before: Object | None, asn: int) -> None:
+    for field in ("route_target_list", "import_route_target_list", "export_route_target_list"):
+        if before is None or before.props.get(field) != item.props.get(field):
+            for text in (item.props.get(field) or {}).get("route_target") or ():
+                _require_free_target(text, asn, f"$.virtual-network.{field}")
 
 
 def _require_subnets(view: Candidate, item: Object, before: Object | None) -> None:
@@ -300,6 +313,7 @@ def require_unset_by_caller(kind_name: str, field: str) -> None:
 
 
 _CHECKS: dict[str, Callable[[Candidate, Object, Object | None], None]] = {
+    "global-system-config": _system,
     "virtual-network": _network,
     "network-policy": _policy,
     "security-group": _security_group,

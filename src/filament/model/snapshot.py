@@ -69,6 +69,10 @@ class Snapshot:
         """The last commit applied."""
         return self._revision
 
+    def __len__(self) -> int:
+        """How many objects there are."""
+        return len(self._objects)
+
     def apply(self, commit: Commit) -> None:
         """Make `commit` (the next revision) part of the state."""
         assert commit.revision == self._revision + 1, (commit.revision, self._revision)
@@ -267,23 +271,6 @@ class Candidate:
             frees=tuple(self._frees.values()),
         )
 
-    def absorb(self, commit: Commit) -> None:
-        """Lay a prepared commit over this one, so that the next request can build on it."""
-        assert commit.revision == self._revision, (commit.revision, self._revision)
-        for item in commit.deletes:
-            self._puts.pop(item.uuid, None)
-            self._named.pop((item.kind, item.fq_name), None)
-            self._deletes[item.uuid] = item
-        for allocation in commit.frees:
-            self.free(allocation)
-        for item in commit.puts:
-            self._puts[item.uuid] = item
-            self._named[item.kind, item.fq_name] = item.uuid
-            self._deletes.pop(item.uuid, None)
-        for allocation in commit.takes:
-            self._takes[allocation.pool, allocation.value] = allocation
-        self._revision += 1
-
     def get(self, uuid: str) -> Object | None:
         """See View."""
         item = self._puts.get(uuid)
@@ -368,3 +355,29 @@ class Candidate:
             elif item.uuid not in self._puts and item.uuid not in self._deletes:
                 yield item
         yield from changed.values()
+
+
+class Staged(Candidate):
+    """Prepared commits that are not durable yet, laid over a snapshot. One per group of writes."""
+
+    @property
+    def revision(self) -> int:
+        """The last commit laid over the base."""
+        return self._revision - 1
+
+    def absorb(self, commit: Commit) -> None:
+        """Lay the next prepared commit over, so that the request after it can build on it."""
+        assert commit.revision == self._revision, (commit.revision, self._revision)
+        for item in commit.deletes:
+            self._puts.pop(item.uuid, None)
+            self._named.pop((item.kind, item.fq_name), None)
+            self._deletes[item.uuid] = item
+        for allocation in commit.frees:
+            self.free(allocation)
+        for item in commit.puts:
+            self._puts[item.uuid] = item
+            self._named[item.kind, item.fq_name] = item.uuid
+            self._deletes.pop(item.uuid, None)
+        for allocation in commit.takes:
+            self._takes[allocation.pool, allocation.value] = allocation
+        self._revision += 1

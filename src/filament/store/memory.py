@@ -14,7 +14,7 @@ class MemoryStore:
     def __init__(self) -> None:
         self._revision = 0
         self._objects: dict[str, Object] = {}
-        self._names: set[tuple[str, tuple[str, ...]]] = set()
+        self._named: dict[tuple[str, tuple[str, ...]], str] = {}
         self._allocations: dict[tuple[str, int], Allocation] = {}
         self._log: list[Commit] = []
 
@@ -25,18 +25,24 @@ class MemoryStore:
 
     def commit(self, commit: Commit) -> None:
         """See Store."""
-        self.commit_all([commit])
+        self._require_applicable(commit)
+        self._apply(commit)
+        self._log.append(commit)
 
     def commit_all(self, commits: Sequence[Commit]) -> None:
         """See Store."""
-        saved = (self._revision, dict(self._objects), set(self._names), dict(self._allocations))
+        if len(commits) > 1:  # a later one may fail: keep what was
+            kept = (self._revision, dict(self._objects), dict(self._named))
+            held, length = dict(self._allocations), len(self._log)
         try:
             for commit in commits:
-                self._apply(commit)
+                self.commit(commit)
         except ConflictError:
-            self._revision, self._objects, self._names, self._allocations = saved
+            if len(commits) > 1:
+                self._revision, self._objects, self._named = kept
+                self._allocations = held
+                del self._log[length:]
             raise
-        self._log += commits
 
     def log(self, after: int, limit: int) -> list[Commit]:
         """See Store."""
@@ -56,38 +62,42 @@ class MemoryStore:
     def close(self) -> None:
         """See Store."""
 
-    def _apply(self, commit: Commit) -> None:
+    def _require_applicable(self, commit: Commit) -> None:
         if commit.revision != self._revision + 1:
             raise RevisionConflictError(
                 f"commit {commit.revision} does not follow revision {self._revision}",
                 self._revision,
             )
+        deleted = {item.uuid for item in commit.deletes}
         for item in commit.deletes:
-            if self._objects.pop(item.uuid, None) is None:
+            if item.uuid not in self._objects:
                 raise ConflictError(f"{item.kind} {item.name} to delete does not exist")
-            self._names.discard((item.kind, item.fq_name))
-        for allocation in commit.frees:
-            if self._allocations.pop((allocation.pool, allocation.value), None) is None:
-                raise ConflictError(
-                    f"value {allocation.value} of pool {allocation.pool} is not held"
-                )
+        freed = {(one.pool, one.value) for one in commit.frees}
+        for pool, value in freed:
+            if (pool, value) not in self._allocations:
+                raise ConflictError(f"value {value} of pool {pool} is not held")
         for item in commit.puts:
-            self._put(item)
-        for allocation in commit.takes:
-            key = (allocation.pool, allocation.value)
-            if key in self._allocations:
-                raise ConflictError(
-                    f"value {allocation.value} of pool {allocation.pool} is already held"
-                )
-            self._allocations[key] = allocation
-        self._revision = commit.revision
+            holder = self._named.get((item.kind, item.fq_name), item.uuid)
+            if holder != item.uuid and holder not in deleted:
+                raise ConflictError(f"{item.kind} {item.name} already exists")
+            before = self._objects.get(item.uuid)
+            is_same = before is None or (before.kind, before.fq_name) == (item.kind, item.fq_name)
+            if not is_same and item.uuid not in deleted:
+                raise ConflictError(f"uuid {item.uuid} already belongs to another object")
+        for one in commit.takes:
+            key = (one.pool, one.value)
+            if key in self._allocations and key not in freed:
+                raise ConflictError(f"value {one.value} of pool {one.pool} is already held")
 
-    def _put(self, item: Object) -> None:
-        name = (item.kind, item.fq_name)
-        before = self._objects.get(item.uuid)
-        if before is None and name in self._names:
-            raise ConflictError(f"{item.kind} {item.name} already exists")
-        if before is not None and (before.kind, before.fq_name) != name:
-            raise ConflictError(f"uuid {item.uuid} already belongs to {before.kind} {before.name}")
-        self._names.add(name)
-        self._objects[item.uuid] = item
+    def _apply(self, commit: Commit) -> None:
+        for item in commit.deletes:
+            del self._objects[item.uuid]
+            del self._named[item.kind, item.fq_name]
+        for one in commit.frees:
+            del self._allocations[one.pool, one.value]
+        for item in commit.puts:
+            self._objects[item.uuid] = item
+            self._named[item.kind, item.fq_name] = item.uuid
+        for one in commit.takes:
+            self._allocations[one.pool, one.value] = one
+        self._revision = commit.revision
