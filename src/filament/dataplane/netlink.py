@@ -112,16 +112,30 @@ class Links:
 
     def _list_again(self) -> None:
         """Ask for all links; answers and news come over the same socket, in order."""
-        self._links.clear()
-        self._ifindex_by_name.clear()
         every = _LINK.pack(socket.AF_UNSPEC, 0, 0, 0, 0)
         flags = _NLM_F_REQUEST | _NLM_F_DUMP
-        header = _HEADER.pack(_HEADER.size + len(every), _RTM_GETLINK, flags, 1, 0)
-        self._socket.send(header + every)
+        request = _HEADER.pack(_HEADER.size + len(every), _RTM_GETLINK, flags, 1, 0) + every
+        is_complete = False
+        while not is_complete:
+            self._links.clear()
+            self._ifindex_by_name.clear()
+            self._socket.send(request)
+            is_complete = self._take_list()
+
+    def _take_list(self) -> bool:
+        """Take messages up to the end of a list; False when news were lost meanwhile."""
+        is_complete = True
         while True:
-            for kind, body in _messages(self._socket.recv(_RECEIVE_BYTES)):
+            try:
+                received = self._socket.recv(_RECEIVE_BYTES)
+            except OSError as error:
+                if error.errno != errno.ENOBUFS:
+                    raise
+                is_complete = False
+                continue
+            for kind, body in _messages(received):
                 if kind == _NLMSG_DONE:
-                    return
+                    return is_complete
                 if kind == _NLMSG_ERROR:
                     code = -struct.unpack_from("=i", body)[0]
                     raise TransientError(f"the kernel does not list links: {os.strerror(code)}")
