@@ -8,5 +8,7 @@ MAX_STANZA_DEPTH = 32
 MAX_STANZA_ATTRIBUTES = 64
 MAX_OUTPUT_QUEUE_BYTES = 64 * 1024 * 1024  # to one XMPP peer; beyond it the peer is dropped
 MAX_AGENTS = 10_000
+MAX_AGENT_SUBSCRIPTIONS = 100_000  # machines and instances of one agent
+MAX_AGENT_ROUTES = 1_000_000  # published by one agent
 MAX_ACL_RULES = 1024  # per access control list in the data plane
 WATCH_BACKLOG_COMMITS = 10_000  # a watcher further behind is told to list again

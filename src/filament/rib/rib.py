@@ -325,6 +325,10 @@ class Rib:
         exports = self._sources[path.source].target_set.targets
         return min(self.instances[instance].imports & exports)
 
+    def count_of_peer(self, peer: str) -> int:
+        """Return how many paths a peer published."""
+        return len(self._of_peer.get(peer, ()))
+
     def paths_of_peer(self, peer: str) -> Iterator[tuple[RouteKey, Path]]:
         """Yield everything a peer published."""
         for name, key in self._of_peer.get(peer, ()):

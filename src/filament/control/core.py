@@ -1,0 +1,544 @@
+"""The control node, thought: configuration and agents in, stanzas out. No I/O, no clock.
+
+One flush (`take_outbox`) sends each agent what changed for it since the last, coalesced, and ends
+with a `Sync`; an agent for which nothing changed is told the revision a little later, together
+with whatever else happened (`IDLE_SYNC_S`). The first Sync after which an agent may forget what
+it was not told again is `whole`: once it has published everything it had (see `agents`), and once
+the RIB is complete after a restart of this node (see `absence`).
+
+An agent whose name is no virtual-router is refused, not disconnected: it is served as soon as the
+virtual-router exists.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import msgspec
+
+from filament.base.errors import NotFoundError, ProtocolError
+from filament.base.limits import MAX_AGENT_ROUTES, MAX_AGENT_SUBSCRIPTIONS
+from filament.base.origin import Origin
+from filament.compiler.compile import Compiler
+from filament.compiler.plan import PlanDelta
+from filament.compiler.render import Rendered
+from filament.compiler.views import Audience, is_empty, router_fq_name
+from filament.control.absence import Absences
+from filament.control.agents import AgentSession
+from filament.control.barrier import Barrier
+from filament.model.change import Allocation, Commit, Object
+from filament.model.snapshot import Snapshot
+from filament.rib.path import Path, RouteKey, Selection, inet
+from filament.rib.rib import Instance, Rib
+from filament.wire.xmpp.stanza import (
+    ConfigRefused,
+    ConfigSubscribed,
+    ConfigUnsubscribed,
+    EndOfRib,
+    FromAgent,
+    FromControl,
+    InstanceSubscribed,
+    InstanceUnsubscribed,
+    NextHop,
+    RouteItem,
+    RoutePublished,
+    RouteRetracted,
+    RoutesSent,
+    Sync,
+    Synced,
+)
+
+IDLE_SYNC_S = 1.0
+_ROUTER = "virtual-router"
+_MACHINE = "virtual-machine"
+
+
+class Refusal(msgspec.Struct, frozen=True):
+    """An agent that is connected and not served, and why."""
+
+    agent: str
+    address: str
+    kind: str
+    name: str
+    text: str
+
+
+class ControlCore:
+    """One per control node process; owned by one task.
+
+    `expected` names the agents that a previous process of this node served; None when there is
+    no record of it.
+    """
+
+    def __init__(self, name: str, expected: Iterable[str] | None = None) -> None:
+        self.name = name
+        self.rib = Rib()
+        self.agents: dict[str, AgentSession] = {}
+        self.absences = Absences(expected)
+        self.refusals: dict[str, Refusal] = {}
+        self.snapshot = Snapshot()
+        self._is_loaded = False
+        self._compiler = Compiler()
+        self._rendered = Rendered(self._compiler.plan)
+        self._audience = Audience()
+        self._barrier = Barrier()
+        self._listening: dict[str, dict[str, None]] = {}  # instance -> agents
+        self._touched: dict[str, None] = {}  # agents with something to be sent
+        self._outstanding: dict[str, int] = {}  # agent -> last sequence, unacknowledged
+        self._refused: list[tuple[str, ConfigRefused]] = []
+        self._closures: list[tuple[str, str]] = []
+        self._idle_sync_at: float | None = None
+
+    # configuration ------------------------------------------------------------------------
+
+    @property
+    def revision(self) -> int:
+        """The revision of the configuration this node works from."""
+        return self.snapshot.revision
+
+    @property
+    def settled(self) -> int:
+        """The last revision that every connected agent shows with all its consequences."""
+        return self._barrier.settled
+
+    @property
+    def is_loaded(self) -> bool:
+        """Say whether a configuration has been loaded."""
+        return self._is_loaded
+
+    def load(
+        self,
+        objects: Iterable[Object],
+        allocations: Iterable[Allocation],
+        revision: int,
+        now: float,
+    ) -> None:
+        """Start from a whole configuration; agents are sent what is different in it."""
+        if revision < self.revision:
+            self._barrier.restart()  # the store was restored from a backup
+        self.snapshot = Snapshot(revision, objects, allocations)
+        self._is_loaded = True
+        self._follow_plan(self._compiler.load(self.snapshot))
+        for session in self.agents.values():
+            self._reconsider(session)
+            if session.is_served:
+                session.config_changed = session.sync_wanted = True
+                self._touched[session.name] = None
+        routers = {each.fq_name[-1] for each in self.snapshot.of_kind(_ROUTER)}
+        returned = [each.name for each in self.agents.values() if each.has_published_again]
+        self.absences.begin(routers, returned, now)
+        self._touch_unwhole()
+
+    def apply_commit(self, commit: Commit, now: float) -> None:
+        """Follow the next commit (its revision is ours + 1)."""
+        self.snapshot.apply(commit)
+        delta = self._compiler.update(self.snapshot, commit)
+        self._follow_plan(delta)
+        for each in self._audience.affected(self.snapshot, commit, delta):
+            self.agents[each].config_changed = True
+            self._touched[each] = None
+        for changed in (*commit.puts, *commit.deletes):
+            if changed.kind == _ROUTER:
+                name = changed.fq_name[-1]
+                if self.snapshot.named(_ROUTER, changed.fq_name) is None:
+                    self.absences.removed(name)
+                    self._touch_unwhole()
+                if name in self.agents:
+                    self._reconsider(self.agents[name])
+        if self._idle_sync_at is None and self.agents:
+            self._idle_sync_at = now + IDLE_SYNC_S
+
+    def _follow_plan(self, delta: PlanDelta) -> None:
+        plan = self._compiler.plan
+        self._rendered.update(plan, delta)
+        for name in delta.instances_deleted:
+            self.rib.forget_instance(name)
+        for name in delta.instances_put:
+            row = plan.routing_instances[name]
+            self.rib.put_instance(Instance(name, row.network, row.imports, row.exports))
+
+    # agents come and go -------------------------------------------------------------------
+
+    def agent_connected(self, agent: str, now: float, address: str = "") -> None:
+        """An agent's session begins; the one before has been `agent_lost`."""
+        assert agent not in self.agents, f"{agent} is connected twice"
+        self.agents[agent] = AgentSession(agent, address, now)
+        self.absences.connected(agent, now)
+
+    def agent_lost(self, agent: str, now: float) -> None:
+        """An agent's session ended; its routes stay for a while (see `absence`)."""
+        session = self.agents.pop(agent, None)
+        if session is None:
+            return
+        if session.is_served:
+            self.rib.mark_stale(agent)
+            self.absences.lost(agent, now)
+        self._audience.leave(agent)
+        for instance in list(session.instances):
+            self._stop_listening(agent, instance)
+        self._barrier.lost(agent)
+        self._outstanding.pop(agent, None)
+        self._touched.pop(agent, None)
+        self.refusals.pop(agent, None)
+        self._refused = [each for each in self._refused if each[0] != agent]
+
+    def _reconsider(self, session: AgentSession) -> None:
+        """Serve or refuse an agent, according to whether its virtual-router exists."""
+        router = session.router
+        if router is None or not self._is_loaded:
+            return
+        exists = self.snapshot.named(_ROUTER, router_fq_name(router)) is not None
+        if exists and not session.is_served:
+            self._serve(session, router)
+        elif not exists:
+            if session.is_served:
+                self._stop_serving(session)
+            self._refuse(
+                session,
+                _ROUTER,
+                router,
+                f"control node {self.name} knows no virtual-router {router}; create one named"
+                f" {session.name!r}, or start the agent with the name of one that exists",
+            )
+
+    def _serve(self, session: AgentSession, router: str) -> None:
+        self.refusals.pop(session.name, None)
+        if session.was_ignored:
+            self._closures.append(
+                (session.name, f"virtual-router {router} exists now; connect and publish again")
+            )
+            return
+        session.is_served = True
+        self._audience.join(session.name, router)
+        for machine in session.machines:
+            self._audience.subscribe(session.name, machine)
+        session.asked = session.config_changed = True
+        for instance in session.instances:
+            self._want_all(session, instance)
+        self._touched[session.name] = None
+
+    def _stop_serving(self, session: AgentSession) -> None:
+        name = session.name
+        session.is_served = False
+        session.was_ignored = True  # should it be served again, it must publish again
+        self._audience.leave(name)
+        self.rib.withdraw_peer(name)
+        self.absences.published_again(name)
+        self._barrier.lost(name)
+        self._outstanding.pop(name, None)
+        self._touched.pop(name, None)
+
+    def _refuse(self, session: AgentSession, kind: str, name: str, text: str) -> None:
+        refusal = Refusal(session.name, session.address, kind, name, text)
+        if self.refusals.get(session.name) != refusal:
+            self.refusals[session.name] = refusal
+            self._refused.append((session.name, ConfigRefused(kind, name, text)))
+
+    # what agents say ----------------------------------------------------------------------
+
+    def receive(self, agent: str, stanza: FromAgent) -> None:
+        """Take what a connected agent says. Raises `ProtocolError`: its session must be closed."""
+        session = self.agents[agent]
+        match stanza:
+            case ConfigSubscribed(kind=kind, name=name):
+                self._subscribe_config(session, kind, name)
+            case ConfigUnsubscribed(kind=kind, name=name):
+                self._unsubscribe_config(session, kind, name)
+            case InstanceSubscribed(instance=instance, instance_id=instance_id):
+                self._subscribe_instance(session, instance, instance_id)
+            case InstanceUnsubscribed(instance=instance):
+                self._unsubscribe_instance(session, instance)
+            case RoutePublished():
+                self._publish(session, stanza)
+            case RouteRetracted(instance=instance, prefix=prefix):
+                self.rib.withdraw(agent, instance, inet(prefix))
+            case EndOfRib():
+                session.ended_rib = True
+                self._note_published_again(session)
+            case Synced(sequence=sequence, revision=revision):
+                self._take_synced(session, sequence, revision)
+
+    def _subscribe_config(self, session: AgentSession, kind: str, name: str) -> None:
+        if kind == _ROUTER:
+            if router_fq_name(name)[-1] != session.name:
+                self._refuse(
+                    session,
+                    kind,
+                    name,
+                    f"agent {session.name!r} may subscribe only to the virtual-router of its own"
+                    f" name, not to {name}",
+                )
+            elif session.router is None:
+                session.router = name
+                self._reconsider(session)
+        elif kind == _MACHINE:
+            if name not in session.machines:
+                _require_room(session)
+                session.machines.add(name)
+                if session.is_served:
+                    self._audience.subscribe(session.name, name)
+                    session.asked = session.config_changed = True
+                    self._touched[session.name] = None
+        else:
+            self._refuse(
+                session,
+                kind,
+                name,
+                f"{kind} {name} cannot be subscribed to; {_ROUTER} and {_MACHINE} can",
+            )
+
+    def _unsubscribe_config(self, session: AgentSession, kind: str, name: str) -> None:
+        if kind == _MACHINE and name in session.machines:
+            session.machines.discard(name)
+            if session.is_served:
+                self._audience.unsubscribe(session.name, name)
+                session.config_changed = True
+                self._touched[session.name] = None
+
+    def _subscribe_instance(self, session: AgentSession, instance: str, instance_id: int) -> None:
+        if instance in session.instances:
+            raise ProtocolError(
+                "policy-violation",
+                f"{instance} is subscribed already; unsubscribe it first",
+            )
+        _require_room(session)
+        session.instances[instance] = instance_id
+        self._listening.setdefault(instance, {})[session.name] = None
+        if session.is_served:
+            self._want_all(session, instance)
+
+    def _unsubscribe_instance(self, session: AgentSession, instance: str) -> None:
+        if instance not in session.instances:
+            raise ProtocolError(
+                "policy-violation", f"{instance} is not subscribed, so it cannot be left"
+            )
+        del session.instances[instance]
+        session.routes.pop(instance, None)
+        self._stop_listening(session.name, instance)
+        self.rib.withdraw_instance(session.name, instance)
+
+    def _stop_listening(self, agent: str, instance: str) -> None:
+        del self._listening[instance][agent]
+        if not self._listening[instance]:
+            del self._listening[instance]
+
+    def _want_all(self, session: AgentSession, instance: str) -> None:
+        for key in self.rib.selections(instance):
+            session.want_route(instance, key)
+            self._touched[session.name] = None
+
+    def _publish(self, session: AgentSession, stanza: RoutePublished) -> None:
+        instance_id = session.instances.get(stanza.instance)
+        if instance_id is None:
+            raise ProtocolError(
+                "policy-violation",
+                f"{stanza.prefix} is published in {stanza.instance}, which is not subscribed;"
+                " subscribe it first",
+            )
+        if not session.is_served:
+            session.was_ignored = True
+            return
+        if self.rib.count_of_peer(session.name) >= MAX_AGENT_ROUTES:
+            raise ProtocolError(
+                "policy-violation", f"an agent may publish {MAX_AGENT_ROUTES} routes, not more"
+            )
+        hop = stanza.next_hop
+        self.rib.publish(
+            inet(stanza.prefix),
+            Path(
+                peer=session.name,
+                source=stanza.instance,
+                next_hop=hop.address,
+                label=hop.label,
+                network=hop.network,
+                encapsulations=hop.encapsulations,
+                mac=hop.mac,
+                local_preference=stanza.local_preference,
+                sequence=stanza.sequence,
+                sub_protocol=stanza.sub_protocol,
+                instance_id=instance_id,
+                origin=stanza.origin,
+            ),
+        )
+
+    def _take_synced(self, session: AgentSession, sequence: int, revision: int) -> None:
+        if not session.acknowledged_sequence <= sequence <= session.sent_sequence:
+            raise ProtocolError(
+                "policy-violation",
+                f"Sync {sequence} is acknowledged; expected {session.acknowledged_sequence} to"
+                f" {session.sent_sequence}",
+            )
+        session.acknowledged_sequence = sequence
+        session.applied_revision = revision
+        self._barrier.acknowledged(session.name, sequence)
+        if self._outstanding.get(session.name) == sequence:
+            del self._outstanding[session.name]
+        self._note_published_again(session)
+
+    def _note_published_again(self, session: AgentSession) -> None:
+        if not session.has_published_again or not session.is_served:
+            return
+        if self.absences.stale_until(session.name) is not None:
+            self.rib.sweep_stale(session.name)
+        was_complete = self.absences.is_complete
+        self.absences.published_again(session.name)
+        if not session.is_whole:
+            self._touched[session.name] = None
+        if self.absences.is_complete and not was_complete:
+            self._touch_unwhole()
+
+    def _touch_unwhole(self) -> None:
+        """Look again at the agents that wait for a whole Sync."""
+        if self.absences.is_complete:
+            for session in self.agents.values():
+                if session.is_served and not session.is_whole and session.has_published_again:
+                    self._touched[session.name] = None
+
+    # what they are told -------------------------------------------------------------------
+
+    def take_outbox(self) -> list[tuple[str, FromControl]]:
+        """Return and forget what to send to whom, in order: one flush."""
+        for change in self.rib.take_changes():
+            for agent in self._listening.get(change.instance, ()):
+                session = self.agents[agent]
+                if session.is_served:
+                    session.want_route(change.instance, change.key)
+                    self._touched[agent] = None
+        outbox: list[tuple[str, FromControl]] = list(self._refused)
+        self._refused.clear()
+        for agent in self._touched:
+            outbox.extend((agent, stanza) for stanza in self._flush(self.agents[agent]))
+        self._touched.clear()
+        if self.absences.is_complete:
+            self._barrier.advance(self.revision, self._outstanding)
+        return outbox
+
+    def _flush(self, session: AgentSession) -> list[FromControl]:
+        """Return what one agent is to be sent now, up to a Sync; nothing when nothing changed."""
+        stanzas: list[FromControl] = []
+        if session.config_changed:
+            sent = self._audience.tell(
+                session.name, self.snapshot, self._compiler.plan, self._rendered
+            )
+            if not is_empty(sent):
+                stanzas.append(sent)
+        for instance, keys in session.routes.items():
+            stanzas.append(self._routes(instance, keys))
+        is_whole = (
+            not session.is_whole and session.has_published_again and self.absences.is_complete
+        )
+        if stanzas or is_whole or session.asked or session.sync_wanted:
+            session.sent_sequence += 1
+            session.sent_revision = self.revision
+            if session.asked:
+                session.answered_sequence = session.sent_sequence
+            if is_whole:
+                session.is_whole = True
+                stanzas.append(EndOfRib())
+            stanzas.append(Sync(session.sent_sequence, self.revision, is_whole))
+            self._outstanding[session.name] = session.sent_sequence
+        session.config_changed = session.asked = session.sync_wanted = False
+        session.routes = {}
+        return stanzas
+
+    def _routes(self, instance: str, keys: Iterable[RouteKey]) -> RoutesSent:
+        items, retracted = [], []
+        for key in keys:
+            selection = self.rib.selection(instance, key)
+            if selection is None:
+                retracted.append(key.prefix)
+            else:
+                items.append(self.route_item(instance, key, selection))
+        return RoutesSent(instance, tuple(items), tuple(retracted))
+
+    def route_item(self, instance: str, key: RouteKey, selection: Selection) -> RouteItem:
+        """Return a route as agents are sent it."""
+        best = selection.best
+        origin = best.origin
+        target = self.rib.import_target(instance, best)
+        if target:
+            rule = f"{origin.rule}, imported from {best.source} by {target}"
+            origin = Origin(origin.object, rule, origin.revision)
+        return RouteItem(
+            prefix=key.prefix,
+            next_hops=tuple(
+                NextHop(
+                    address=path.next_hop,
+                    label=path.label,
+                    network=self.rib.network_of(path),
+                    encapsulations=path.encapsulations,
+                    mac=path.mac,
+                )
+                for path in selection.paths
+            ),
+            network=self.rib.network_of(best),
+            local_preference=best.local_preference,
+            origin=origin,
+        )
+
+    def take_closures(self) -> list[tuple[str, str]]:
+        """Return and forget the agents whose sessions must be closed, and the reason to tell."""
+        closures, self._closures = self._closures, []
+        return [each for each in closures if each[0] in self.agents]
+
+    # time ---------------------------------------------------------------------------------
+
+    def timer_at(self) -> float | None:
+        """Return when `handle_timer` has something to do next."""
+        times = [
+            each for each in (self.absences.timer_at(), self._idle_sync_at) if each is not None
+        ]
+        return min(times, default=None)
+
+    def handle_timer(self, now: float) -> None:
+        """Sweep what nobody published again, end the restart grace, tell idle agents."""
+        for agent in self.absences.expire(now):
+            self.rib.sweep_stale(agent)
+        self._touch_unwhole()
+        if self._idle_sync_at is not None and now >= self._idle_sync_at:
+            self._idle_sync_at = None
+            for session in self.agents.values():
+                if session.is_served and session.sent_revision < self.revision:
+                    session.sync_wanted = True
+                    self._touched[session.name] = None
+
+    # answers ------------------------------------------------------------------------------
+
+    def applied(self, session: AgentSession) -> int:
+        """Return the revision an agent shows: ours, when nothing is on its way to it."""
+        if session.is_served and not (
+            session.name in self._outstanding or session.name in self._touched
+        ):
+            return self.revision
+        return session.applied_revision
+
+    @property
+    def known_agents(self) -> list[str]:
+        """Agents whose routes this node holds or will: what a restart must wait for."""
+        served = {each.name for each in self.agents.values() if each.is_served}
+        return sorted(served.union(self.absences.stale, self.absences.awaited))
+
+    def instance(self, name: str) -> Instance:
+        """Return an instance of the RIB. Raises `NotFoundError`."""
+        found = self.rib.instances.get(name)
+        if found is None:
+            raise NotFoundError(
+                f"no routing instance is called {name!r}; `filament show vrf` lists them"
+            )
+        return found
+
+    def verify(self) -> None:
+        """Recompute plan and RIB and compare; AssertionError names what differs.
+
+        Call after `take_outbox`.
+        """
+        self._compiler.verify(self.snapshot)
+        self.rib.verify()
+
+
+def _require_room(session: AgentSession) -> None:
+    if session.subscription_count >= MAX_AGENT_SUBSCRIPTIONS:
+        raise ProtocolError(
+            "policy-violation",
+            f"an agent may subscribe to {MAX_AGENT_SUBSCRIPTIONS} machines and instances, not more",
+        )
