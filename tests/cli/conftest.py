@@ -1,5 +1,6 @@
 """A role that answers canned JSON on a unix socket, and remembers what it was asked."""
 
+import asyncio
 import json
 import socketserver
 import threading
@@ -8,6 +9,10 @@ from http.server import BaseHTTPRequestHandler
 from urllib.parse import urlsplit
 
 import pytest
+
+from filament.api.role import run_api
+from filament.cli.main import run
+from filament.runtime.serve import Listen
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -31,6 +36,8 @@ class Handler(BaseHTTPRequestHandler):
         self.send_response(status)
         for name, text in headers.items():
             self.send_header(name, text)
+        if not isinstance(value, str):
+            self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(content)))
         self.end_headers()
         self.wfile.write(content)
@@ -77,3 +84,60 @@ def role():
 @pytest.fixture
 def ok():
     return lambda value, **headers: (200, headers, value)
+
+
+class Command:
+    """The command line, run in this process against one run directory."""
+
+    def __init__(self, run_dir):
+        self.run_dir = run_dir
+
+    def __call__(self, *arguments):
+        return run(["--run-dir", str(self.run_dir), *arguments])
+
+
+@pytest.fixture
+def run_in():
+    return Command
+
+
+class ApiThread:
+    """A real API process's inside, in a thread of its own."""
+
+    def __init__(self, directory):
+        self._directory = directory
+        self._started = threading.Event()
+        self._thread = threading.Thread(target=lambda: asyncio.run(self._serve()))
+        self._error = None
+
+    async def _serve(self):
+        self._loop = asyncio.get_running_loop()
+        self._stop = asyncio.Event()
+        try:
+            await run_api(
+                database=self._directory / "filament.db",
+                listens=[Listen(path=str(self._directory / "api.sock"))],
+                stop=self._stop,
+                started=lambda _: self._started.set(),
+            )
+        except BaseException as error:  # shown by the test that waits for the start
+            self._error = error
+            self._started.set()
+
+    def __enter__(self):
+        self._thread.start()
+        assert self._started.wait(10)
+        assert self._error is None, self._error
+        return self
+
+    def __exit__(self, *_):
+        self._loop.call_soon_threadsafe(self._stop.set)
+        self._thread.join(10)
+        assert self._error is None, self._error
+
+
+@pytest.fixture
+def api(tmp_path):
+    """The command line against a real, empty API."""
+    with ApiThread(tmp_path):
+        yield Command(tmp_path)

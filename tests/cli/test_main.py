@@ -14,8 +14,8 @@ from filament.base.errors import (
     PermanentError,
     TransientError,
 )
+from filament.cli.http import error_of
 from filament.cli.main import COMMANDS, exit_code, filament, run
-from filament.cli.session import error_of
 
 
 def test_every_command_can_be_imported_and_explains_itself():
@@ -83,22 +83,20 @@ def test_a_silent_api_is_the_worlds_fault(tmp_path, capsys):
     assert run(["--api", f"unix:{tmp_path}/api.sock", "ls"]) == 1
     said = capsys.readouterr()
     assert said.out == ""
-    assert said.err == (
-        f"filament: the API at unix:{tmp_path}/api.sock does not answer (there is no such socket); "
-        "start it with `filament serve --role api`, or name another with --api\n"
-    )
+    assert said.err.startswith(f"filament: the API at unix:{tmp_path}/api.sock does not answer (")
+    assert said.err.endswith("is it running?\n")
 
 
 def test_what_is_not_an_api_is_the_worlds_fault(tmp_path, capsys):
     with socket.socket(socket.AF_UNIX) as mute:
         mute.bind(str(tmp_path / "api.sock"))
     assert run(["--run-dir", str(tmp_path), "ls"]) == 1
-    assert "nobody listens there" in capsys.readouterr().err
+    assert "Connection refused" in capsys.readouterr().err
 
 
 def test_a_bad_api_address_is_the_callers_fault(capsys):
     assert run(["--api", "here", "ls"]) == 2
-    assert "'here' is no address of an HTTP server; write unix:PATH" in capsys.readouterr().err
+    assert "'here' is no address of an API; write http://HOST:PORT" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -132,4 +130,4 @@ def test_http_statuses_become_the_errors_that_made_them(status, kind):
     error = error_of(status, "because\n")
     assert type(error) is kind
     assert str(error) == "because"
-    assert str(error_of(status, "")) == f"the API answered HTTP status {status}"
+    assert str(error_of(status, "")) == f"the server answered HTTP status {status}"

@@ -6,7 +6,6 @@ Completion must never print an error nor make the person wait: a silent API comp
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from pathlib import Path
 
 import click
 from click.shell_completion import CompletionItem, get_completion_class
@@ -27,10 +26,10 @@ _NAMED_KINDS = (
 )
 
 
-def _session(ctx: click.Context) -> Session:
+def session_of(ctx: click.Context) -> Session:
     """Make the session that the (never invoked) main group would have made."""
     options = ctx.find_root().params
-    session = Session(options.get("run_dir") or "/run/filament", options.get("api_address"))
+    session = Session(options.get("run_dir"), options.get("api_address"))
     session.timeout_s = _PATIENCE_S
     return session
 
@@ -47,7 +46,7 @@ def complete_kinds(
 ) -> list[CompletionItem]:
     """Complete a kind."""
     del param
-    session = _session(ctx)
+    session = session_of(ctx)
     return _items(lambda: names.kinds(session), incomplete)
 
 
@@ -55,7 +54,7 @@ def complete_names(
     ctx: click.Context, param: click.Parameter, incomplete: str
 ) -> list[CompletionItem]:
     """Complete a kind or a name; after a kind, the names of that kind."""
-    session = _session(ctx)
+    session = session_of(ctx)
     given = ctx.params.get(param.name or "") or ()
 
     def found() -> list[str]:
@@ -81,7 +80,7 @@ def complete_workloads(
 ) -> list[CompletionItem]:
     """Complete the name of a workload."""
     del param
-    session = _session(ctx)
+    session = session_of(ctx)
     return _items(
         lambda: [each.short for each in names.objects_of(session, "virtual-machine")], incomplete
     )
@@ -92,8 +91,7 @@ def complete_hosts(
 ) -> list[CompletionItem]:
     """Complete the name of a host with an agent."""
     del param
-    run_dir = Path(ctx.find_root().params.get("run_dir") or "/run/filament")
-    return _items(lambda: sockets(run_dir, "agent"), incomplete)
+    return _items(lambda: sockets(session_of(ctx).run_dir, "agent"), incomplete)
 
 
 @click.command("completion")

@@ -12,7 +12,15 @@ from contextlib import closing
 from http.client import HTTPConnection, HTTPException
 from typing import Any, NamedTuple
 
-from filament.base.errors import InputError, PermanentError
+from filament.base.errors import (
+    ConflictError,
+    FilamentError,
+    ForbiddenError,
+    InputError,
+    NotFoundError,
+    PermanentError,
+    TransientError,
+)
 
 
 class NoAnswerError(PermanentError):
@@ -110,3 +118,17 @@ def reason_of(error: OSError | HTTPException, timeout_s: float) -> str:
     if isinstance(error, OSError):
         return error.strerror or str(error) or type(error).__name__
     return f"it does not speak HTTP: {type(error).__name__}"
+
+
+def error_of(status: int, text: str) -> FilamentError:
+    """Turn an error answer back into the class of the house that made it."""
+    message = text.strip() or f"the server answered HTTP status {status}"
+    by_status = {
+        403: ForbiddenError(message),
+        404: NotFoundError(message),
+        409: ConflictError(message),
+        503: TransientError(message),
+    }
+    if status in by_status:
+        return by_status[status]
+    return InputError("refused", message) if 400 <= status < 500 else PermanentError(message)

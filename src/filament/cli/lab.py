@@ -12,6 +12,7 @@ import click
 from click.shell_completion import CompletionItem
 
 from filament.base.errors import FilamentError
+from filament.cli.complete import session_of
 from filament.cli.options import json_option, pass_session
 from filament.cli.output import columns, print_lines, print_records
 from filament.cli.session import Session
@@ -34,18 +35,13 @@ def _say(line: str) -> None:
     print_lines([line or " "])
 
 
-def _session(ctx: click.Context) -> Session:
-    options = ctx.find_root().params
-    return Session(options.get("run_dir") or "/run/filament", options.get("api_address"))
-
-
 def complete_places(
     ctx: click.Context, param: click.Parameter, incomplete: str
 ) -> list[CompletionItem]:
     """Complete a workload or host of the lab."""
     del param
     try:
-        places = _open(_session(ctx)).plan.places()
+        places = _open(session_of(ctx)).plan.places()
     except FilamentError:
         return []
     return [CompletionItem(place) for place in places if place.startswith(incomplete)]
@@ -57,7 +53,7 @@ def complete_processes(
     """Complete a process of the lab."""
     del param
     try:
-        found = [process.program.name for process, _ in _open(_session(ctx)).status()]
+        found = [process.program.name for process, _ in _open(session_of(ctx)).status()]
     except FilamentError:
         return []
     return [CompletionItem(name) for name in found if name.startswith(incomplete)]

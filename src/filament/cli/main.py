@@ -97,13 +97,12 @@ class LazyGroup(click.Group):
     "--run-dir",
     metavar="RUN",
     envvar="FILAMENT_RUN",
-    default="/run/filament",
     help="Where the sockets of this machine's roles are "
     "[default: /run/filament; env FILAMENT_RUN].",
 )
 @click.version_option(package_name="filament-sdn", message="filament %(version)s")
 @click.pass_context
-def filament(ctx: click.Context, api_address: str | None, run_dir: str) -> None:
+def filament(ctx: click.Context, api_address: str | None, run_dir: str | None) -> None:
     """Networks for workloads: one package, one command, from the API to the packet."""
     ctx.obj = Session(run_dir, api_address)
 

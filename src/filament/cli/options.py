@@ -50,5 +50,6 @@ def lag_text(written: Written, wait: str, timeout_s: float) -> str:
     """Say who has not applied a change in time."""
     return (
         f"revision {written.revision} is committed, but after {timeout_s:g} s it is not applied "
-        f"by all {'control nodes' if wait == 'control' else 'agents'}: {written.lagging}"
+        f"by all {'control nodes' if wait == 'control' else 'agents'}; "
+        f"waiting for {written.lagging}"
     )

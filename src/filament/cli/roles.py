@@ -1,0 +1,123 @@
+"""`filament serve` and `filament agent`: the processes of the controller and of compute hosts."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from filament.cli.options import pass_session
+from filament.cli.session import Session
+
+if TYPE_CHECKING:
+    from filament.app.settings import Settings
+
+_CONFIG = click.option(
+    "--config",
+    "file",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Settings (TOML) [default: /etc/filament/filament.toml if it exists].",
+)
+
+
+def _settings(session: Session, file: Path | None) -> Settings:
+    """Read settings; the run directory is the command line's own unless it is the default."""
+    from filament.app.settings import load_settings  # noqa: PLC0415
+
+    environment = dict(os.environ)
+    if session.run_dir_is_given:
+        environment["FILAMENT_RUN"] = str(session.run_dir.absolute())
+    return load_settings(file, environment)
+
+
+def _run(ctx: click.Context, settings: Settings, roles: list[str]) -> None:
+    # Imported here: roles bring the event loop and the servers with them.
+    from filament.app.roles import serve as serve_roles  # noqa: PLC0415
+
+    ctx.exit(serve_roles(settings, roles))
+
+
+@click.command("serve")
+@click.option(
+    "--role",
+    "roles",
+    multiple=True,
+    required=True,
+    metavar="ROLE",
+    help="api, control or agent; may be repeated: all run in this process.",
+)
+@click.option("--name", help="The control node's name.")
+@click.option("--api", "api", metavar="ADDRESS", help="The API a control node follows.")
+@click.option("--xmpp", metavar="HOST:PORT", help="Where a control node listens for agents.")
+@click.option(
+    "--listen",
+    "listens",
+    multiple=True,
+    metavar="HOST:PORT",
+    help="Where the API listens besides RUN/api.sock (may be repeated).",
+)
+@_CONFIG
+@click.pass_context
+@pass_session
+def serve(
+    session: Session,
+    ctx: click.Context,
+    roles: tuple[str, ...],
+    name: str | None,
+    api: str | None,
+    xmpp: str | None,
+    listens: tuple[str, ...],
+    file: Path | None,
+) -> None:
+    """Run controller roles in the foreground, until a signal or the first failure."""
+    from msgspec.structs import replace  # noqa: PLC0415
+
+    settings = _settings(session, file)
+    control = {"name": name, "api": api, "xmpp": xmpp}
+    settings = replace(
+        settings,
+        api=replace(settings.api, **({"listen": listens} if listens else {})),
+        control=replace(
+            settings.control, **{key: value for key, value in control.items() if value is not None}
+        ),
+    )
+    _run(ctx, settings, list(roles))
+
+
+@click.command("agent")
+@click.option("--name", help="This host's name, as its virtual-router is called.")
+@click.option("--address", metavar="IPV4", help="Where tunnels to this host end.")
+@click.option(
+    "--control",
+    "controls",
+    multiple=True,
+    metavar="HOST:PORT",
+    help="A control node (may be repeated, best first).",
+)
+@click.option("--underlay", metavar="DEVICE", help="The device that tunnels go through.")
+@_CONFIG
+@click.pass_context
+@pass_session
+def agent(
+    session: Session,
+    ctx: click.Context,
+    name: str | None,
+    address: str | None,
+    controls: tuple[str, ...],
+    underlay: str | None,
+    file: Path | None,
+) -> None:
+    """Run the agent of this compute host in the foreground."""
+    from msgspec.structs import replace  # noqa: PLC0415
+
+    settings = _settings(session, file)
+    given = {"name": name, "address": address, "controls": controls or None, "underlay": underlay}
+    settings = replace(
+        settings,
+        agent=replace(
+            settings.agent, **{key: value for key, value in given.items() if value is not None}
+        ),
+    )
+    _run(ctx, settings, ["agent"])

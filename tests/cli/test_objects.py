@@ -1,0 +1,172 @@
+import json
+
+import pytest
+
+from filament.cli.main import run
+from filament.cli.objects import leaves, summary
+
+PROJECT = "default-domain:demo"
+
+
+@pytest.fixture
+def demo(api):
+    """A run directory with an API that has a project, a network, a workload and a policy."""
+    for arguments in (
+        ["create", "project", "default-domain:demo"],
+        ["create", "virtual-network", f"{PROJECT}:red", "--subnet", "10.1.1.0/24"],
+        ["create", "network-policy", f"{PROJECT}:open"],
+        ["create", "virtual-machine", "red-1"],
+        [
+            *("create", "virtual-machine-interface", f"{PROJECT}:red-1-port"),
+            *("virtual_network_refs=red", "virtual_machine_refs=red-1"),
+        ],
+        [
+            *("create", "instance-ip", "red-1", "virtual_network_refs=red"),
+            "virtual_machine_interface_refs=red-1-port",
+        ],
+    ):
+        assert api(*arguments) == 0
+    return api
+
+
+def answer(capsys):
+    said = capsys.readouterr()
+    assert said.err == ""
+    return said.out
+
+
+def test_ls_counts_kinds(demo, capsys):
+    answer(capsys)
+    assert demo("ls") == 0
+    lines = answer(capsys).splitlines()
+    assert lines[0].split() == ["KIND", "COUNT"]
+    assert ["virtual-machine", "1"] in [line.split() for line in lines]
+
+
+def test_ls_lists_names_and_uuids(demo, capsys):
+    answer(capsys)
+    assert demo("ls", "virtual-machine-interfaces", "--json") == 0
+    (found,) = json.loads(answer(capsys))
+    assert found["name"] == f"{PROJECT}:red-1-port"
+    assert demo("ls", "virtual-machine-interface") == 0
+    lines = answer(capsys).splitlines()
+    assert lines[0].split() == ["NAME", "UUID"]
+    assert lines[1].split() == [found["name"], found["uuid"]]
+
+
+def test_ls_long_shows_what_the_registry_says(demo, capsys):
+    answer(capsys)
+    assert demo("ls", "-l", "virtual-network") == 0
+    titles, *lines = answer(capsys).splitlines()
+    assert titles.split() == ["NAME", "NETWORK", "IPAM", "NETWORK", "ID", "NETWORK", "POLICY"]
+    assert any(line.startswith(f"{PROJECT}:red  ") and "10.1.1.0/24" in line for line in lines)
+    assert demo("ls", "-l", "instance-ip") == 0
+    assert "10.1.1.3" in answer(capsys)
+
+
+def test_ls_says_when_there_is_nothing(demo, capsys):
+    answer(capsys)
+    assert demo("ls", "virtual-router") == 0
+    assert answer(capsys) == "no virtual-router\n"
+
+
+def test_an_unknown_kind_names_the_nearest(demo, capsys):
+    answer(capsys)
+    assert demo("ls", "virtual-netwrok") == 2
+    assert capsys.readouterr().err == (
+        "filament: there is no kind 'virtual-netwrok'; did you mean virtual-network or "
+        "virtual-router or virtual-machine?; `filament ls` lists all kinds\n"
+    )
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["red"],
+        [f"{PROJECT}:red"],
+        ["virtual-network", "red"],
+        [f"virtual-network/{PROJECT}:red"],
+        ["virtual_network/red"],
+    ],
+)
+def test_names_are_understood_in_all_their_forms(demo, capsys, words):
+    answer(capsys)
+    assert demo("cat", *words, "--json") == 0
+    found = json.loads(answer(capsys))
+    assert (found["kind"], found["fq_name"][-1]) == ("virtual-network", "red")
+    assert demo("cat", found["uuid"], "--json") == 0
+    assert json.loads(answer(capsys)) == found
+
+
+def test_a_short_name_means_the_workload_first(demo, capsys):
+    answer(capsys)
+    assert demo("cat", "red-1", "--json") == 0
+    assert json.loads(answer(capsys))["kind"] == "virtual-machine"
+    assert demo("cat", "instance-ip", "red-1", "--json") == 0
+    assert json.loads(answer(capsys))["kind"] == "instance-ip"
+
+
+def test_a_change_refuses_to_guess_between_kinds(demo, capsys):
+    answer(capsys)
+    assert demo("rm", "red-1") == 2
+    assert capsys.readouterr().err == (
+        "filament: 'red-1' is the name of 2 objects: instance-ip red-1, virtual-machine red-1; "
+        "name one by KIND/NAME or by uuid\n"
+    )
+
+
+def test_an_unknown_name_names_the_nearest(demo, capsys):
+    answer(capsys)
+    assert demo("cat", "virtual-machine", "red-l") == 2
+    assert capsys.readouterr().err == (
+        "filament: there is no virtual-machine 'red-l'; did you mean red-1?\n"
+    )
+
+
+def test_a_kind_without_a_name_says_so(demo, capsys):
+    answer(capsys)
+    assert demo("cat", "virtual-machine") == 2
+    assert capsys.readouterr().err == (
+        "filament: which virtual-machine?; write virtual-machine NAME\n"
+    )
+
+
+def test_cat_prints_identity_properties_and_references(demo, capsys):
+    answer(capsys)
+    assert demo("cat", "virtual-machine-interface", "red-1-port") == 0
+    lines = answer(capsys).splitlines()
+    assert lines[0] == f"virtual-machine-interface {PROJECT}:red-1-port"
+    assert any(line.split() == ["parent", "project", PROJECT] for line in lines)
+    at = lines.index("  virtual_network_refs")
+    assert lines[at + 1] == f"    - {PROJECT}:red"
+    assert not any("id_perms" in line for line in lines)
+
+
+def test_summaries_flatten_what_is_nested():
+    value = {
+        "fq_name": ["a", "b"],
+        "uuid": "1",
+        "id_perms": {"enable": True},
+        "mac_addresses": {"mac_address": ["02:00"]},
+        "network_ipam_refs": [
+            {
+                "to": ["d", "p", "ipam"],
+                "attr": {
+                    "ipam_subnets": [{"subnet": {"ip_prefix": "10.0.0.0", "ip_prefix_len": 8}}]
+                },
+            },
+            {"to": ["d", "p", "other"], "attr": None},
+        ],
+    }
+    assert summary(value) == {
+        "name": "a:b",
+        "mac_addresses": "02:00",
+        "network_ipam": ["10.0.0.0/8", "other"],
+    }
+    assert leaves({"a": [1, {"b": None}], "c": "x"}) == ["1", "x"]
+
+
+def test_a_run_directory_with_a_socket_is_where_the_api_is(demo, capsys):
+    answer(capsys)
+    assert run(["--run-dir", str(demo.run_dir), "ls", "project"]) == 0
+    assert PROJECT in answer(capsys)
