@@ -31,7 +31,7 @@ def lab():
         print("\n".join(steps))
         raise
     finally:
-        for name in ("api", "control", "host1", "host2"):
+        for name in ("api", "control", "agent-host1", "agent-host2"):
             log = run / "log" / f"{name}.log"
             print(f"--- {name}", *log.read_text().splitlines()[-10:], sep="\n")
         tear_down(run, print)

@@ -17,7 +17,7 @@ from filament.testing.lab.probes import Probe
 pytestmark = pytest.mark.lab
 
 BEFORE_S = 0.3  # of undisturbed probing, before and after
-PROCESSES = ("api", "control", "host1", "host2")
+PROCESSES = ("api", "control", "agent-host1", "agent-host2")
 
 
 @pytest.fixture(autouse=True)
@@ -83,13 +83,13 @@ def test_kill_and_restart_lose_no_packet(lab, victims):
 def test_an_agent_killed_again_and_again_while_starting_loses_no_packet(lab):
     moments = random.Random(7)
     with Probe(lab, "red-1", "red-2") as probe:
-        lab.kill("host1")
+        lab.kill("agent-host1")
         for _ in range(8):
-            lab.restart("host1")
+            lab.restart("agent-host1")
             time.sleep(moments.uniform(0.05, 0.8))
-            lab.kill("host1")
-        lab.restart("host1")
-        converged(lab, "host1")
+            lab.kill("agent-host1")
+        lab.restart("agent-host1")
+        converged(lab, "agent-host1")
         time.sleep(BEFORE_S)
     assert_nothing_lost(probe)
 
@@ -98,12 +98,12 @@ def test_an_agent_restarted_while_the_control_node_is_away_keeps_forwarding(lab)
     with Probe(lab, "red-1", "red-2") as probe:
         time.sleep(BEFORE_S)
         lab.kill("control")
-        lab.kill("host2")
-        lab.restart("host2")
-        lab_answers(lab, "host2")
+        lab.kill("agent-host2")
+        lab.restart("agent-host2")
+        lab_answers(lab, "agent-host2")
         time.sleep(2 * BEFORE_S)
         lab.restart("control")
-        converged(lab, "control", "host2")
+        converged(lab, "control", "agent-host2")
         time.sleep(BEFORE_S)
     assert_nothing_lost(probe)
 
@@ -128,7 +128,7 @@ def test_a_control_node_restarted_while_the_api_is_away_loses_no_packet(lab):
         lab_answers(lab, "control")
         time.sleep(2 * BEFORE_S)
         lab.restart("api")
-        converged(lab, "api", "control", "host1", "host2")
+        converged(lab, "api", "control", "agent-host1", "agent-host2")
         time.sleep(BEFORE_S)
     assert_nothing_lost(probe)
 
@@ -138,17 +138,17 @@ def test_what_changed_while_an_agent_was_away_holds_after_its_restart(lab):
     address = format_ipv4(lab.plan.workload("blue-2").address)
     ping = ["ping", "-nqc1", "-W0.5", address]
     assert lab.run("red-1", ping).returncode != 0
-    lab.kill("host1")
+    lab.kill("agent-host1")
     for network in ("red", "blue"):
         lab.intent.set_policies(network, ["red-blue"])
-    lab.restart("host1")
-    converged(lab, "host1")
+    lab.restart("agent-host1")
+    converged(lab, "agent-host1")
     assert lab.run("red-1", ping).returncode == 0
-    lab.kill("host1")
+    lab.kill("agent-host1")
     for network in ("red", "blue"):
         lab.intent.set_policies(network, [])
-    lab.restart("host1")
-    converged(lab, "host1")
+    lab.restart("agent-host1")
+    converged(lab, "agent-host1")
     assert lab.run("red-1", ping).returncode != 0
     lab.intent.client.delete("network-policy", uuid)
 
@@ -159,10 +159,10 @@ def test_a_port_unplugged_while_an_agent_was_away_is_forgotten(lab):
     lab.wait_plugged()
     ping = ["ping", "-nqc1", "-W0.5", format_ipv4(workload.address)]
     assert lab.run("red-1", ping).returncode == 0
-    lab.kill("host1")
+    lab.kill("agent-host1")
     lab.remove_workload("red-7")
-    lab.restart("host1")
-    converged(lab, "host1")
+    lab.restart("agent-host1")
+    converged(lab, "agent-host1")
     assert lab.run("red-1", ping).returncode != 0
 
 

@@ -10,6 +10,7 @@ import pytest
 
 from filament.base.net import format_ipv4
 from filament.testing.lab import reach
+from filament.testing.lab.lab import agent_of
 
 pytestmark = pytest.mark.lab
 
@@ -156,7 +157,7 @@ def drops(lab, host):
     """Return packets by (interface, reason) of a host."""
     return {
         (row["interface"], row["reason"]): row["packets"]
-        for row in lab.ask(host, "/filament/drops")["drops"]
+        for row in lab.ask(agent_of(host), "/filament/drops")["drops"]
         if row["packets"]
     }
 
@@ -246,7 +247,7 @@ def test_a_removed_workload_is_gone_everywhere(lab):
     lab.remove_workload("red-9")
     lab.settle()
     assert ping(lab, "red-1", address) == (3, 0)
-    interfaces = lab.ask("host2", "/filament/interfaces")["interfaces"]
+    interfaces = lab.ask("agent-host2", "/filament/interfaces")["interfaces"]
     assert workload.interface_uuid not in {port["uuid"] for port in interfaces}
     again = lab.add_workload("red-9", "host1", network)
     lab.wait_plugged()

@@ -106,7 +106,7 @@ def test_an_unknown_workload_or_program_is_said(clean):
 def test_up_after_everything_was_killed_builds_anew(clean):
     assert run("lab", "up")[0] == 0
     lab = Lab.open(RUN)
-    for name in ("api", "control", "host1", "host2"):
+    for name in ("api", "control", "agent-host1", "agent-host2"):
         lab.kill(name)
     code, text = run("lab", "up")
     assert code == 0, text

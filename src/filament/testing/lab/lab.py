@@ -22,7 +22,6 @@ import msgspec.structs
 from filament.base.errors import NotFoundError, PermanentError
 from filament.base.net import format_ipv4, format_mac
 from filament.cli import http
-from filament.cli.session import error_of
 from filament.client.sync import Client
 from filament.testing.lab import links, namespaces, processes
 from filament.testing.lab.intent import Intent, Network
@@ -53,6 +52,11 @@ CONTROL_NAME = "ctl1"
 DEFAULT_API_LISTEN = "127.0.0.1:8082"
 START_TIMEOUT_S = 15.0
 _POLL_S = 0.01
+
+
+def agent_of(host: str) -> str:
+    """The name of a host's agent process."""
+    return f"agent-{host}"
 
 
 class Lab:
@@ -170,7 +174,7 @@ class Lab:
                 *("agent", "--name", host.name, "--address", format_ipv4(host.address)),
                 *("--control", control, "--underlay", UNDERLAY_DEVICE),
             )
-            programs.append(self._program(host.name, host.name, argv))
+            programs.append(self._program(agent_of(host.name), host.name, argv))
         return programs
 
     def _program(self, name: str, place: str | None, argv: tuple[str, ...]) -> Program:
@@ -193,7 +197,7 @@ class Lab:
         return [(process, processes.is_running(process)) for process in found]
 
     def kill(self, name: str, number: signal.Signals = signal.SIGKILL) -> None:
-        """Signal a process and wait until it has ended (`api`, `control`, or a host's agent).
+        """Signal a process and wait until it has ended (`api`, `control`, `agent-host1`, ...).
 
         Raises PermanentError when it does not run, or will not end within 5 s.
         """
@@ -233,8 +237,8 @@ class Lab:
         self.intent.client.close()
 
     def socket_of(self, name: str) -> str:
-        """The address of a role's own HTTP server: `api`, `control`, or a host's agent."""
-        file = {API: "api", CONTROL: f"control-{CONTROL_NAME}"}.get(name, f"agent-{name}")
+        """The address of a process's own HTTP server."""
+        file = f"control-{CONTROL_NAME}" if name == CONTROL else name
         return f"unix:{self.directories.run}/{file}.sock"
 
     def ask(self, name: str, target: str) -> Any:
@@ -291,7 +295,7 @@ class Lab:
         states = {
             port["uuid"]: port["state"]
             for host in {workload.host for workload in self.plan.workloads}
-            for port in self.ask(host, "/filament/interfaces")["interfaces"]
+            for port in self.ask(agent_of(host), "/filament/interfaces")["interfaces"]
         }
         found = {
             workload.name: states.get(workload.interface_uuid, "unknown to the agent")
@@ -363,12 +367,13 @@ class Lab:
             "tx-vlan-id": -1,
             "vhostuser-mode": 0,
         }
-        self._request(workload.host, "POST", "/port", port)
+        self._request(agent_of(workload.host), "POST", "/port", port)
 
     def remove_workload(self, name: str) -> None:
         """Unplug a workload, and remove its namespace and its objects."""
         workload = self.plan.workload(name)
-        self._request(workload.host, "DELETE", f"/port/{workload.interface_uuid}", None)
+        target = f"/port/{workload.interface_uuid}"
+        self._request(agent_of(workload.host), "DELETE", target, None)
         place = self.directories.namespace(name)
         processes.kill_pids(namespaces.processes_inside([place]))
         links.remove_device(place, "eth0")

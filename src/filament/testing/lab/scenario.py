@@ -13,7 +13,7 @@ from pathlib import Path
 from filament.base.errors import FilamentError, PermanentError
 from filament.base.net import Prefix
 from filament.testing.lab import reach
-from filament.testing.lab.lab import DEFAULT_API_LISTEN, Lab
+from filament.testing.lab.lab import DEFAULT_API_LISTEN, Lab, agent_of
 from filament.testing.lab.plan import Underlay, Workload
 from filament.testing.lab.processes import boot_id
 from filament.testing.lab.teardown import sole_changer, tear_down
@@ -78,7 +78,7 @@ def build_scenario(
             lab.prepare_workload(name, host, networks[network]) for name, host, network in WORKLOADS
         ]
     with steps.step("processes: control node, agents"):
-        for name in ("control", *(host.name for host in lab.plan.hosts)):
+        for name in ("control", *(agent_of(host.name) for host in lab.plan.hosts)):
             lab.wait_for(name)
     with steps.step("workloads: plugged, applied on every host"):
         for workload in workloads:
