@@ -1,0 +1,111 @@
+"""Sessions with control nodes: connect, talk, connect again; never give up, never hurry others."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+from filament.agent.core import AgentCore
+from filament.base.errors import ProtocolError
+from filament.runtime.backoff import backoff
+from filament.runtime.clock import now
+from filament.runtime.drive import Driver
+from filament.runtime.log import logger
+from filament.runtime.serve import parse_listen
+from filament.wire.xmpp.session import (
+    ClientSession,
+    SessionClosed,
+    SessionEvent,
+    SessionOpened,
+    StanzaReceived,
+)
+from filament.wire.xmpp.stanza import FromAgent, FromControl
+
+_log = logger("agent.connection")
+_CONNECT_TIMEOUT_S = 2.0
+_FIRST_WAIT_S = 0.02
+# Short, because convergence after a control node's restart waits for it; an attempt costs one SYN.
+_LONGEST_WAIT_S = 0.6
+_STABLE_S = 5.0
+
+
+class Connection:
+    """The agent's side of one control node (`HOST:PORT`), for the life of the process.
+
+    `changed` is called after the core heard something. `problem` says why there is no session.
+    """
+
+    def __init__(self, control: str, core: AgentCore, changed: Callable[[], None]) -> None:
+        self.control = control
+        self.state = "connecting"
+        self.problem = ""
+        self.since = now()
+        self._place = parse_listen(control)
+        self._core = core
+        self._changed = changed
+        self._session: ClientSession | None = None
+        self._driver: Driver[SessionEvent[FromControl]] | None = None
+
+    async def run(self) -> None:
+        """Keep a session up until cancelled."""
+        waits = backoff(_FIRST_WAIT_S, _LONGEST_WAIT_S)
+        while True:
+            started = now()
+            await self._run_once()
+            if now() - started > _STABLE_S:
+                waits = backoff(_FIRST_WAIT_S, _LONGEST_WAIT_S)
+            await asyncio.sleep(next(waits))
+
+    def send(self, stanza: FromAgent) -> None:
+        """Queue a stanza; see `flush`. Without a session it is void: the next tells all again."""
+        if self._session is not None:
+            self._session.send(stanza, now())
+
+    def flush(self) -> None:
+        """Write what was queued."""
+        if self._driver is not None:
+            self._driver.flush()
+
+    async def _run_once(self) -> None:
+        """Run one session from connect to loss."""
+        try:
+            async with asyncio.timeout(_CONNECT_TIMEOUT_S):
+                reader, writer = await asyncio.open_connection(self._place.host, self._place.port)
+        except TimeoutError:
+            self._set_state("connecting", f"no answer within {_CONNECT_TIMEOUT_S:g} s")
+            return
+        except OSError as error:
+            self._set_state("connecting", error.strerror or str(error))
+            return
+        self._session = ClientSession(self._core.host.name, now())
+        self._driver = Driver(self._session, reader, writer, self._hear)
+        self._set_state("opening")
+        try:
+            await self._driver.run()
+        finally:
+            self._session = self._driver = None
+            self._core.control_lost(self.control)
+            if self.state != "connecting":
+                self._set_state("connecting", "the connection was lost")
+            self._changed()
+
+    def _hear(self, event: SessionEvent[FromControl]) -> None:
+        match event:
+            case SessionOpened():
+                self._core.control_connected(self.control)
+                self._set_state("established")
+            case StanzaReceived(stanza=stanza):
+                try:
+                    self._core.receive(self.control, stanza)
+                except ProtocolError as error:
+                    assert self._session is not None
+                    self._session.refuse(error, now())
+            case SessionClosed(reason=reason):
+                self._set_state("connecting", reason)
+        self._changed()
+
+    def _set_state(self, state: str, problem: str = "") -> None:
+        if (state, problem) != (self.state, self.problem):
+            self.since = now()
+            _log.info("control-session", control=self.control, state=state, problem=problem)
+        self.state, self.problem = state, problem
