@@ -24,8 +24,9 @@ from filament.forward.layout import ABI, TABLE_BY_NAME
 OBJECT = Path(__file__).parent / "c" / "vrouter.bpf.o"
 PROGRAMS = ("from_port", "from_fabric")
 
-_SETTINGS_MAP = ".rodata"  # holds `struct settings` of vrouter.bpf.c and nothing else
+_SETTINGS_SECTION = ".rodata"  # holds `struct settings` of vrouter.bpf.c and nothing else
 _ABI_PIN = "abi"
+_LIBBPF_WARN = 0  # enum libbpf_print_level
 
 
 class Programs:
@@ -76,10 +77,12 @@ def _opened(path: Path) -> Iterator[tuple[ctypes.c_void_p, list[str]]]:
     libc = ctypes.CDLL(None)
     messages: list[str] = []
 
-    def collect(_level: int, form: bytes, arguments: int) -> int:
-        text = ctypes.create_string_buffer(4096)
-        libc.vsnprintf(text, ctypes.c_size_t(4096), form, ctypes.c_void_p(arguments))
-        messages.append(text.value.decode(errors="replace").rstrip())
+    def collect(level: int, form: bytes, arguments: int) -> int:
+        if level == _LIBBPF_WARN:
+            # The verifier's whole log comes as one message; its end is what tells.
+            text = ctypes.create_string_buffer(1 << 20)
+            libc.vsnprintf(text, ctypes.c_size_t(1 << 20), form, ctypes.c_void_p(arguments))
+            messages.append(text.value.decode(errors="replace").rstrip())
         return 0
 
     callback = _Print(collect)
@@ -180,13 +183,13 @@ def load(directory: Path, *, path: Path = OBJECT, record_decisions: bool = False
     library = _libbpf()
     with _opened(path) as (handle, messages):
         for name, entry in _maps(handle):
-            if name == _SETTINGS_MAP:
+            if name.endswith(_SETTINGS_SECTION):
                 _configure(path, entry, record_decisions=record_decisions)
             elif name in TABLE_BY_NAME or name == _ABI_PIN:
                 library.bpf_map__set_pin_path(entry, os.fsencode(directory / name))
         result = library.bpf_object__load(handle)
         if result < 0:
-            log = "\n".join(messages[-12:])
+            log = "\n".join("\n".join(messages).splitlines()[-40:])
             raise PermanentError(
                 f"loading {path} with maps in {directory}: {os.strerror(-result)}\n{log}"
             )

@@ -1,0 +1,198 @@
+/* SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only */
+/* MPLS over UDP (RFC 7510): pushing and pulling the tunnel header without losing segmentation
+ * offload. */
+#pragma once
+
+#include "checksum.h"
+#include "count.h"
+#include "drop.h"
+#include "kernel.h"
+#include "parse.h"
+#include "tables.gen.h"
+
+#define ECN_MASK 3
+#define ECN_NONE 0
+#define ECN_ECT1 1
+#define ECN_ECT0 2
+#define ECN_CE 3
+
+#define LABEL_BOTTOM 0x100
+#define OUTER_BYTES (sizeof(struct ethhdr) + TUNNEL_OVERHEAD)
+
+static __always_inline __u32 rotate(__u32 word, __u32 by)
+{
+	return word << by | word >> (32 - by);
+}
+
+/* Fourteen bits that are the same for all packets of a flow and all fragments of a packet, so that
+ * the underlay balances flows and reorders none (RFC 7510 section 3). */
+static __always_inline __u16 entropy(const struct packet *packet)
+{
+	__u32 hash = bpf_ntohl(packet->source) * 0x9e3779b1u;
+
+	hash = (rotate(hash, 15) ^ bpf_ntohl(packet->destination)) * 0x85ebca6bu;
+	if (!packet->is_fragment)
+		hash ^= (__u32)bpf_ntohs(packet->source_port) << 16 |
+			bpf_ntohs(packet->destination_port);
+	hash = (rotate(hash, 13) ^ packet->protocol) * 0xc2b2ae35u;
+	return (hash ^ hash >> 16) & 0x3fff;
+}
+
+/* How long the packet, or each segment the kernel will cut it into, gets with the tunnel header. */
+static __always_inline __u32 tunnelled_length(struct __sk_buff *skb, const struct packet *packet)
+{
+	__u32 transport = packet->offset + packet->header_bytes;
+	__u32 header_bytes = sizeof(struct udphdr);
+
+	if (likely(!skb->gso_size))
+		return packet->length + TUNNEL_OVERHEAD;
+	if (packet->protocol == IPPROTO_TCP && reach(skb, transport + sizeof(struct tcphdr))) {
+		struct tcphdr *tcp = frame_at(skb, transport);
+
+		if ((void *)(tcp + 1) <= frame_end(skb))
+			header_bytes = tcp->doff * 4;
+	}
+	return packet->header_bytes + header_bytes + skb->gso_size + TUNNEL_OVERHEAD;
+}
+
+/* Make room for the outer header between Ethernet and IPv4. */
+static __always_inline long push_room(struct __sk_buff *skb)
+{
+	long failed = bpf_skb_adjust_room(skb, TUNNEL_OVERHEAD, BPF_ADJ_ROOM_MAC,
+					  BPF_F_ADJ_ROOM_FIXED_GSO | BPF_F_ADJ_ROOM_ENCAP_L3_IPV4 |
+						  BPF_F_ADJ_ROOM_ENCAP_L4_UDP);
+
+	/* A packet that came out of a tunnel on this host and is forwarded by a port (a router in a
+	 * container) is still marked encapsulated: pulling does not clear that. The marks it has
+	 * are right for the new header, which has the same shape. */
+	if (failed == -EALREADY)
+		failed = bpf_skb_adjust_room(skb, TUNNEL_OVERHEAD, BPF_ADJ_ROOM_MAC,
+					     BPF_F_ADJ_ROOM_FIXED_GSO);
+	return failed;
+}
+
+/* Write the outer headers into the room made for them; false when that is not there. */
+static __always_inline bool write_outer(struct __sk_buff *skb, const struct packet *packet,
+					const struct bpf_fib_lookup *path, __u32 label)
+{
+	struct ethhdr *ethernet = frame(skb, 0);
+	struct iphdr *ip = (void *)(ethernet + 1);
+	struct udphdr *udp = (void *)(ip + 1);
+	__be32 *mpls = (void *)(udp + 1);
+	/* A segmentation-offload packet may not fit the field; its segments get their own. */
+	__u32 length = packet->length + TUNNEL_OVERHEAD;
+	__be32 source = path->ipv4_src, destination = path->ipv4_dst;
+	__u32 sum;
+
+	if ((void *)(mpls + 1) > frame_end(skb))
+		return false;
+	if (length > 0xffff)
+		length = 0xffff;
+	__builtin_memcpy(ethernet->h_dest, path->dmac, ETH_ALEN);
+	__builtin_memcpy(ethernet->h_source, path->smac, ETH_ALEN);
+	ethernet->h_proto = bpf_htons(ETH_P_IP);
+	ip->version = 4;
+	ip->ihl = 5;
+	/* RFC 6040 normal mode: the inner congestion bits go outside. */
+	ip->tos = packet->tos & ECN_MASK;
+	ip->tot_len = bpf_htons(length);
+	/* Never fragmented, so the identification means nothing (RFC 6864). */
+	ip->id = 0;
+	ip->frag_off = bpf_htons(IP_DONT_FRAGMENT);
+	ip->ttl = TUNNEL_TTL;
+	ip->protocol = IPPROTO_UDP;
+	ip->saddr = source;
+	ip->daddr = destination;
+	sum = bpf_htons(0x4500 | (packet->tos & ECN_MASK)) + ip->tot_len +
+	      bpf_htons(IP_DONT_FRAGMENT) + bpf_htons(TUNNEL_TTL << 8 | IPPROTO_UDP);
+	sum += (source & 0xffff) + (source >> 16) + (destination & 0xffff) + (destination >> 16);
+	ip->check = fold_checksum(sum);
+	udp->source = path->sport;
+	udp->dest = bpf_htons(MPLS_OVER_UDP_PORT);
+	udp->len = bpf_htons(length - sizeof(*ip));
+	udp->check = 0;
+	*mpls = bpf_htonl(label << 12 | LABEL_BOTTOM | packet->ttl);
+	return true;
+}
+
+/* Send the packet, whose Ethernet header is in front, to another host. The kernel's own routes and
+ * neighbours choose the device and the MACs. */
+static __always_inline int tunnel(struct __sk_buff *skb, const struct packet *packet,
+				  const struct interface *port, const struct host *self,
+				  const struct route *route, const struct next_hop *next_hop)
+{
+	/* As if sent by the host itself: that asks only the loopback device to have forwarding on. */
+	struct bpf_fib_lookup path = {
+		.family = AF_INET,
+		.l4_protocol = IPPROTO_UDP,
+		.sport = bpf_htons(TUNNEL_SOURCE_PORT | entropy(packet)),
+		.dport = bpf_htons(MPLS_OVER_UDP_PORT),
+		.ifindex = LOOPBACK_IFINDEX,
+		.ipv4_src = self->address,
+		.ipv4_dst = next_hop->remote,
+	};
+	struct bpf_redir_neigh neighbour = {.nh_family = AF_INET};
+	__u32 length = tunnelled_length(skb, packet);
+	long found;
+
+	if (length > 0xffff)
+		return drop(port->vif, DROP_MTU_EXCEEDED);
+	path.tot_len = length;
+	found = bpf_fib_lookup(skb, &path, sizeof(path), 0);
+	if (found == BPF_FIB_LKUP_RET_FRAG_NEEDED)
+		return drop(port->vif, DROP_MTU_EXCEEDED);
+	if (found != BPF_FIB_LKUP_RET_SUCCESS && found != BPF_FIB_LKUP_RET_NO_NEIGH)
+		return drop(port->vif, DROP_NO_UNDERLAY_ROUTE);
+	/* The lookup replaced the destination by the underlay's next hop. */
+	neighbour.ipv4_nh = path.ipv4_dst;
+	path.ipv4_dst = next_hop->remote;
+	if (push_room(skb) || !write_outer(skb, packet, &path, route->label))
+		return drop(port->vif, DROP_PUSH_FAILED);
+	count_tx(FABRIC_VIF, skb->len);
+	if (likely(found == BPF_FIB_LKUP_RET_SUCCESS))
+		return send(skb, path.ifindex, route->next_hop, false);
+	/* The kernel asks for the neighbour's MAC and keeps the packet meanwhile. */
+	return decide(bpf_redirect_neigh(path.ifindex, &neighbour, sizeof(neighbour), 0), DROP_NONE,
+		      route->next_hop, path.ifindex);
+}
+
+/* Carry the outer header's congestion mark over to the packet inside (RFC 6040 figure 4); false
+ * when the packet must be dropped because it cannot have one. */
+static __always_inline bool merge_congestion(struct __sk_buff *skb, const struct packet *packet,
+					     __u8 outer_tos)
+{
+	__u8 outer = outer_tos & ECN_MASK, inner = packet->tos & ECN_MASK;
+	struct iphdr *ip;
+	__u16 before, after;
+	__u8 merged = inner;
+
+	if (likely(outer == ECN_NONE || outer == ECN_ECT0 || outer == inner))
+		return true;
+	if (outer == ECN_CE) {
+		if (inner == ECN_NONE)
+			return false;
+		merged = ECN_CE;
+	} else if (inner == ECN_ECT0) {
+		merged = ECN_ECT1;
+	}
+	ip = frame(skb, OUTER_BYTES);
+	if ((void *)(ip + 1) > frame_end(skb))
+		return false;
+	before = bpf_htons(packet->tos);
+	after = bpf_htons((packet->tos & ~ECN_MASK) | merged);
+	ip->tos = (packet->tos & ~ECN_MASK) | merged;
+	ip->check = replace_in_checksum(ip->check, before, after);
+	return true;
+}
+
+/* Remove the outer IPv4, UDP and MPLS headers; the Ethernet header stays in front. */
+static __always_inline long pull_room(struct __sk_buff *skb)
+{
+	long failed = bpf_skb_adjust_room(skb, -(__s32)TUNNEL_OVERHEAD, BPF_ADJ_ROOM_MAC,
+					  BPF_F_ADJ_ROOM_FIXED_GSO | BPF_F_ADJ_ROOM_NO_CSUM_RESET);
+
+	/* What the device verified was the outer checksum first; one level is used up. */
+	if (!failed)
+		bpf_csum_level(skb, BPF_CSUM_LEVEL_DEC);
+	return failed;
+}
