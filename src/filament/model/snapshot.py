@@ -239,10 +239,12 @@ class Candidate:
         return item
 
     def delete(self, item: Object) -> None:
-        """Remove an object of the base and give back everything it holds."""
+        """Remove an object and give back everything it holds."""
         self._puts.pop(item.uuid, None)
         self._named.pop((item.kind, item.fq_name), None)
-        self._deletes[item.uuid] = item
+        before = self._base.get(item.uuid)
+        if before is not None:  # one added by this change was never there
+            self._deletes[item.uuid] = before
         for allocation in self.allocations_of(item.uuid):
             self.free(allocation)
 

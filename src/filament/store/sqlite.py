@@ -59,7 +59,7 @@ class SqliteStore:
         """Open or create the file; TransientError when another process has it open."""
         self._path = Path(path)
         self._path.parent.mkdir(parents=True, exist_ok=True)
-        self._connection = sqlite3.connect(self._path, isolation_level=None, timeout=1.0)
+        self._connection = sqlite3.connect(self._path, isolation_level=None, timeout=0.2)
         try:
             self._revision = self._open()
         except sqlite3.OperationalError as error:

@@ -1,0 +1,135 @@
+"""Tungsten Fabric's rules of gateways, reserved addresses and the order of allocation."""
+
+import pytest
+
+from filament.base.errors import InputError
+from filament.base.net import format_ipv4, parse_ipv4
+from filament.model.address import choose_address, complete_subnet, parse_subnet, pool_of
+from filament.model.snapshot import Candidate, Snapshot
+
+
+def completed(prefix="10.1.1.0", length=24, before=(), **fields):
+    value = {"subnet": {"ip_prefix": prefix, "ip_prefix_len": length}, **fields}
+    return complete_subnet(value, before, lambda: "new-uuid", "$.here")
+
+
+def handed_out(subnet, count):
+    change = Candidate(Snapshot())
+    addresses = []
+    for _ in range(count):
+        address = choose_address(change, "net", subnet)
+        if address is None:
+            break
+        change.take(pool_of("net", subnet.uuid), address, "x")
+        addresses.append(format_ipv4(address))
+    return addresses
+
+
+@pytest.mark.parametrize(
+    ("fields", "gateway", "service"),
+    [
+        ({}, "10.1.1.254", "10.1.1.253"),
+        ({"addr_from_start": True}, "10.1.1.1", "10.1.1.2"),
+        ({"addr_from_start": True, "default_gateway": "10.1.1.2"}, "10.1.1.2", "10.1.1.1"),
+        ({"default_gateway": "10.1.1.1"}, "10.1.1.1", "10.1.1.254"),
+        ({"dns_server_address": "10.1.1.254"}, "10.1.1.253", "10.1.1.254"),
+        ({"default_gateway": "0.0.0.0"}, "0.0.0.0", "10.1.1.254"),
+    ],
+)
+def test_gateway_and_service_addresses_are_chosen_where_absent(fields, gateway, service):
+    value = completed(**fields)
+    assert (value["default_gateway"], value["dns_server_address"]) == (gateway, service)
+    assert value["subnet_uuid"] == "new-uuid"
+
+
+def test_a_subnet_sent_again_keeps_what_it_had():
+    first = completed(addr_from_start=True, subnet_uuid="old-uuid", default_gateway="10.1.1.9")
+    again = completed(before=[first], addr_from_start=True)
+    assert again == first
+
+
+def test_addresses_come_from_the_start_or_from_the_top():
+    from_start = parse_subnet(completed(addr_from_start=True), "")
+    assert handed_out(from_start, 3) == ["10.1.1.3", "10.1.1.4", "10.1.1.5"]
+    from_top = parse_subnet(completed(), "")
+    assert handed_out(from_top, 3) == ["10.1.1.252", "10.1.1.251", "10.1.1.250"]
+
+
+def test_network_broadcast_gateway_and_service_are_never_handed_out():
+    subnet = parse_subnet(completed(length=29, addr_from_start=True), "")
+    assert handed_out(subnet, 10) == ["10.1.1.3", "10.1.1.4", "10.1.1.5", "10.1.1.6"]
+    middle = completed(length=29, default_gateway="10.1.1.4", dns_server_address="10.1.1.5")
+    assert handed_out(parse_subnet(middle, ""), 10) == [
+        "10.1.1.6",
+        "10.1.1.3",
+        "10.1.1.2",
+        "10.1.1.1",
+    ]
+
+
+def test_pools_restrict_and_order_what_is_handed_out():
+    pools = [{"start": "10.1.1.20", "end": "10.1.1.21"}, {"start": "10.1.1.10", "end": "10.1.1.11"}]
+    per_host = {"start": "10.1.1.30", "end": "10.1.1.39", "vrouter_specific_pool": True}
+    value = completed(addr_from_start=True, allocation_pools=[*pools, per_host])
+    assert handed_out(parse_subnet(value, ""), 10) == [
+        "10.1.1.20",
+        "10.1.1.21",
+        "10.1.1.10",
+        "10.1.1.11",
+    ]
+
+
+def test_the_lowest_address_given_back_is_next():
+    subnet = parse_subnet(completed(addr_from_start=True), "")
+    change = Candidate(Snapshot())
+    pool = pool_of("net", subnet.uuid)
+    for _ in range(5):
+        change.take(pool, choose_address(change, "net", subnet), "x")
+    change.free(change.allocated(pool, parse_ipv4("10.1.1.4")))
+    assert format_ipv4(choose_address(change, "net", subnet)) == "10.1.1.4"
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (
+            {"subnet": {"ip_prefix": "10.1.1.5", "ip_prefix_len": 24}},
+            "prefix 10.1.1.5/24 has host bits set at $.here; did you mean 10.1.1.0/24?",
+        ),
+        ({"subnet": {"ip_prefix": "10.1.1.0"}}, "a subnet needs ip_prefix and ip_prefix_len"),
+        (
+            {"subnet": {"ip_prefix": "10.1.1.0", "ip_prefix_len": 31}},
+            "subnet 10.1.1.0/31 has no room for a gateway and a service address",
+        ),
+        ({"subnet": {"ip_prefix": "10.1.1.0", "ip_prefix_len": 64}}, "has no prefix length 0-32"),
+        ({"subnet": {"ip_prefix": "fd00::", "ip_prefix_len": 64}}, "subnet fd00::/64 is IPv6"),
+        ({"subnet": {"ip_prefix": "ten", "ip_prefix_len": 24}}, "'ten' is not an IPv4 address"),
+    ],
+)
+def test_bad_prefixes_say_what_would_be_right(value, text):
+    with pytest.raises(InputError) as caught:
+        complete_subnet(value, (), lambda: "u", "$.here")
+    assert text in str(caught.value)
+    assert caught.value.path == "$.here"
+
+
+@pytest.mark.parametrize(
+    ("fields", "text"),
+    [
+        ({"default_gateway": "10.2.1.1"}, "default_gateway 10.2.1.1 is not in subnet 10.1.1.0/24"),
+        (
+            {"allocation_pools": [{"start": "10.1.1.9", "end": "10.1.1.3"}]},
+            "allocation pool 10.1.1.9-10.1.1.3 is not a range inside subnet 10.1.1.0/24",
+        ),
+        ({"allocation_pools": [{"start": "10.1.1.9"}]}, "'' is not an IPv4 address"),
+    ],
+)
+def test_bad_subnets_say_what_would_be_right(fields, text):
+    with pytest.raises(InputError) as caught:
+        parse_subnet(completed(**fields), "$.here")
+    assert text in str(caught.value)
+
+
+def test_allocation_units_are_refused():
+    with pytest.raises(InputError, match="alloc_unit 4 is not supported"):
+        completed(alloc_unit=4)

@@ -1,0 +1,100 @@
+"""The SQLite store's own promises: durability against kill -9, one owner, schema versions."""
+
+import sqlite3
+import subprocess
+import sys
+
+import pytest
+
+from filament.base.errors import PermanentError, TransientError
+from filament.model.change import Commit, Object
+from filament.store.sqlite import SqliteStore
+
+CHILD = """
+import sys
+from filament.model.change import Allocation, Commit, Object
+from filament.store.sqlite import SqliteStore
+store = SqliteStore(sys.argv[1])
+revision = store.load()[0]
+while True:
+    revision += 1
+    puts = tuple(
+        Object("virtual-machine", f"{revision}-{part}", (f"vm-{revision}-{part}",))
+        for part in range(3)
+    )
+    takes = tuple(Allocation(f"pool-{part}", revision, f"{revision}-{part}") for part in range(3))
+    store.commit(Commit(revision, 1.0, "child", puts=puts, takes=takes))
+    print(revision, flush=True)
+"""
+
+
+def test_kill_9_loses_nothing_acknowledged_and_leaves_nothing_half(tmp_path):
+    path = tmp_path / "f.db"
+    acknowledged = 0
+    for _ in range(4):
+        child = subprocess.Popen([sys.executable, "-c", CHILD, path], stdout=subprocess.PIPE)
+        with child.stdout:
+            for line in child.stdout:
+                acknowledged = int(line)
+                if acknowledged % 40 == 0:
+                    child.kill()  # it goes on committing until the signal arrives
+        child.wait()
+        store = SqliteStore(path)
+        revision, objects, allocations = store.load()
+        assert revision >= acknowledged
+        assert {item.uuid for item in objects} == {
+            f"{number}-{part}" for number in range(1, revision + 1) for part in range(3)
+        }
+        assert {(one.pool, one.value) for one in allocations} == {
+            (f"pool-{part}", number) for number in range(1, revision + 1) for part in range(3)
+        }
+        assert [commit.revision for commit in store.log(0, 10_000)] == [*range(1, revision + 1)]
+        store.close()
+    assert acknowledged >= 160
+
+
+def test_data_survives_closing(tmp_path):
+    item = Object("virtual-machine", "u", ("vm",), revision=1)
+    store = SqliteStore(tmp_path / "deep" / "f.db")
+    store.commit(Commit(1, 1.0, "", puts=(item,)))
+    store.close()
+    again = SqliteStore(tmp_path / "deep" / "f.db")
+    revision, objects, _ = again.load()
+    assert (revision, list(objects)) == (1, [item])
+    again.close()
+
+
+def test_a_second_process_is_refused(tmp_path):
+    store = SqliteStore(tmp_path / "f.db")
+    with pytest.raises(TransientError, match="database is locked; is another process using it"):
+        SqliteStore(tmp_path / "f.db")
+    store.close()
+
+
+def test_a_newer_schema_is_refused(tmp_path):
+    SqliteStore(tmp_path / "f.db").close()
+    connection = sqlite3.connect(tmp_path / "f.db")
+    connection.execute("pragma user_version = 9")
+    connection.close()
+    with pytest.raises(PermanentError, match="has schema version 9, this program reads 1"):
+        SqliteStore(tmp_path / "f.db")
+
+
+def test_another_file_is_refused(tmp_path):
+    (tmp_path / "f.db").write_bytes(b"no database at all, " * 100)
+    with pytest.raises(PermanentError, match="is not a usable store"):
+        SqliteStore(tmp_path / "f.db")
+
+
+def test_a_full_disk_refuses_the_commit_and_keeps_the_rest(tmp_path):
+    store = SqliteStore(tmp_path / "f.db")
+    store.commit(Commit(1, 1.0, "", puts=(Object("virtual-machine", "u", ("vm",)),)))
+    (pages,) = store._connection.execute("pragma page_count").fetchone()
+    store._connection.execute(f"pragma max_page_count = {pages}")
+    large = Object("virtual-machine", "v", ("large",), props={"display_name": "x" * 100_000})
+    with pytest.raises(TransientError, match="refused to write: database or disk is full"):
+        store.commit(Commit(2, 1.0, "", puts=(large,)))
+    store._connection.execute("pragma max_page_count = 100000")
+    store.commit(Commit(2, 1.0, "", puts=(large,)))
+    assert store.load()[0] == 2
+    store.close()
