@@ -53,10 +53,11 @@ def _network(change: Candidate, item: Object, before: Object | None, new_uuid: N
         change.take(VN_ID_POOL, number, item.uuid)
         item = with_props(item, virtual_network_network_id=number)
     known = [value for _, value in subnet_values(before)] if before is not None else []
-    refs = [ref for ref in item.refs if ref.kind != "network-ipam"]
-    for index, ref in enumerate(item.refs_to("network-ipam")):
+    refs = list(item.refs)
+    ipams = [position for position, ref in enumerate(refs) if ref.kind == "network-ipam"]
+    for index, position in enumerate(ipams):
         path = f"$.virtual-network.network_ipam_refs[{index}].attr.ipam_subnets"
-        refs.append(_with_subnets(ref, known, new_uuid, path))
+        refs[position] = _with_subnets(refs[position], known, new_uuid, path)
     return msgspec.structs.replace(item, refs=tuple(refs))
 
 

@@ -283,7 +283,7 @@ class ConfigEngine:
         refs = list(before.refs)
         for target, given in body.refs.items():
             refs = [ref for ref in refs if ref.kind != target] + self._resolve(change, given)
-        after = msgspec.structs.replace(before, props=props, refs=tuple(refs))
+        after = msgspec.structs.replace(before, props=props, refs=_ordered(kind, refs))
         return self._put_if_changed(change, after, before, now)
 
     def _update_ref(self, change: Candidate, kind: Kind, request: RefUpdate, now: float) -> Object:
@@ -305,7 +305,7 @@ class ConfigEngine:
             refs[target.uuid] = Ref(target.kind, target.uuid, attr)
         else:
             refs.pop(target.uuid, None)
-        after = msgspec.structs.replace(before, refs=tuple(refs.values()))
+        after = msgspec.structs.replace(before, refs=_ordered(kind, refs.values()))
         return self._put_if_changed(change, after, before, now)
 
     def _put_if_changed(
@@ -343,7 +343,8 @@ class ConfigEngine:
                 kept = tuple(one for one in other.refs if one.uuid != item.uuid)
                 back = Ref(item.kind, item.uuid, ref.attr)
                 if back not in other.refs:
-                    change.put(msgspec.structs.replace(other, refs=(*kept, back)))
+                    refs = _ordered(KINDS[item.kind], (*kept, back))
+                    change.put(msgspec.structs.replace(other, refs=refs))
 
     # -- delete ------------------------------------------------------------------------------
 
@@ -486,6 +487,12 @@ def _require_same_identity(kind: Kind, before: Object, body: Body) -> None:
                 path=f"$.{kind.name}.{field}",
                 hint="leave it out, or create another object",
             )
+
+
+def _ordered(kind: Kind, refs: Iterable[Ref]) -> tuple[Ref, ...]:
+    """References by kind in the registry's order, so that the same set is the same object."""
+    order = list(kind.references)
+    return tuple(sorted(refs, key=lambda ref: order.index(ref.kind)))
 
 
 def _timestamp(now: float) -> str:
