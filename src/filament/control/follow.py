@@ -1,0 +1,110 @@
+"""Following the API: load the configuration once, then every commit, for ever.
+
+The API may be away for as long as it likes: what is known is served meanwhile, and the stream is
+taken up again where it ended.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from typing import Protocol
+
+import msgspec
+
+from filament.base.errors import FilamentError
+from filament.client.watch import Loaded, Relisted, WatchClient
+from filament.model.change import Commit
+from filament.runtime.backoff import backoff
+from filament.runtime.clock import wall
+from filament.runtime.log import logger
+
+LONGEST_WAIT_S = 1.0
+
+_log = logger("control")
+
+
+class Follower(Protocol):
+    """Who wants to follow."""
+
+    @property
+    def revision(self) -> int | None:
+        """The revision it is at; None when it has no configuration yet."""
+
+    def report(self) -> Report:
+        """What it tells the API about itself."""
+
+    def take_configuration(self, loaded: Loaded) -> None:
+        """Start anew from a whole configuration."""
+
+    def take_commit(self, commit: Commit) -> None:
+        """Take the commit of `revision` + 1."""
+
+
+class AgentReport(msgspec.Struct, frozen=True):
+    """An agent as reported: the revision it has applied, and since when (epoch seconds) it is
+    connected, or gone.
+    """
+
+    applied: int
+    connected: bool
+    since: float
+
+
+class Report(msgspec.Struct, frozen=True):
+    """What a control node tells the API, so that clients can wait for their changes."""
+
+    control: str
+    revision: int
+    settled: int
+    agents: dict[str, AgentReport]
+
+
+class ApiState(msgspec.Struct):
+    """The connection to the API, for people; `since` is epoch seconds, `error` "" while well."""
+
+    address: str
+    connected: bool = False
+    since: float = 0.0
+    error: str = "not tried yet"
+
+
+class _RelistError(FilamentError):
+    """The stream cannot go on from the revision we have."""
+
+
+async def follow(client: WatchClient, state: ApiState, follower: Follower) -> None:
+    """Keep `follower` up to date until cancelled; `state` tells how it goes."""
+    waits: Iterator[float] = backoff(limit_s=LONGEST_WAIT_S)
+    must_load = follower.revision is None
+    while True:
+        try:
+            if must_load:
+                follower.take_configuration(await client.load())
+                must_load = False
+            await client.report(follower.report())
+            if not state.connected:
+                state.connected, state.since, state.error = True, wall(), ""
+                _log.info("api-reached", address=state.address, revision=follower.revision)
+            waits = backoff(limit_s=LONGEST_WAIT_S)
+            await _watch(client, follower)
+        except _RelistError as error:
+            _log.warning("relisting", reason=str(error))
+            must_load = True
+        except FilamentError as error:
+            if state.connected or state.error != str(error):
+                _log.warning("api-lost", address=state.address, error=str(error))
+                state.connected, state.since, state.error = False, wall(), str(error)
+        await asyncio.sleep(next(waits))
+
+
+async def _watch(client: WatchClient, follower: Follower) -> None:
+    """Feed the stream to `follower`; ends only by raising."""
+    async for event in client.watch(follower.revision or 0):
+        if isinstance(event, Relisted):
+            raise _RelistError(f"the API cannot continue from revision {follower.revision}")
+        expected = (follower.revision or 0) + 1
+        if event.revision > expected:
+            raise _RelistError(f"commit {event.revision} came instead of {expected}")
+        if event.revision == expected:
+            follower.take_commit(event)

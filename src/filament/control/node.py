@@ -1,0 +1,290 @@
+"""The control node's process around `ControlCore`: sessions with agents, time, disk, reports.
+
+Everything that touches the core runs on one event loop and does not await between looking and
+changing, so the core has one owner without locks. Changes only wake the flusher, which lets what
+else is ready happen first and then sends everybody what is new: a burst becomes one flush.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+
+import msgspec
+
+from filament.base.errors import FilamentError, ProtocolError
+from filament.base.limits import MAX_AGENTS, MAX_OUTPUT_QUEUE_BYTES
+from filament.client.watch import Loaded, WatchClient
+from filament.control.copy import DiskCopy
+from filament.control.core import ControlCore
+from filament.control.follow import AgentReport, ApiState, Report
+from filament.model.change import Commit
+from filament.runtime.clock import now, wall
+from filament.runtime.drive import Driver
+from filament.runtime.log import logger
+from filament.wire.xmpp.session import (
+    HOLD_TIME_S,
+    ServerSession,
+    SessionClosed,
+    SessionEvent,
+    SessionOpened,
+    StanzaReceived,
+)
+from filament.wire.xmpp.stanza import FromAgent
+
+REPORT_INTERVAL_S = 5.0
+_REPORT_PAUSE_S = 0.01  # between two reports, so that a burst of acknowledgements becomes one
+_ENDINGS_KEPT = 64
+
+_log = logger("control")
+
+
+class SessionEnded(msgspec.Struct, frozen=True):
+    """A session that is over: whose, and why. `agent` is "" when it never said."""
+
+    agent: str
+    address: str
+    reason: str
+    at: float  # epoch seconds
+
+
+class Connection:
+    """One transport from somebody who may be an agent.
+
+    `claimed` is the name it gave; `agent` is that name while it is accepted under it, else "".
+    """
+
+    def __init__(
+        self, node: ControlNode, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
+        peer = writer.get_extra_info("peername")
+        self.address = str(peer[0]) if peer else ""
+        self.claimed = ""
+        self.agent = ""
+        self.has_ended = False
+        self.session = ServerSession(now(), node.hold_time_s)
+        self.driver: Driver[SessionEvent[FromAgent]] = Driver(
+            self.session,
+            reader,
+            writer,
+            lambda event: node.take_event(self, event),
+            max_queue_bytes=node.max_queue_bytes,
+        )
+
+
+class ControlNode:
+    """One per process."""
+
+    def __init__(
+        self,
+        name: str,
+        api_address: str,
+        copy: DiskCopy,
+        *,
+        hold_time_s: float = HOLD_TIME_S,
+        max_queue_bytes: int = MAX_OUTPUT_QUEUE_BYTES,
+    ) -> None:
+        self.core = ControlCore(name, copy.read_agents())
+        self.api = ApiState(api_address)
+        self.endings: deque[SessionEnded] = deque(maxlen=_ENDINGS_KEPT)
+        self.connections: dict[str, Connection] = {}
+        self.hold_time_s = hold_time_s
+        self.max_queue_bytes = max_queue_bytes
+        self._copy = copy
+        self._open: set[Connection] = set()
+        self._changed = asyncio.Event()
+        self._report_changed = asyncio.Event()
+        self._reported: Report | None = None
+        self._gone_since: dict[str, float] = {}  # stale agents: epoch seconds
+        kept = copy.read_configuration()
+        if kept is not None:
+            self._load(kept)
+            _log.info("copy-loaded", revision=kept.revision)
+
+    # configuration (`control.follow` calls these) -------------------------------------------
+
+    @property
+    def revision(self) -> int | None:
+        """The revision of the configuration; None while there is none."""
+        return self.core.revision if self.core.is_loaded else None
+
+    def take_configuration(self, loaded: Loaded) -> None:
+        """Start anew from a whole configuration."""
+        self._load(loaded)
+        self._copy.note_change()
+
+    def take_commit(self, commit: Commit) -> None:
+        """Follow one commit."""
+        self.core.apply_commit(commit, now())
+        self._copy.note_change()
+        self._changed.set()
+
+    def _load(self, loaded: Loaded) -> None:
+        self.core.load(loaded.objects, loaded.allocations, loaded.revision, now())
+        self._changed.set()
+
+    def configuration(self) -> Loaded:
+        """Return the whole configuration, for the disk."""
+        snapshot = self.core.snapshot
+        return Loaded(snapshot.revision, list(snapshot.objects()), list(snapshot.allocations()))
+
+    # sessions -------------------------------------------------------------------------------
+
+    async def serve_agent(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Speak XMPP on one transport until it ends."""
+        connection = Connection(self, reader, writer)
+        self._open.add(connection)
+        try:
+            if len(self._open) > MAX_AGENTS:
+                self._refuse(
+                    connection,
+                    ProtocolError(
+                        "resource-constraint",
+                        f"control node {self.core.name} serves {MAX_AGENTS} agents, not more",
+                    ),
+                )
+            await connection.driver.run()
+        finally:
+            self._open.discard(connection)
+            self._end(connection, "the control node stops")  # unless it has ended before
+
+    def close(self) -> None:
+        """Say goodbye to everybody."""
+        for connection in list(self._open):
+            connection.session.close("the control node stops", now())
+            connection.driver.flush()
+
+    def take_event(self, connection: Connection, event: SessionEvent[FromAgent]) -> None:
+        """Take what a session tells."""
+        match event:
+            case SessionOpened(peer=agent):
+                self._accept(connection, agent)
+            case StanzaReceived(stanza=stanza):
+                try:
+                    self.core.receive(connection.agent, stanza)
+                except ProtocolError as error:
+                    self._refuse(connection, error)
+            case SessionClosed(reason=reason):
+                if connection.driver.overflowed:
+                    reason = f"it did not read: over {self.max_queue_bytes} bytes waited for it"
+                self._end(connection, reason)
+        self._changed.set()
+
+    def _accept(self, connection: Connection, agent: str) -> None:
+        connection.claimed = agent
+        known = self.connections.get(agent)
+        if known is not None and known.address != connection.address:
+            self._refuse(
+                connection,
+                ProtocolError(
+                    "conflict",
+                    f"an agent {agent!r} is connected from {known.address}; give the one at"
+                    f" {connection.address} a name of its own",
+                ),
+            )
+            return
+        if known is not None:
+            # It was cut off without our noticing, or killed and restarted.
+            error = ProtocolError("conflict", f"a newer session of agent {agent!r} took over")
+            self._refuse(known, error)
+            known.driver.flush()
+        connection.agent = agent
+        self.connections[agent] = connection
+        self._gone_since.pop(agent, None)
+        self.core.agent_connected(agent, now(), connection.address)
+        _log.info("agent-connected", agent=agent, address=connection.address)
+
+    def _refuse(self, connection: Connection, error: ProtocolError) -> None:
+        connection.session.refuse(error, now())
+        self._end(connection, str(error))
+
+    def _end(self, connection: Connection, reason: str) -> None:
+        if connection.has_ended:
+            return
+        connection.has_ended = True
+        agent, connection.agent = connection.agent, ""
+        if agent:
+            del self.connections[agent]
+            self.core.agent_lost(agent, now())
+            self._gone_since[agent] = wall()
+        ended = SessionEnded(connection.claimed, connection.address, reason, wall())
+        self.endings.append(ended)
+        self._changed.set()
+        _log.info("agent-lost", agent=ended.agent, address=ended.address, reason=reason)
+
+    # flushing and time ------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Flush what changes and run timers, until cancelled."""
+        while True:
+            try:
+                async with asyncio.timeout_at(self.core.timer_at()):
+                    await self._changed.wait()
+            except TimeoutError:
+                pass  # a timer is due
+            # What else is ready (stanzas of other agents, commits of one burst) goes out together.
+            await asyncio.sleep(0)
+            self._changed.clear()
+            due_at = self.core.timer_at()
+            if due_at is not None and due_at <= now():
+                self.core.handle_timer(now())
+            self._flush()
+
+    def _flush(self) -> None:
+        for agent, reason in self.core.take_closures():
+            connection = self.connections[agent]
+            self._refuse(connection, ProtocolError("reset", reason))
+            connection.driver.flush()
+        if self.core.is_loaded:
+            # Before anybody hears of an agent's routes: a restart must know whom to await.
+            self._copy.write_agents(self.core.known_agents)
+        at = now()
+        told: dict[str, Connection] = {}
+        for agent, stanza in self.core.take_outbox():
+            connection = told[agent] = self.connections[agent]
+            connection.session.send(stanza, at)
+        for connection in told.values():
+            connection.driver.flush()
+        self._report_changed.set()
+
+    # reports ----------------------------------------------------------------------------------
+
+    def report(self) -> Report:
+        """Return what the API is told."""
+        core = self.core
+        agents = {
+            each.name: AgentReport(core.applied(each), connected=True, since=self.since(each.name))
+            for each in core.agents.values()
+            if each.is_served
+        }
+        for agent in core.absences.stale:
+            if agent not in agents:
+                agents[agent] = AgentReport(0, connected=False, since=self._gone_since[agent])
+        self._gone_since = {
+            agent: at for agent, at in self._gone_since.items() if agent in core.absences.stale
+        }
+        return Report(core.name, core.revision, core.settled, agents)
+
+    def since(self, agent: str) -> float:
+        """Return since when (epoch seconds) an agent is connected."""
+        return round(wall() - (now() - self.core.agents[agent].connected_at), 3)
+
+    async def run_reports(self, client: WatchClient) -> None:
+        """Tell the API how far everything is, when it changes and every few seconds."""
+        while True:
+            try:
+                async with asyncio.timeout(REPORT_INTERVAL_S):
+                    await self._report_changed.wait()
+                is_due = False
+            except TimeoutError:
+                is_due = True
+            self._report_changed.clear()
+            report = self.report()
+            if not self.api.connected or not (is_due or report != self._reported):
+                continue
+            try:
+                await client.report(report)
+                self._reported = report
+            except FilamentError:
+                self._reported = None  # `follow` notices and tells; it reports when it is back
+            await asyncio.sleep(_REPORT_PAUSE_S)

@@ -1,0 +1,65 @@
+"""The control node process: API follower, XMPP server, HTTP server, until told to stop."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from filament.client.watch import WatchClient
+from filament.control.copy import DiskCopy
+from filament.control.follow import follow
+from filament.control.node import ControlNode
+from filament.control.web import application
+from filament.runtime.log import logger
+from filament.runtime.serve import Listen, open_listener, serve_http
+
+_log = logger("control")
+
+
+async def run_control(
+    *,
+    name: str,
+    api: str,
+    xmpp: Listen,
+    listens: Sequence[Listen],
+    copy: Path,
+    stop: asyncio.Event,
+    started: Callable[[Listen], None] | None = None,
+) -> None:
+    """Serve agents on `xmpp` and people on `listens`, following the API at `api`, until `stop`.
+
+    `copy` is the file that keeps the last configuration. `started` hears where agents are really
+    listened to. Raises TransientError when an address is taken.
+    """
+    disk = DiskCopy(copy)
+    node = ControlNode(name, api, disk)
+    listener = open_listener(xmpp)
+    bound = Listen(xmpp.host, listener.getsockname()[1])
+    _log.info("control-started", name=name, xmpp=str(bound), api=api, revision=node.revision)
+    async with WatchClient(api) as client, asyncio.TaskGroup() as tasks:
+
+        def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            if stop.is_set():
+                writer.close()
+                return
+            serving.add(task := tasks.create_task(node.serve_agent(reader, writer)))
+            task.add_done_callback(serving.discard)
+
+        serving: set[asyncio.Task[None]] = set()
+        server = await asyncio.start_server(accept, sock=listener)
+        running = [
+            tasks.create_task(node.run()),
+            tasks.create_task(follow(client, node.api, node)),
+            tasks.create_task(node.run_reports(client)),
+            tasks.create_task(disk.keep(node.configuration)),
+        ]
+        if started is not None:
+            started(bound)
+        try:
+            await serve_http(application(node), listens, stop=stop)
+        finally:
+            server.close()
+            node.close()
+            for task in (*running, *serving):
+                task.cancel()

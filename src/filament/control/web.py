@@ -1,0 +1,234 @@
+"""The control node's HTTP: read-only answers about itself, its agents and its routes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from filament.base.net import Prefix, format_ipv4, format_mac
+from filament.control.agents import AgentSession
+from filament.control.node import ControlNode
+from filament.rib.path import Path, RouteKey, Selection, inet
+from filament.rib.rib import Explanation
+from filament.runtime.clock import now, wall
+from filament.runtime.web import answering_errors, json_response
+
+MAX_ROUTES_SHOWN = 10_000  # answering takes the loop: agents must not wait for a curious person
+
+Record = dict[str, Any]
+
+
+def application(node: ControlNode) -> Starlette:
+    """Return the web application of a control node."""
+    answers = {
+        "status": status,
+        "agents": agents,
+        "instances": instances,
+        "routes": routes,
+        "refused": refused,
+    }
+
+    def route(name: str) -> Route:
+        async def answer(request: Request) -> Response:
+            return json_response(answers[name](node, request.query_params))
+
+        return Route(f"/filament/{name}", answering_errors(answer), methods=["GET"])
+
+    return Starlette(routes=[route(name) for name in answers])
+
+
+def status(node: ControlNode, query: Any) -> Record:
+    """How far the node is, whether the API answers, and its agents in short."""
+    del query
+    core = node.core
+    return {
+        "role": "control",
+        "name": core.name,
+        "revision": core.revision,
+        "settled": core.settled,
+        "loaded": core.is_loaded,
+        "complete": core.absences.is_complete,
+        "awaited": core.absences.awaited,
+        "api": node.api,
+        "agents": [_agent(node, each) for each in _sessions(node)],
+    }
+
+
+def _sessions(node: ControlNode) -> list[AgentSession]:
+    return sorted(node.core.agents.values(), key=lambda each: each.name)
+
+
+def _agent(node: ControlNode, session: AgentSession) -> Record:
+    return {
+        "name": session.name,
+        "address": session.address,
+        "connected_since": node.since(session.name),
+        "served": session.is_served,
+        "whole": session.is_whole,
+        "applied": node.core.applied(session),
+        "sent_sequence": session.sent_sequence,
+        "acked_sequence": session.acknowledged_sequence,
+        "instances": sorted(session.instances),
+    }
+
+
+def agents(node: ControlNode, query: Any) -> Record:
+    """Agents in full, those that are away included, with the last steps of their sessions."""
+    del query
+    core = node.core
+    listed = []
+    for session in _sessions(node):
+        xmpp = node.connections[session.name].session
+        listed.append(
+            _agent(node, session)
+            | {
+                "state": "connected",
+                "machines": sorted(session.machines),
+                "routes": core.rib.count_of_peer(session.name),
+                "stanzas_sent": xmpp.sent_count,
+                "stanzas_received": xmpp.received_count,
+                "history": [
+                    {
+                        "ago_s": round(now() - entry.at, 3),
+                        "input": entry.input,
+                        "state": entry.state,
+                        "detail": entry.detail,
+                    }
+                    for entry in xmpp.trace
+                ],
+            }
+        )
+    for name in core.absences.stale:
+        until = core.absences.stale_until(name)
+        if name not in core.agents and until is not None:
+            listed.append(
+                {
+                    "name": name,
+                    "state": "away",
+                    "routes": core.rib.count_of_peer(name),
+                    "swept_in_s": round(until - now(), 3),
+                }
+            )
+    return {"agents": listed}
+
+
+def instances(node: ControlNode, query: Any) -> Record:
+    """The routing instances, their targets, and who listens."""
+    del query
+    rib = node.core.rib
+    return {
+        "instances": [
+            {
+                "name": name,
+                "network": rib.instances[name].network,
+                "imports": sorted(rib.instances[name].imports),
+                "exports": sorted(rib.instances[name].exports),
+                "routes": len(rib.selections(name)),
+                "agents": sorted(
+                    each.name for each in node.core.agents.values() if name in each.instances
+                ),
+            }
+            for name in sorted(rib.instances)
+        ]
+    }
+
+
+def routes(node: ControlNode, query: Any) -> Record:
+    """Routes of one instance or all; with `prefix` every candidate path and why it won or lost."""
+    core = node.core
+    wanted = query.get("instance")
+    names = sorted(core.rib.instances) if not wanted else [core.instance(wanted).name]
+    if query.get("prefix"):
+        key = inet(Prefix.parse(query["prefix"]))
+        return {
+            "routes": [
+                _explained(node, core.rib.why(name, key))
+                for name in names
+                if wanted or core.rib.selection(name, key) is not None
+            ]
+        }
+    shown: list[Record] = []
+    for name in names:
+        selections = core.rib.selections(name)
+        keys = sorted(selections, key=lambda key: key.prefix)[: MAX_ROUTES_SHOWN - len(shown)]
+        shown += [_route(node, name, key, selections[key]) for key in keys]
+    count = sum(len(core.rib.selections(name)) for name in names)
+    return {"routes": shown, "count": count, "truncated": count > len(shown)}
+
+
+def _route(node: ControlNode, instance: str, key: RouteKey, selection: Selection) -> Record:
+    item = node.core.route_item(instance, key, selection)
+    best = selection.best
+    return {
+        "instance": instance,
+        "prefix": str(item.prefix),
+        "next_hop": ", ".join(format_ipv4(hop.address) for hop in item.next_hops),
+        "label": best.label,
+        "network": item.network,
+        "source": ", ".join(path.peer for path in selection.paths),
+        "local_preference": item.local_preference,
+        "paths": [_path(path) for path in selection.paths],
+        "origin": item.origin,
+    }
+
+
+def _path(path: Path) -> Record:
+    return {
+        "peer": path.peer,
+        "source_instance": path.source,
+        "next_hop": format_ipv4(path.next_hop),
+        "label": path.label,
+        "encapsulations": path.encapsulations,
+        "mac": format_mac(path.mac),
+        "local_preference": path.local_preference,
+        "sequence": path.sequence,
+        "distinguisher": path.distinguisher,
+        "stale": path.stale,
+        "origin": path.origin,
+    }
+
+
+def _explained(node: ControlNode, explanation: Explanation) -> Record:
+    selection = node.core.rib.selection(explanation.instance, explanation.key)
+    route = (
+        _route(node, explanation.instance, explanation.key, selection)
+        if selection is not None
+        else {"instance": explanation.instance, "prefix": str(explanation.key.prefix)}
+    )
+    return route | {
+        "candidates": [
+            _path(each.path) | {"chosen": each.chosen, "via": each.via, "reason": each.reason}
+            for each in explanation.candidates
+        ]
+    }
+
+
+def refused(node: ControlNode, query: Any) -> Record:
+    """Agents that are connected and not served, and sessions that ended, each with the reason."""
+    del query
+    core = node.core
+    return {
+        "refused": [
+            {
+                "agent": each.agent,
+                "address": each.address,
+                "subscription": f"{each.kind} {each.name}",
+                "reason": each.text,
+                "connected_since": node.since(each.agent),
+            }
+            for each in core.refusals.values()
+        ],
+        "ended": [
+            {
+                "agent": each.agent,
+                "address": each.address,
+                "reason": each.reason,
+                "ago_s": round(wall() - each.at, 3),
+            }
+            for each in reversed(node.endings)
+        ],
+    }
