@@ -4,7 +4,7 @@ import socket
 import pytest
 
 from filament.cli.main import run
-from filament.cli.show import pick_vrf, prefix_filter, short_name
+from filament.cli.show import pick_vrf, prefix_filter
 
 RED = "default-domain:demo:red:red"
 BLUE = "default-domain:demo:blue:blue"
@@ -89,20 +89,6 @@ def test_no_agent_at_all(tmp_path, capsys):
         f"filament: no agent has a socket in {tmp_path}; "
         "start one, or say where they are with --run-dir\n"
     )
-
-
-@pytest.mark.parametrize(
-    ("name", "short"),
-    [
-        (RED, "red"),
-        ("default-domain:default-project:ip-fabric:__default__", "__default__"),
-        ("red", "red"),
-        ("default-domain:demo:red", "red"),
-        ("", ""),
-    ],
-)
-def test_short_names(name, short):
-    assert short_name(name) == short
 
 
 def test_a_vrf_may_be_named_by_its_network():

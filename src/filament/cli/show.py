@@ -19,8 +19,10 @@ from filament.cli.options import json_option, pass_session
 from filament.cli.output import columns, print_records
 from filament.cli.session import Session
 from filament.cli.suggest import suggestion
+from filament.doctor.words import short_instance, short_name
 
 Record = dict[str, Any]
+_SHORTENED = {"vrf": short_instance, "instance": short_instance, "network": short_name}
 
 host_option = click.option(
     "--host",
@@ -54,20 +56,12 @@ def _print(records: list[Record], shown: str, *, as_json: bool, nothing: str) ->
     print_records(records, columns(*fields), as_json=as_json, nothing=nothing)
 
 
-def short_name(name: str) -> str:
-    """Shorten an instance's or network's fq name for a table; `d:p:red:red` becomes `red`."""
-    parts = name.split(":")
-    if len(parts) >= 2 and parts[-1] == parts[-2]:
-        return parts[-1]
-    return ":".join(parts[3:]) if len(parts) == 5 else parts[-1]
-
-
 def pick_vrf(wanted: str, known: Iterable[str]) -> str:
     """Find the VRF a person means: its whole name, or its unique short name."""
     names = sorted(set(known))
     if wanted in names:
         return wanted
-    meant = [name for name in names if wanted in (short_name(name), name.rpartition(":")[0])]
+    meant = [name for name in names if wanted in (short_instance(name), name.rpartition(":")[0])]
     if len(meant) == 1:
         return meant[0]
     if meant:
@@ -76,7 +70,7 @@ def pick_vrf(wanted: str, known: Iterable[str]) -> str:
         )
     raise InputError(
         "unknown-vrf",
-        f"no host here has a VRF {wanted!r}{suggestion(wanted, map(short_name, names))}",
+        f"no host here has a VRF {wanted!r}{suggestion(wanted, map(short_instance, names))}",
         hint="`filament show vrf` lists them",
     )
 
@@ -123,7 +117,7 @@ def show_route(
         chosen = pick_vrf(vrf, (item[field] for _, item in local.rows(answers, "routes")))
         rows = [row for row in rows if row[field] == chosen]
     if not as_json:
-        rows = [_shortened(row, field, "network") for row in rows]
+        rows = [_shortened(row) for row in rows]
     _print(
         rows + _silent(answers),
         f"host {field} prefix type next_hop label device network source",
@@ -132,8 +126,13 @@ def show_route(
     )
 
 
-def _shortened(row: Record, *fields: str) -> Record:
-    return row | {field: short_name(row[field]) for field in fields if row.get(field)}
+def _shortened(row: Record) -> Record:
+    """Shorten names for people."""
+    short = dict(row)
+    for field, shorten in _SHORTENED.items():
+        if row.get(field):
+            short[field] = shorten(row[field])
+    return short
 
 
 @show.command("vrf")
@@ -161,7 +160,7 @@ def show_interface(session: Session, hosts: tuple[str, ...], as_json: bool) -> N
     answers = _ask(session, "agent", "/filament/interfaces", hosts)
     rows = [{"host": name, **item} for name, item in local.rows(answers, "interfaces")]
     if not as_json:
-        rows = [_shortened(row, "vrf", "network") for row in rows]
+        rows = [_shortened(row) for row in rows]
     _print(
         rows + _silent(answers),
         "host vif name device state vrf address mac label problem",

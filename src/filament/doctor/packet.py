@@ -1,37 +1,33 @@
-"""Packets as a workload would send them, and what a person wants to know of one.
-
-Only what explanations need: ARP requests, and IPv4 with ICMP echo, TCP or UDP.
-"""
+"""The packets a trace sends, as a workload would, and what a person wants to know of one."""
 
 from __future__ import annotations
 
-import struct
 from typing import NamedTuple
 
-from filament.base.errors import InputError
+from filament.base.errors import InputError, ProtocolError
 from filament.base.net import MPLS_OVER_UDP_PORT
+from filament.wire.packet import ethernet, mpls, tcp, udp
+from filament.wire.packet.arp import REPLY, decode_arp
+from filament.wire.packet.ethernet import ETHERTYPE_ARP, decode_ethernet
+from filament.wire.packet.frames import (
+    icmp_packet,
+    ipv4_frame,
+    ipv4_packet,
+    tcp_packet,
+    udp_packet,
+)
+from filament.wire.packet.icmp import ECHO_REPLY, ECHO_REQUEST, Icmp
+from filament.wire.packet.ipv4 import ICMP, TCP, UDP, Ipv4, decode_ipv4
 
-ETHERTYPE_IPV4 = 0x0800
-ETHERTYPE_ARP = 0x0806
-BROADCAST_MAC = (1 << 48) - 1
-ICMP = 1
-TCP = 6
-UDP = 17
 PROTOCOLS = {"icmp": ICMP, "tcp": TCP, "udp": UDP}
-ECHO_REQUEST = 8
-ECHO_REPLY = 0
-_TTL = 64
 _PAYLOAD = b"filament trace!!"
-_SYN = 0x02
-_SYN_ACK = 0x12
-_FIRST_EPHEMERAL_PORT = 49152
 
 
 class Flow(NamedTuple):
     """What a packet is about: addresses (host-order ints), protocol number, ports.
 
-    For ICMP the ports are the echo identifier and 0, as in the data plane's flow table; other
-    protocols have no ports (0).
+    ICMP echo has its identifier for a source port, in both directions, and no destination port;
+    other protocols than TCP and UDP have no ports (0).
     """
 
     source: int
@@ -42,32 +38,19 @@ class Flow(NamedTuple):
 
     def reversed(self) -> Flow:
         """The flow of the answer."""
-        return Flow(
-            self.destination,
-            self.source,
-            self.protocol,
-            self.destination_port,
-            self.source_port,
-        )
-
-
-class Ethernet(NamedTuple):
-    """A frame's addresses, type and payload."""
-
-    destination: int
-    source: int
-    ethertype: int
-    payload: bytes
+        ports = (self.source_port, self.destination_port)
+        if self.protocol != ICMP:
+            ports = ports[::-1]
+        return Flow(self.destination, self.source, self.protocol, *ports)
 
 
 class Tunnelled(NamedTuple):
-    """An MPLS over UDP packet: outer addresses and ports, label, inner packet. RFC 7510."""
+    """What carries a packet between hosts: MPLS over UDP (RFC 7510)."""
 
     source: int
     destination: int
     source_port: int
     label: int
-    inner: bytes
 
 
 def parse_protocol(text: str) -> int:
@@ -90,92 +73,43 @@ def format_protocol(number: int) -> str:
     )
 
 
-def checksum(content: bytes) -> int:
-    """Compute the Internet checksum (RFC 1071)."""
-    if len(content) % 2:
-        content += b"\0"
-    total: int = sum(struct.unpack(f"!{len(content) // 2}H", content))
-    total = (total & 0xFFFF) + (total >> 16)
-    return ~((total & 0xFFFF) + (total >> 16)) & 0xFFFF
-
-
-def _mac(mac: int) -> bytes:
-    return mac.to_bytes(6, "big")
-
-
-def encode_arp_request(mac: int, address: int, wanted: int) -> bytes:
-    """Encode the frame in which a workload asks for the MAC of `wanted` (RFC 826)."""
-    return (
-        _mac(BROADCAST_MAC)
-        + _mac(mac)
-        + struct.pack("!HHHBBH", ETHERTYPE_ARP, 1, ETHERTYPE_IPV4, 6, 4, 1)
-        + _mac(mac)
-        + address.to_bytes(4, "big")
-        + bytes(6)
-        + wanted.to_bytes(4, "big")
-    )
-
-
-def decode_arp_sender(frame: bytes) -> int | None:
-    """Return the MAC an ARP reply tells, or None when the frame is none."""
-    if len(frame) < 42 or frame[12:14] != b"\x08\x06" or frame[20:22] != b"\0\x02":
-        return None
-    return int.from_bytes(frame[22:28], "big")
-
-
 def encode_frame(flow: Flow, source_mac: int, destination_mac: int, *, answers: bool) -> bytes:
     """Encode the first packet of a flow, or (`answers`) the one that answers it."""
-    addresses = flow.source.to_bytes(4, "big") + flow.destination.to_bytes(4, "big")
-    segment = _segment(flow, addresses, answers=answers)
-    header = struct.pack("!BBHHHBBH", 0x45, 0, 20 + len(segment), 1, 0x4000, _TTL, flow.protocol, 0)
-    header = header[:10] + checksum(header + addresses).to_bytes(2, "big") + addresses
-    ethernet = _mac(destination_mac) + _mac(source_mac) + ETHERTYPE_IPV4.to_bytes(2, "big")
-    return ethernet + header + segment
-
-
-def _segment(flow: Flow, addresses: bytes, *, answers: bool) -> bytes:
-    if flow.protocol == ICMP:
-        echo = ECHO_REPLY if answers else ECHO_REQUEST
-        identifier = flow.destination_port if answers else flow.source_port
-        content = struct.pack("!BBHHH", echo, 0, 0, identifier, 1) + _PAYLOAD
-        return content[:2] + checksum(content).to_bytes(2, "big") + content[4:]
+    ends = (flow.source, flow.destination)
     ports = (flow.source_port, flow.destination_port)
-    if flow.protocol == TCP:
-        flags = _SYN_ACK if answers else _SYN
-        content = struct.pack("!HHIIBBHHH", *ports, 1, 0, 0x50, flags, 64240, 0, 0)
-        at = 16
+    if flow.protocol == ICMP:
+        kind = ECHO_REPLY if answers else ECHO_REQUEST
+        header = Icmp(kind, identifier=flow.source_port, sequence=1)
+        packet = icmp_packet(*ends, header, _PAYLOAD)
+    elif flow.protocol == TCP:
+        flags = tcp.SYN | tcp.ACK if answers else tcp.SYN
+        packet = tcp_packet(*ends, tcp.Tcp(*ports, flags=flags))
     elif flow.protocol == UDP:
-        content = struct.pack("!HHHH", *ports, 8 + len(_PAYLOAD), 0) + _PAYLOAD
-        at = 6
+        packet = udp_packet(*ends, ports, _PAYLOAD)
     else:
-        return _PAYLOAD
-    pseudo = addresses + struct.pack("!HH", flow.protocol, len(content))
-    found = checksum(pseudo + content).to_bytes(2, "big")
-    return content[:at] + found + content[at + 2 :]
+        packet = ipv4_packet(Ipv4(*ends, flow.protocol, 0), _PAYLOAD)
+    return ipv4_frame(source_mac, destination_mac, packet)
 
 
-def decode_ethernet(frame: bytes) -> Ethernet:
-    """Split a frame of at least 14 bytes."""
-    return Ethernet(
-        int.from_bytes(frame[0:6], "big"),
-        int.from_bytes(frame[6:12], "big"),
-        int.from_bytes(frame[12:14], "big"),
-        frame[14:],
-    )
-
-
-def decode_tunnelled(packet: bytes) -> Tunnelled | None:
-    """Decode an IPv4 packet that carries MPLS over UDP; None when it does not."""
-    if len(packet) < 32 or packet[0] != 0x45 or packet[9] != UDP:
+def arp_sender(frame: bytes) -> int | None:
+    """Return the MAC an ARP reply tells, or None when the frame is none."""
+    if decode_ethernet(frame).ethertype != ETHERTYPE_ARP:
         return None
-    source_port, destination_port = struct.unpack_from("!HH", packet, 20)
-    if destination_port != MPLS_OVER_UDP_PORT:
-        return None
-    (entry,) = struct.unpack_from("!I", packet, 28)
-    return Tunnelled(
-        int.from_bytes(packet[12:16], "big"),
-        int.from_bytes(packet[16:20], "big"),
-        source_port,
-        entry >> 12,
-        packet[32:],
-    )
+    arp = decode_arp(frame[ethernet.HEADER_BYTES :])
+    return arp.sender_mac if arp.operation == REPLY else None
+
+
+def frame_ends(frame: bytes) -> tuple[int, int]:
+    """Return the IPv4 source and destination of a frame that holds IPv4."""
+    header = decode_ipv4(frame[ethernet.HEADER_BYTES :])
+    return header.source, header.destination
+
+
+def decode_tunnelled(packet: bytes) -> Tunnelled:
+    """Decode the outer headers of an MPLS over UDP packet. Raises ProtocolError on others."""
+    outer = decode_ipv4(packet)
+    carrier = udp.decode_udp(packet[outer.header_bytes :]) if outer.protocol == UDP else None
+    if carrier is None or carrier.destination_port != MPLS_OVER_UDP_PORT:
+        raise ProtocolError("bad-tunnel", "the packet is no MPLS over UDP")
+    entry = mpls.decode_label(packet[outer.header_bytes + udp.HEADER_BYTES :])
+    return Tunnelled(outer.source, outer.destination, carrier.source_port, entry.label)

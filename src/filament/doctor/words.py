@@ -52,6 +52,10 @@ class Names(msgspec.Struct, frozen=True):
             return "any network"
         return short_name(self.networks[network]) if network in self.networks else f"#{network}"
 
+    def acl(self, acl: int) -> str:
+        """An access control list's short name."""
+        return short_name(self.acls[acl]) if acl in self.acls else f"#{acl}"
+
     def port(self, ifindex: int) -> str:
         """A port's name and device."""
         port = self.ports.get(ifindex)
@@ -133,10 +137,8 @@ def _label(key: Key, row: dict[str, int], names: Names) -> Phrase:
 
 
 def _acl(key: Key, row: dict[str, int], names: Names) -> Phrase:
-    name = names.acls.get(key[0])
-    called = f"of {short_name(name)}" if name else f"#{key[0]}"
     count = row["rule_count"]
-    return Phrase("policy", f"access control list {called}: {count} rule{'s' * (count != 1)}")
+    return Phrase("policy", f"list of {names.acl(key[0])}: {count} rule{'s' * (count != 1)}")
 
 
 def _rule(key: Key, row: dict[str, int], names: Names) -> Phrase:
@@ -200,7 +202,7 @@ def _absent(table: str, key: Key, names: Names) -> Phrase:
         case "labels":
             return Phrase("label", f"{key[0]} is nobody's")
         case "acls":
-            return Phrase("policy", f"access control list {key[0]} does not exist")
+            return Phrase("policy", f"list of {names.acl(key[0])} does not exist")
         case "acl_rules":
             return Phrase("policy", "no rule matches, so it is denied")
         case "flows":

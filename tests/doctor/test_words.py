@@ -1,0 +1,151 @@
+import pytest
+
+from filament.base.net import ROUTER_MAC, mask_of, parse_ipv4
+from filament.doctor.words import Names, PortNames, phrase, short_instance, short_name
+from filament.forward.layout import (
+    ACL_DENY,
+    ACL_PASS,
+    INTERFACE_POLICY,
+    PROTOCOL_ANY,
+    ROUTE_PROXY_ARP,
+    RULE_NONE,
+    TABLES,
+    NextHopType,
+)
+
+RED = "default-domain:demo:red"
+NAMES = Names(
+    vrfs={1: f"{RED}:red"},
+    networks={4: RED, 5: "default-domain:demo:blue"},
+    acls={9: f"{RED}:red"},
+    ports={7: PortNames("red-1", "tap7")},
+    hosts={parse_ipv4("172.30.0.2"): "host2"},
+)
+ANY = (0, 0, 0, 0, 0, 0, 0, 65535, 0, 65535, PROTOCOL_ANY)
+RED_TO_BLUE = (4, 5, 0, 0, 0, 0, 0, 65535, 0, 65535, PROTOCOL_ANY)
+TEN = parse_ipv4("10.1.1.0")
+
+
+@pytest.mark.parametrize(
+    ("table", "key", "values", "stage", "text"),
+    [
+        (
+            "interfaces",
+            (7,),
+            (1, 1, 4, 9, 2, INTERFACE_POLICY, TEN + 3, 0x02),
+            "interface",
+            "red-1 (tap7): VRF red, address 10.1.1.3, judged by policy",
+        ),
+        (
+            "interfaces",
+            (8,),
+            (1, 6, 4, 9, 2, 0, TEN + 3, 0x02),
+            "interface",
+            "ifindex 8: VRF #6, address 10.1.1.3, policy is off",
+        ),
+        ("interfaces", (8,), None, "interface", "ifindex 8 is not plugged"),
+        (
+            "routes",
+            (64, 1, TEN + 4),
+            (3, 17, 4, ROUTE_PROXY_ARP),
+            "route",
+            "10.1.1.4/32 in VRF red: red, label 17, answers ARP",
+        ),
+        ("routes", (32, 1, 0), (3, 0, 0, 0), "route", "0.0.0.0/0 in VRF red: any network"),
+        ("routes", (64, 1, TEN), None, "route", "VRF red has none to 10.1.1.0"),
+        (
+            "next_hops",
+            (3,),
+            (NextHopType.TUNNEL, 0, 0, parse_ipv4("172.30.0.2"), 0, 0),
+            "next hop",
+            "tunnel to host2 (172.30.0.2)  [3]",
+        ),
+        (
+            "next_hops",
+            (3,),
+            (NextHopType.INTERFACE, 0, 7, 0, 0x0200_0000_0001, ROUTER_MAC),
+            "next hop",
+            "port red-1 (tap7), MAC 02:00:00:00:00:01  [3]",
+        ),
+        (
+            "next_hops",
+            (3,),
+            (NextHopType.RECEIVE, 0, 0, 0, 0, ROUTER_MAC),
+            "next hop",
+            "the gateway itself, here on this host  [3]",
+        ),
+        (
+            "next_hops",
+            (3,),
+            (NextHopType.DISCARD, 0, 0, 0, 0, 0),
+            "next hop",
+            "nobody: no port has this address  [3]",
+        ),
+        ("next_hops", (3,), None, "next hop", "3 does not exist"),
+        ("labels", (17,), (3,), "label", "17 is next hop 3"),
+        ("labels", (17,), None, "label", "17 is nobody's"),
+        ("acls", (9,), (1,), "policy", "list of red: 1 rule"),
+        ("acls", (8,), (2,), "policy", "list of #8: 2 rules"),
+        (
+            "acl_rules",
+            (9, 0),
+            (*RED_TO_BLUE, ACL_PASS),
+            "policy",
+            "rule 0 passes any protocol from red to blue",
+        ),
+        (
+            "acl_rules",
+            (9, 1),
+            (*ANY, ACL_DENY),
+            "policy",
+            "rule 1 denies any protocol from any network to any network",
+        ),
+        (
+            "acl_rules",
+            (9, 2),
+            (0, 5, TEN, mask_of(24), 0, 0, 1000, 2000, 443, 443, 6, ACL_PASS),
+            "policy",
+            "rule 2 passes tcp from 10.1.1.0/24 ports 1000-2000 to blue port 443",
+        ),
+        ("acl_rules", (9, 3), None, "policy", "no rule matches, so it is denied"),
+        (
+            "flows",
+            (1, 2, 3, 4, 5, 6),
+            (1, 1, 1, 1, RULE_NONE, ACL_DENY, 0, 9),
+            "policy",
+            "denies, as an earlier packet of the flow was judged by no rule",
+        ),
+        (
+            "host",
+            (0,),
+            (parse_ipv4("172.30.0.2"), 3, 12),
+            "host",
+            "host2 (172.30.0.2), rows of revision 12",
+        ),
+    ],
+)
+def test_rows_in_words(table, key, values, stage, text):
+    assert phrase(table, key, values, NAMES) == (stage, text)
+
+
+def test_every_table_can_be_said_also_without_a_row():
+    for table in TABLES:
+        key = tuple(1 for _ in table.key)
+        assert phrase(table.name, key, None, NAMES).text
+
+
+@pytest.mark.parametrize(
+    ("name", "short"),
+    [
+        (f"{RED}:red", "red"),
+        ("default-domain:default-project:ip-fabric:__default__", "ip-fabric:__default__"),
+        ("red", "red"),
+        ("", ""),
+    ],
+)
+def test_instances_are_called_like_their_networks(name, short):
+    assert short_instance(name) == short
+
+
+def test_names_are_shortened_to_their_last_part():
+    assert short_name(RED) == "red"
