@@ -1,6 +1,19 @@
 import pytest
 
 from .office import Office
+from .served import ServedApi
+
+
+@pytest.fixture(scope="module")
+def api(tmp_path_factory):
+    with ServedApi(tmp_path_factory.mktemp("api")) as served:
+        yield served
+
+
+@pytest.fixture
+def client(api):
+    with api.client() as made:
+        yield made
 
 
 @pytest.fixture

@@ -89,23 +89,23 @@ class Client:
 
     # -- typed verbs -------------------------------------------------------------------------
 
-    def create(self, kind: str, fq_name: FqName, *, wait: str = "", **fields: Any) -> str:
+    def create(self, kind: str, fq_name: FqName, /, *, wait: str = "", **fields: Any) -> str:
         """Create an object and return its uuid; `fields` are properties, refs, parent_type."""
         body = {kind: {"fq_name": fq_name, **fields}}
         uuid: str = self.request("POST", f"/{kind}s", body, wait=wait).value[kind]["uuid"]
         return uuid
 
-    def get(self, kind: str, uuid: str, **query: str) -> dict[str, Any]:
+    def get(self, kind: str, uuid: str, /, **query: str) -> dict[str, Any]:
         """Read an object; `query` as in `fields="display_name"`, `exclude_children="1"`."""
         value: dict[str, Any] = self.request("GET", f"/{kind}/{quote(uuid)}", **query).value[kind]
         return value
 
-    def list(self, kind: str, **query: str) -> Items:
+    def list(self, kind: str, /, **query: str) -> Items:
         """List a collection; with `detail="true"` whole objects."""
         listed = self.request("GET", f"/{kind}s", **query).value[f"{kind}s"]
         return [item.get(kind, item) for item in listed] if "detail" in query else listed
 
-    def update(self, kind: str, uuid: str, *, wait: str = "", **fields: Any) -> Answer:
+    def update(self, kind: str, uuid: str, /, *, wait: str = "", **fields: Any) -> Answer:
         """Change the named fields; None removes a property, a refs field is the whole new list."""
         return self.request("PUT", f"/{kind}/{quote(uuid)}", {kind: fields}, wait=wait)
 

@@ -127,7 +127,7 @@ class Registry(Mapping[str, Kind]):
         """The kind of a collection (`virtual-networks`); NotFoundError names the nearest."""
         kind = self._by_collection.get(collection)
         if kind is None:
-            hint = nearest(collection, [*self._by_collection, *self._kinds])
+            hint = nearest(collection, self._by_collection)
             raise NotFoundError(
                 f"Resource type '{collection}' not found" + (f"; {hint}" if hint else "")
             )
