@@ -13,7 +13,9 @@ from filament.runtime.serve import Listen
 PROCESS = """
 import asyncio, pathlib, sys
 from filament.api.role import run_api
+from filament.runtime import log
 from filament.runtime.serve import Listen
+log.configure()
 async def main():
     await run_api(
         database=pathlib.Path(sys.argv[1]),

@@ -1,0 +1,171 @@
+"""The change stream, the snapshot it starts from, and barriers, over real HTTP."""
+
+import asyncio
+import json
+import threading
+
+import msgspec
+import pytest
+
+from filament.api.journal import RECENT_COMMITS, Journal, event_of
+from filament.base.errors import InputError, PermanentError, TransientError
+from filament.client.watch import Relisted, WatchClient
+from filament.model.change import Commit
+from filament.model.snapshot import Snapshot
+
+from .office import PROJECT, ipam_refs, subnet
+
+
+async def collect(stream, until):
+    commits = []
+    async with asyncio.timeout(10):
+        async for commit in stream:
+            commits.append(commit)
+            if commit.revision >= until:
+                await stream.aclose()
+                return commits
+    raise AssertionError(f"the stream ended after {commits}")
+
+
+async def test_a_follower_ends_where_the_api_is(api, client):
+    async with WatchClient(api.socket) as watcher:
+        start = await watcher.load()
+        follower = Snapshot(start.revision, start.objects, start.allocations)
+        network = client.create(
+            "virtual-network", [*PROJECT, "followed"], network_ipam_refs=ipam_refs(subnet())
+        )
+        refs = [{"uuid": network}]
+        address = client.create("instance-ip", ["followed"], virtual_network_refs=refs)
+        client.update("virtual-network", network, mtu=1400)
+        last = client.delete("instance-ip", address).revision
+        commits = await collect(watcher.watch(start.revision), last)
+        assert [commit.revision for commit in commits] == [*range(start.revision + 1, last + 1)]
+        for commit in commits:
+            follower.apply(commit)
+        end = await watcher.load()
+    assert end.revision == follower.revision
+    assert end.objects == list(follower.objects())
+    assert set(end.allocations) == set(follower.allocations())
+
+
+async def test_a_commit_arrives_as_it_happens_with_who_and_when(api, client):
+    async with WatchClient(api.url) as watcher:
+        after = client.request("GET", "/filament/status").value["revision"]
+        stream = watcher.watch(after)
+        arriving = asyncio.ensure_future(anext(stream))
+        body = {"virtual-machine": {"fq_name": ["watched"]}}
+        headers = client._headers | {"X-Contrail-Useragent": "a-test"}
+        client._headers = headers
+        await asyncio.to_thread(client.request, "POST", "/virtual-machines", body)
+        async with asyncio.timeout(10):
+            commit = await arriving
+        await stream.aclose()
+    assert (commit.revision, commit.who) == (after + 1, "a-test")
+    assert [item.fq_name for item in commit.puts] == [("watched",)]
+    assert commit.at > 1_700_000_000
+
+
+@pytest.mark.parametrize("after", [10**9, 10**30])
+async def test_a_revision_from_another_life_means_list_again(api, after):
+    async with WatchClient(api.socket) as watcher, asyncio.timeout(10):
+        assert [event async for event in watcher.watch(after)] == [Relisted()]
+
+
+async def test_errors_of_the_watch_are_told(api, tmp_path):
+    async with WatchClient(api.socket) as watcher:
+        with pytest.raises(PermanentError, match="answered 400: watch needs a revision"):
+            await anext(watcher.watch(-1))
+    async with WatchClient(f"unix:{tmp_path}/none.sock") as nobody:
+        with pytest.raises(TransientError, match="does not answer"):
+            await nobody.load()
+        with pytest.raises(TransientError, match="does not answer"):
+            await anext(nobody.watch(0))
+    with pytest.raises(InputError, match="'ftp://x' is no address of an API"):
+        WatchClient("ftp://x")
+
+
+def commits(first, last):
+    return [Commit(number, 1.0, "test") for number in range(first, last + 1)]
+
+
+async def test_the_journal_keeps_recent_commits_and_wakes_who_waits():
+    journal = Journal(10)
+    assert (journal.first, journal.last) == (11, 10)
+    assert not await journal.changed(10, 0.01)
+    waiting = asyncio.ensure_future(journal.changed(10, 30))
+    await asyncio.sleep(0)
+    journal.publish(commits(11, 13))
+    assert await waiting
+    assert (journal.first, journal.last) == (11, 13)
+    assert journal.after(11, 1) == [event_of(one) for one in commits(12, 12)]
+    assert journal.after(10, 99) == [event_of(one) for one in commits(11, 13)]
+    journal.publish(commits(14, 13 + RECENT_COMMITS))
+    assert journal.first == 14
+    with pytest.raises(AssertionError):
+        journal.after(12, 1)
+
+
+async def test_closing_the_journal_ends_the_waiting():
+    journal = Journal(3)
+    waiting = asyncio.ensure_future(journal.changed(3, 30))
+    await asyncio.sleep(0)
+    journal.close()
+    assert not await waiting
+
+
+def test_an_event_is_a_server_sent_event():
+    commit = Commit(7, 2.5, "me")
+    identity, name, data, *rest = event_of(commit).split(b"\n")
+    assert (identity, name, rest) == (b"id: 7", b"event: commit", [b"", b""])
+    assert msgspec.json.decode(data.removeprefix(b"data: "), type=Commit) == commit
+    assert json.loads(data.removeprefix(b"data: ")).keys() == {
+        "revision",
+        "at",
+        "who",
+        "puts",
+        "deletes",
+        "takes",
+        "frees",
+    }
+
+
+def test_a_write_waits_for_agents_until_they_report(api, client):
+    answered = []
+
+    def create():
+        with api.client() as other:
+            body = {"virtual-machine": {"fq_name": ["awaited"]}}
+            answered.append(other.request("POST", "/virtual-machines", body, wait="agents"))
+
+    with api.client() as reporter:
+        start = reporter.request("GET", "/filament/status").value["revision"]
+        writing = threading.Thread(target=create)
+        writing.start()
+        revision = 0
+        while revision <= start:  # each report answers the API's revision
+            behind = {"control": "ctl1", "revision": start, "settled": start}
+            revision = reporter.request("POST", "/filament/report", behind).value["revision"]
+        agents = {"host1": {"applied": revision, "connected": True, "since": 1.0}}
+        done = {"control": "ctl1", "revision": revision, "settled": revision, "agents": agents}
+        reporter.request("POST", "/filament/report", done)
+        writing.join(10)
+        assert [(one.revision, one.lagging) for one in answered] == [(revision, "")]
+        status = reporter.request("GET", "/filament/status", wait="agents").value
+        assert status["controls"]["ctl1"]["agents"] == agents
+
+    behind = {"host2": {"applied": revision, "connected": True, "since": 1.0}}
+    with api.client() as reporter:
+        reporter.request("POST", "/filament/report", {**done, "agents": behind})
+        uuid = reporter.uuid_of("virtual-machine", ["awaited"])
+        answer = reporter.request(
+            "DELETE", f"/virtual-machine/{uuid}", wait="agents", timeout_s="0.01"
+        )
+        assert answer.lagging == "ctl1"  # it has not even compiled it
+        newer = {**done, "revision": revision + 1, "agents": behind}
+        reporter.request("POST", "/filament/report", newer)
+        answer = reporter.request("GET", "/filament/status", wait="agents", timeout_s="0.01")
+        assert answer.lagging == "host2"
+        answer = reporter.request("GET", "/filament/status", wait="control")
+        assert answer.lagging == ""
+        with pytest.raises(InputError, match=r"object missing required field `settled`"):
+            reporter.request("POST", "/filament/report", {"control": "x", "revision": 1})

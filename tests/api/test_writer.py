@@ -1,0 +1,135 @@
+"""The single writer: order, groups, durability before answers, refusals."""
+
+import asyncio
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from filament.api.engine import Create, Delete
+from filament.api.journal import Journal
+from filament.api.writer import MAX_WAITING, Writer
+from filament.base.errors import ConflictError, NotFoundError, RevisionConflictError, TransientError
+from filament.base.limits import WATCH_BACKLOG_COMMITS
+from filament.model.body import Body
+from filament.model.change import Commit
+
+from .office import NOW, Office
+
+
+def machine(name):
+    return Create("virtual-machine", Body(fq_name=(name,)))
+
+
+class Bench:
+    """A writer over an office whose store can be made to fail, and whose groups are recorded."""
+
+    def __init__(self):
+        self.office = Office()
+        self.groups = []
+        self.failure = None
+        self.compacted = []
+        self.journal = Journal(self.office.view.revision)
+        self.executor = ThreadPoolExecutor(1)
+        self.writer = Writer(self.office.engine, self, self.journal, self.executor, lambda: NOW)
+
+    def commit_all(self, commits):
+        if self.failure is not None:
+            raise self.failure
+        # Nothing of a group is seen by readers before it is stored.
+        assert self.office.view.revision == commits[0].revision - 1
+        self.groups.append([commit.revision for commit in commits])
+        self.office.store.commit_all(commits)
+
+    def log(self, after, limit):
+        return self.office.store.log(after, limit)
+
+    def compact(self, before):
+        self.compacted.append(before)
+
+    async def submit_all(self, *requests):
+        return await asyncio.gather(
+            *(self.writer.submit(request, "test") for request in requests), return_exceptions=True
+        )
+
+
+@pytest.fixture
+async def bench():
+    made = Bench()
+    running = asyncio.ensure_future(made.writer.run())
+    yield made
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+    made.executor.shutdown()
+
+
+async def test_requests_that_wait_together_share_a_transaction(bench):
+    answers = await bench.submit_all(machine("a"), machine("b"), machine("a"), machine("c"))
+    assert [answer.commit.revision for answer in (answers[0], answers[1], answers[3])] == [2, 3, 4]
+    assert isinstance(answers[2], ConflictError)  # sees what was prepared before it
+    assert bench.groups == [[2, 3, 4]]
+    assert bench.journal.last == bench.office.view.revision == 4
+    assert [one.revision for one in await bench.writer.history(1, 10)] == [2, 3, 4]
+
+
+async def test_a_request_builds_on_those_before_it_in_the_group(bench):
+    (first,) = await bench.submit_all(machine("a"))
+    uuid = first.object.uuid
+    answers = await bench.submit_all(
+        Delete("virtual-machine", uuid), machine("a"), Delete("virtual-machine", uuid)
+    )
+    assert answers[1].object.uuid != uuid
+    assert isinstance(answers[2], NotFoundError)
+    assert bench.groups[-1] == [3, 4]
+
+
+async def test_when_the_store_refuses_nobody_is_told_otherwise(bench):
+    bench.failure = TransientError("disk full")
+    answers = await bench.submit_all(machine("a"), machine("b"))
+    assert [str(answer) for answer in answers] == ["disk full", "disk full"]
+    assert bench.office.view.revision == bench.journal.last == 1
+    bench.failure = None
+    (answer,) = await bench.submit_all(machine("a"))
+    assert answer.commit.revision == 2
+
+
+async def test_a_store_that_somebody_else_wrote_ends_the_process():
+    bench = Bench()
+    bench.failure = RevisionConflictError("commit 2 does not follow revision 9", 9)
+    running = asyncio.ensure_future(bench.writer.run())
+    asking = asyncio.ensure_future(bench.writer.submit(machine("a"), "test"))
+    with pytest.raises(RevisionConflictError):
+        await running
+    asking.cancel()
+    bench.executor.shutdown()
+
+
+async def test_a_caller_that_goes_away_disturbs_nobody(bench):
+    gone = asyncio.ensure_future(bench.writer.submit(machine("a"), "test"))
+    await asyncio.sleep(0)
+    gone.cancel()
+    (answer,) = await bench.submit_all(machine("b"))
+    assert answer.object.fq_name == ("b",)
+
+
+async def test_too_many_waiting_writes_are_refused():
+    bench = Bench()  # nobody serves its queue
+    tasks = [
+        asyncio.ensure_future(bench.writer.submit(machine(str(number)), "test"))
+        for number in range(MAX_WAITING)
+    ]
+    await asyncio.sleep(0)
+    with pytest.raises(TransientError, match="1024 writes are waiting already; try again"):
+        await bench.writer.submit(machine("more"), "test")
+    for task in tasks:
+        task.cancel()
+    bench.executor.shutdown()
+
+
+async def test_the_log_is_compacted_now_and_then(bench):
+    view = bench.office.view
+    for revision in range(view.revision + 1, 999):
+        bench.office.keep(Commit(revision, 1.0, "test"))
+    await bench.submit_all(machine("a"))
+    assert bench.compacted == []
+    await bench.submit_all(machine("b"))
+    assert bench.compacted == [1000 - WATCH_BACKLOG_COMMITS]
