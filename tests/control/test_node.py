@@ -10,6 +10,7 @@ from starlette.routing import Route
 
 from filament.base.net import Prefix
 from filament.client.watch import Loaded
+from filament.control import follow as follow_module
 from filament.control import node as node_module
 from filament.control.copy import DiskCopy
 from filament.control.node import ControlNode
@@ -42,6 +43,7 @@ class FakeApi:
         self.reports = []
         self.loads = 0
         self.must_relist = False
+        self.poisoned = 0  # the revision whose event nobody can read
         self._log = []
         self._news = asyncio.Event()
         self._running = None
@@ -99,7 +101,7 @@ class FakeApi:
                     return
                 for commit in [each for each in self._log if each.revision > after]:
                     after = commit.revision
-                    encoded = msgspec.json.encode(commit)
+                    encoded = msgspec.json.encode(commit) if after != self.poisoned else b"{"
                     yield b"id: %d\nevent: commit\ndata: %b\n\n" % (after, encoded)
                 await self._news.wait()
                 self._news.clear()
@@ -424,6 +426,25 @@ async def test_a_relist_loads_again(place):
         place.api.commit(place.api.world.network("red"))
         await until(lambda: place.api.loads > loads)
         await place.until_answer("status", lambda answer: answer["settled"] == 7)
+
+
+async def test_line_ends_of_unicode_do_not_end_a_line(place):
+    loads = place.api.loads
+    system = place.api.world.object(
+        "global-system-config", ("default-global-system-config",), {"display_name": "a\u2028b\x85c"}
+    )
+    place.api.commit(system)
+    await place.until_answer("status", lambda answer: answer["revision"] == 7)
+    assert place.api.loads == loads
+
+
+async def test_an_unreadable_commit_is_gone_round(place, monkeypatch):
+    monkeypatch.setattr(follow_module, "LONGEST_WAIT_S", 0.01)
+    place.api.poisoned = 7
+    place.api.commit(place.api.world.network("red"))
+    loads = place.api.loads
+    await place.until_answer("status", lambda answer: answer["revision"] == 7)
+    assert place.api.loads == loads + 1
 
 
 async def test_a_disk_that_cannot_be_written_stops_nobody(place):

@@ -95,14 +95,14 @@ class WatchClient:
                     text = (await response.aread()).decode(errors="replace")
                     self._require_ok(response.status_code, text)
                 event = ""
-                async for line in response.aiter_lines():
-                    if line.startswith("event: "):
-                        event = line.removeprefix("event: ")
-                    elif line.startswith("data: "):
+                async for line in _lines(response.aiter_bytes()):
+                    if line.startswith(b"event: "):
+                        event = line.removeprefix(b"event: ").decode()
+                    elif line.startswith(b"data: "):
                         if event == "relist":
                             yield Relisted()
                             return
-                        yield _commit.decode(line.removeprefix("data: "))
+                        yield _commit.decode(line.removeprefix(b"data: "))
         except (httpx2.HTTPError, msgspec.DecodeError) as error:
             raise self._gone(error) from error
         raise TransientError(f"the API at {self._address} ended the stream")
@@ -125,3 +125,12 @@ class WatchClient:
         return TransientError(
             f"the API at {self._address} does not answer ({error or type(error).__name__})"
         )
+
+
+async def _lines(pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    """Split at line feeds only: JSON may hold U+2028, which a text line reader takes for an end."""
+    begun = b""
+    async for piece in pieces:
+        *lines, begun = (begun + piece).split(b"\n")
+        for line in lines:
+            yield line

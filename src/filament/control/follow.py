@@ -20,6 +20,7 @@ from filament.runtime.clock import wall
 from filament.runtime.log import logger
 
 LONGEST_WAIT_S = 1.0
+FRUITLESS_STREAMS = 5  # in a row; then everything is loaded again
 
 _log = logger("control")
 
@@ -77,16 +78,18 @@ async def follow(client: WatchClient, state: ApiState, follower: Follower) -> No
     """Keep `follower` up to date until cancelled; `state` tells how it goes."""
     waits: Iterator[float] = backoff(limit_s=LONGEST_WAIT_S)
     must_load = follower.revision is None
+    watched_from: int | None = None  # where the last stream began
+    fruitless = 0  # streams in a row that brought nothing
     while True:
         try:
             if must_load:
                 follower.take_configuration(await client.load())
-                must_load = False
+                must_load, fruitless = False, 0
             await client.report(follower.report())
             if not state.connected:
                 state.connected, state.since, state.error = True, wall(), ""
                 _log.info("api-reached", address=state.address, revision=follower.revision)
-            waits = backoff(limit_s=LONGEST_WAIT_S)
+            watched_from = follower.revision
             await _watch(client, follower)
         except _RelistError as error:
             _log.warning("relisting", reason=str(error))
@@ -95,6 +98,14 @@ async def follow(client: WatchClient, state: ApiState, follower: Follower) -> No
             if state.connected or state.error != str(error):
                 _log.warning("api-lost", address=state.address, error=str(error))
                 state.connected, state.since, state.error = False, wall(), str(error)
+        if watched_from is not None:
+            fruitless = fruitless + 1 if watched_from == follower.revision else 0
+            if fruitless == FRUITLESS_STREAMS:
+                # Something in the stream may be more than we can read; go round it.
+                must_load, fruitless = True, 0
+        if watched_from != follower.revision:
+            waits = backoff(limit_s=LONGEST_WAIT_S)
+        watched_from = None
         await asyncio.sleep(next(waits))
 
 
