@@ -34,7 +34,20 @@ async def _run_api(settings: Settings, stop: Stop) -> None:
     )
 
 
-ROLES: dict[str, Role] = {"api": _run_api}
+async def _run_control(settings: Settings, stop: Stop) -> None:
+    from filament.control.role import run_control  # noqa: PLC0415
+
+    await run_control(
+        name=settings.control.name,
+        api=settings.control.api or settings.api_socket,
+        xmpp=parse_listen(settings.control.xmpp),
+        listens=[parse_listen(settings.control_socket)],
+        copy=settings.control_copy,
+        stop=stop,
+    )
+
+
+ROLES: dict[str, Role] = {"api": _run_api, "control": _run_control}
 
 
 def serve(settings: Settings, roles: Sequence[str]) -> int:
