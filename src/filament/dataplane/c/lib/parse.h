@@ -94,9 +94,8 @@ static __always_inline bool parse_ipv4(struct __sk_buff *skb, struct packet *pac
 	packet->is_fragment = fragment & (IP_MORE_FRAGMENTS | IP_FRAGMENT_OFFSET);
 	packet->is_first = !(fragment & IP_FRAGMENT_OFFSET);
 	packet->is_error = false;
-	if (packet->length < packet->header_bytes)
-		return false;
-	if (!quoted && offset + packet->length > skb->len)
+	if (packet->length < packet->header_bytes ||
+	    offset + (quoted ? packet->header_bytes : packet->length) > skb->len)
 		return false;
 	if (!packet->is_first || !(has_ports(packet->protocol) || packet->protocol == IPPROTO_ICMP))
 		return true;

@@ -1,0 +1,192 @@
+"""The rows of one data plane, for reading: typed values, longest-prefix match, maps' semantics.
+
+What the kernel's maps are to the BPF programs this is to `forward.model`: it is written like them
+(`dataplane.maps.PinnedMaps` has the same verbs) and looked up like them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import NamedTuple
+
+from filament.base.net import mask_of
+from filament.base.origin import NOWHERE
+from filament.forward.layout import TABLES
+from filament.forward.plan import VRF_BITS
+from filament.forward.tables import Change, Key, Row, Tables
+
+# One named tuple per planned table, with the layout's fields in order (a test compares them).
+
+
+class RuleValues(NamedTuple):
+    """A row of `acl_rules`."""
+
+    source_network: int
+    destination_network: int
+    source: int
+    source_mask: int
+    destination: int
+    destination_mask: int
+    source_port_low: int
+    source_port_high: int
+    destination_port_low: int
+    destination_port_high: int
+    protocol: int
+    action: int
+
+
+class AclValues(NamedTuple):
+    """A row of `acls`."""
+
+    rule_count: int
+
+
+class InterfaceValues(NamedTuple):
+    """A row of `interfaces`."""
+
+    vif: int
+    vrf: int
+    network: int
+    acl: int
+    next_hop: int
+    flags: int
+    address: int
+    mac: int
+
+
+class NextHopValues(NamedTuple):
+    """A row of `next_hops`."""
+
+    type: int
+    flags: int
+    ifindex: int
+    remote: int
+    destination_mac: int
+    source_mac: int
+
+
+class LabelValues(NamedTuple):
+    """A row of `labels`."""
+
+    next_hop: int
+
+
+class RouteValues(NamedTuple):
+    """A row of `routes`."""
+
+    next_hop: int
+    label: int
+    network: int
+    flags: int
+
+
+class HostValues(NamedTuple):
+    """The row of `host`."""
+
+    address: int
+    generation: int
+    revision: int
+
+
+class Found(NamedTuple):
+    """A row that a lookup found, with the key it stands under."""
+
+    key: Key
+    row: Row
+
+
+class _Routes:
+    """Longest-prefix match: per VRF and prefix length a dict by address."""
+
+    def __init__(self) -> None:
+        self._by_vrf: dict[int, list[tuple[int, dict[int, Found]]]] = {}
+
+    def put(self, key: Key, row: Row) -> None:
+        length, vrf, address = key
+        levels = self._by_vrf.setdefault(vrf, [])
+        for level_length, found_by_address in levels:
+            if level_length == length - VRF_BITS:
+                found_by_address[address] = Found(key, row)
+                return
+        levels.append((length - VRF_BITS, {address: Found(key, row)}))
+        levels.sort(key=lambda level: -level[0])
+
+    def remove(self, key: Key) -> None:
+        length, vrf, address = key
+        for level_length, found_by_address in self._by_vrf.get(vrf, ()):
+            if level_length == length - VRF_BITS:
+                found_by_address.pop(address, None)
+
+    def find(self, vrf: int, address: int) -> Found | None:
+        for length, found_by_address in self._by_vrf.get(vrf, ()):
+            found = found_by_address.get(address & mask_of(length))
+            if found is not None:
+                return found
+        return None
+
+
+class Rows:
+    """The planned tables of one data plane."""
+
+    def __init__(self, tables: Tables | None = None) -> None:
+        self.by_table: dict[str, dict[Key, Row]] = {t.name: {} for t in TABLES if t.planned}
+        self._routes = _Routes()
+        if tables is not None:
+            self.replace(tables)
+
+    def replace(self, tables: Tables) -> None:
+        """Make the rows those of `tables`, with their origins."""
+        for name, wanted in tables.rows.items():
+            for key in self.by_table[name].keys() - wanted.keys():
+                self._remove(name, key)
+            for key, row in wanted.items():
+                self._put(name, key, row)
+
+    def write(self, changes: Iterable[Change]) -> None:
+        """Apply changes, whose rows have no origins."""
+        for name, key, values in changes:
+            if values is None:
+                self._remove(name, key)
+            else:
+                self._put(name, key, Row(values, NOWHERE))
+
+    def read_planned(self) -> dict[str, dict[Key, tuple[int, ...]]]:
+        """Return all rows' values."""
+        return {
+            name: {key: row.values for key, row in rows.items()}
+            for name, rows in self.by_table.items()
+        }
+
+    def _put(self, name: str, key: Key, row: Row) -> None:
+        self.by_table[name][key] = row
+        if name == "routes":
+            self._routes.put(key, row)
+
+    def _remove(self, name: str, key: Key) -> None:
+        self.by_table[name].pop(key, None)
+        if name == "routes":
+            self._routes.remove(key)
+
+    def find(self, name: str, key: Key) -> Row | None:
+        """Look a row up by its key."""
+        return self.by_table[name].get(key)
+
+    def find_route(self, vrf: int, address: int) -> Found | None:
+        """Return the longest prefix of the VRF that holds `address`."""
+        return self._routes.find(vrf, address)
+
+    def host(self) -> HostValues:
+        """Return the host's row; zeros before it is written."""
+        row = self.by_table["host"].get((0,))
+        return HostValues(*row.values) if row is not None else HostValues(0, 0, 0)
+
+
+VALUES_BY_TABLE: Mapping[str, type[tuple[int, ...]]] = {
+    "acl_rules": RuleValues,
+    "acls": AclValues,
+    "interfaces": InterfaceValues,
+    "next_hops": NextHopValues,
+    "labels": LabelValues,
+    "routes": RouteValues,
+    "host": HostValues,
+}

@@ -1,0 +1,113 @@
+"""What a packet met on its way through the model: one step per lookup, in words when asked."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
+
+from filament.base.net import format_ipv4, format_mac
+from filament.base.origin import NOWHERE, Origin
+from filament.forward.layout import (
+    ACL_PASS,
+    FLOW_RESPONDER,
+    NEXT_HOP_PEER,
+    TABLE_BY_NAME,
+    NextHopType,
+)
+from filament.forward.tables import Key, Row
+
+
+class Step(NamedTuple):
+    """One lookup: at which stage, in which table, under which key (in a trie: that of the row
+    found), and the row, None when there is none. Steps without a table say something in `note`.
+    """
+
+    stage: str
+    table: str
+    key: Key
+    row: Row | None
+    note: str = ""
+
+    @property
+    def origin(self) -> Origin:
+        """Where the row comes from."""
+        return self.row.origin if self.row is not None else NOWHERE
+
+    @property
+    def text(self) -> str:
+        """The step in words, with numbers instead of names."""
+        if not self.table:
+            return self.note
+        if self.row is None:
+            return f"no row in {self.table} for {_fields(self.table, 'key', self.key)}"
+        return _WORDS[self.table](self.key, self.row.values)
+
+
+class Trail(list[Step]):
+    """The steps of one packet so far."""
+
+    def meet(self, stage: str, table: str, key: Key, row: Row | None) -> None:
+        """Add a lookup."""
+        self.append(Step(stage, table, key, row))
+
+    def note(self, stage: str, text: str) -> None:
+        """Add something that no row did."""
+        self.append(Step(stage, "", (), None, text))
+
+
+def _fields(table: str, part: str, values: tuple[int, ...]) -> str:
+    fields = TABLE_BY_NAME[table].key if part == "key" else TABLE_BY_NAME[table].value
+    named = [field for field in fields if not field.type.startswith("pad")]
+    return ", ".join(
+        f"{field.name} {format_ipv4(value) if field.type == 'be32' and value > 0xFFFF else value}"
+        for field, value in zip(named, values, strict=True)
+    )
+
+
+def _interface(key: Key, values: tuple[int, ...]) -> str:
+    vif, vrf, network, acl, *_ = values
+    return f"device {key[0]} is port {vif} in VRF {vrf}, network {network}, ACL {acl or 'none'}"
+
+
+def _route(key: Key, values: tuple[int, ...]) -> str:
+    length, vrf, address = key
+    next_hop, label, *_ = values
+    pushed = f" with label {label}" if label else ""
+    return f"VRF {vrf}: {format_ipv4(address)}/{length - 32} to next hop {next_hop}{pushed}"
+
+
+def _next_hop(key: Key, values: tuple[int, ...]) -> str:
+    kind, flags, ifindex, remote, mac, _ = values
+    words = {
+        NextHopType.RECEIVE: "the gateway itself",
+        NextHopType.INTERFACE: f"device {ifindex}, MAC {format_mac(mac)}"
+        + (" (veth)" if flags & NEXT_HOP_PEER else ""),
+        NextHopType.TUNNEL: f"MPLS over UDP to {format_ipv4(remote)}",
+        NextHopType.DISCARD: "nobody has the address",
+    }
+    text = next((text for one, text in words.items() if one == kind), f"of type {kind}")
+    return f"next hop {key[0]}: {text}"
+
+
+def _rule(key: Key, values: tuple[int, ...]) -> str:
+    action = "passes" if values[-1] == ACL_PASS else "denies"
+    return f"ACL {key[0]} rule {key[1] + 1} {action}"
+
+
+def _flow(_key: Key, values: tuple[int, ...]) -> str:
+    packets, _, _, generation, _, action, flags, _ = values
+    word = "may pass" if action == ACL_PASS else "is denied"
+    role = "answers" if flags & FLOW_RESPONDER else "flow"
+    return f"{role} {word}, packet {packets} of it, generation {generation}"
+
+
+_WORDS: Mapping[str, Callable[[Key, tuple[int, ...]], str]] = {
+    "acl_rules": _rule,
+    "acls": lambda key, values: f"ACL {key[0]}: none of its {values[0]} rules matches, so denied",
+    "interfaces": _interface,
+    "next_hops": _next_hop,
+    "labels": lambda key, values: f"label {key[0]} is next hop {values[0]}",
+    "routes": _route,
+    "host": lambda _, values: f"host {format_ipv4(values[0])}, generation {values[1]}",
+    "flows": _flow,
+}
