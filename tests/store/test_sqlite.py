@@ -10,19 +10,21 @@ from filament.base.errors import PermanentError, TransientError
 from filament.model.change import Commit, Object
 from filament.store.sqlite import SqliteStore
 
+PARTS = 20  # objects and allocations per commit: most of the time is spent inside one
 CHILD = """
 import sys
 from filament.model.change import Allocation, Commit, Object
 from filament.store.sqlite import SqliteStore
+parts = range(int(sys.argv[2]))
 store = SqliteStore(sys.argv[1])
 revision = store.load()[0]
 while True:
     revision += 1
     puts = tuple(
         Object("virtual-machine", f"{revision}-{part}", (f"vm-{revision}-{part}",))
-        for part in range(3)
+        for part in parts
     )
-    takes = tuple(Allocation(f"pool-{part}", revision, f"{revision}-{part}") for part in range(3))
+    takes = tuple(Allocation(f"pool-{part}", revision, f"{revision}-{part}") for part in parts)
     store.commit(Commit(revision, 1.0, "child", puts=puts, takes=takes))
     print(revision, flush=True)
 """
@@ -32,7 +34,9 @@ def test_kill_9_loses_nothing_acknowledged_and_leaves_nothing_half(tmp_path):
     path = tmp_path / "f.db"
     acknowledged = 0
     for _ in range(4):
-        child = subprocess.Popen([sys.executable, "-c", CHILD, path], stdout=subprocess.PIPE)
+        child = subprocess.Popen(
+            [sys.executable, "-c", CHILD, path, str(PARTS)], stdout=subprocess.PIPE
+        )
         with child.stdout:
             for line in child.stdout:
                 acknowledged = int(line)
@@ -43,10 +47,10 @@ def test_kill_9_loses_nothing_acknowledged_and_leaves_nothing_half(tmp_path):
         revision, objects, allocations = store.load()
         assert revision >= acknowledged
         assert {item.uuid for item in objects} == {
-            f"{number}-{part}" for number in range(1, revision + 1) for part in range(3)
+            f"{number}-{part}" for number in range(1, revision + 1) for part in range(PARTS)
         }
         assert {(one.pool, one.value) for one in allocations} == {
-            (f"pool-{part}", number) for number in range(1, revision + 1) for part in range(3)
+            (f"pool-{part}", number) for number in range(1, revision + 1) for part in range(PARTS)
         }
         assert [commit.revision for commit in store.log(0, 10_000)] == [*range(1, revision + 1)]
         store.close()
