@@ -428,6 +428,16 @@ async def test_a_relist_loads_again(place):
         await place.until_answer("status", lambda answer: answer["settled"] == 7)
 
 
+async def test_more_agents_than_the_limit_are_refused(place, monkeypatch):
+    monkeypatch.setattr(node_module, "MAX_AGENTS", 1)
+    host1 = FakeAgent("host1", "red-1")
+    async with place.client(host1):
+        await until(lambda: host1.was_whole)
+        answer = await raw(place, HEADER)
+        assert "control node ctl1 serves 1 agents, not more" in answer
+        assert "<resource-constraint" in answer
+
+
 async def test_line_ends_of_unicode_do_not_end_a_line(place):
     loads = place.api.loads
     system = place.api.world.object(

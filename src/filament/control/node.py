@@ -135,14 +135,8 @@ class ControlNode:
         connection = Connection(self, reader, writer)
         self._open.add(connection)
         try:
-            if len(self._open) > MAX_AGENTS:
-                self._refuse(
-                    connection,
-                    ProtocolError(
-                        "resource-constraint",
-                        f"control node {self.core.name} serves {MAX_AGENTS} agents, not more",
-                    ),
-                )
+            if len(self._open) > 2 * MAX_AGENTS:  # with room for those that come back
+                self._refuse(connection, self._is_full())
             await connection.driver.run()
         finally:
             self._open.discard(connection)
@@ -170,6 +164,12 @@ class ControlNode:
                 self._end(connection, reason)
         self._changed.set()
 
+    def _is_full(self) -> ProtocolError:
+        return ProtocolError(
+            "resource-constraint",
+            f"control node {self.core.name} serves {MAX_AGENTS} agents, not more",
+        )
+
     def _accept(self, connection: Connection, agent: str) -> None:
         connection.claimed = agent
         known = self.connections.get(agent)
@@ -182,6 +182,9 @@ class ControlNode:
                     f" {connection.address} a name of its own",
                 ),
             )
+            return
+        if known is None and len(self.connections) >= MAX_AGENTS:
+            self._refuse(connection, self._is_full())
             return
         if known is not None:
             # It was cut off without our noticing, or killed and restarted.
