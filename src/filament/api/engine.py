@@ -7,15 +7,22 @@ before anything is stored. The owner stores the commit, then calls `apply`.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
-from datetime import UTC, datetime
-from typing import Any, Literal
-from uuid import UUID
+from typing import Literal
 
 import msgspec
 
 from filament.api.complete import NewUuid, completed
+from filament.api.identity import (
+    changed_perms2,
+    either_parent,
+    new_id_perms,
+    new_perms2,
+    parent_kind_of,
+    require_name,
+    require_same_identity,
+    timestamp,
+)
 from filament.api.shown import ShownPlan
 from filament.base.errors import ConflictError, ForbiddenError, InputError, NotFoundError
 from filament.compiler.plan import Slot
@@ -33,16 +40,7 @@ from filament.model.kinds import KINDS
 from filament.model.snapshot import Candidate, PoolView, Snapshot
 from filament.store.contract import Store
 
-_BAD_NAME = re.compile("[:\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
 _ROUTE_TARGET_POOL = "route-target/"
-_LEGACY_PERMISSIONS = {
-    "owner": "cloud-admin",
-    "owner_access": 7,
-    "group": "cloud-admin-group",
-    "group_access": 7,
-    "other_access": 7,
-}
-_CLOUD_ADMIN = "cloud-admin"
 
 
 class Create(msgspec.Struct, frozen=True):
@@ -175,7 +173,7 @@ class ConfigEngine:
         self, change: Candidate, kind: Kind, body: Body, tenant: str | None, now: float
     ) -> Object:
         _require_intent(kind, None)
-        fq_name = _checked_name(kind, body)
+        fq_name = require_name(kind, body)
         parent = self._parent(change, kind, body, fq_name)
         existing = change.named(kind.name, fq_name)
         if existing is not None:
@@ -191,8 +189,8 @@ class ConfigEngine:
         _require_no_system_property(kind, body, None)
         props = {name: value for name, value in body.props.items() if value is not None}
         props["display_name"] = props.get("display_name") or fq_name[-1]
-        props["id_perms"] = _new_id_perms(uuid, props.get("id_perms") or {}, now)
-        props["perms2"] = _new_perms2(kind, uuid, parent, props.get("perms2") or {}, tenant)
+        props["id_perms"] = new_id_perms(uuid, props.get("id_perms") or {}, now)
+        props["perms2"] = new_perms2(kind, uuid, parent, props.get("perms2") or {}, tenant)
         item = Object(
             kind=kind.name,
             uuid=uuid,
@@ -207,7 +205,7 @@ class ConfigEngine:
     def _parent(
         self, change: Candidate, kind: Kind, body: Body, fq_name: tuple[str, ...]
     ) -> Object | None:
-        parent_kind = _parent_kind(kind, body)
+        parent_kind = parent_kind_of(kind, body)
         if parent_kind is None:
             if len(fq_name) != 1:
                 raise InputError(
@@ -215,7 +213,7 @@ class ConfigEngine:
                     f"a {kind.name} without parent has a one-element fq_name, not {list(fq_name)}",
                     path=f"$.{kind.name}.fq_name",
                     hint=f'write ["{fq_name[-1]}"]'
-                    + (f" or give parent_type {_either(kind)}" if kind.real_parents else ""),
+                    + (f" or give parent_type {either_parent(kind)}" if kind.real_parents else ""),
                 )
             return None
         if len(fq_name) < 2:
@@ -266,7 +264,7 @@ class ConfigEngine:
         self, change: Candidate, kind: Kind, before: Object, body: Body, now: float
     ) -> Object:
         _require_intent(kind, before)
-        _require_same_identity(kind, before, body)
+        require_same_identity(kind, before, body)
         _require_no_system_property(kind, body, before)
         props = dict(before.props)
         for name, value in body.props.items():
@@ -275,7 +273,7 @@ class ConfigEngine:
                     if value and field in value:
                         props["id_perms"] = props["id_perms"] | {field: value[field]}
             elif name == "perms2":
-                props["perms2"] = _changed_perms2(kind, props["perms2"], value)
+                props["perms2"] = changed_perms2(kind, props["perms2"], value)
             elif value is None:
                 props.pop(name, None)
             else:
@@ -314,7 +312,7 @@ class ConfigEngine:
         completed_after = completed(change, after, before, self._new_uuid)
         if completed_after == before:
             return before
-        id_perms = after.props["id_perms"] | {"last_modified": _timestamp(now)}
+        id_perms = after.props["id_perms"] | {"last_modified": timestamp(now)}
         after = msgspec.structs.replace(
             completed_after, props=completed_after.props | {"id_perms": id_perms}
         )
@@ -417,55 +415,6 @@ def _require_intent(kind: Kind, item: Object | None) -> None:
         raise ForbiddenError(f"{kind.name} objects cannot be written")
 
 
-def _checked_name(kind: Kind, body: Body) -> tuple[str, ...]:
-    path = f"$.{kind.name}.fq_name"
-    if body.fq_name is None:
-        raise InputError(
-            "no-fq-name",
-            f"a new {kind.name} needs an fq_name",
-            path=path,
-            hint='write the names from the root down, for example ["default-domain", "demo"]',
-        )
-    bad = _BAD_NAME.search(body.fq_name[-1])
-    if bad or not body.fq_name[-1]:
-        what = f"contains {bad[0]!r}" if bad else "is empty"
-        raise InputError(
-            "bad-name",
-            f"the name {body.fq_name[-1]!r} {what}",
-            path=path,
-            hint="names may not be empty, nor contain ':' or control characters",
-        )
-    return body.fq_name
-
-
-def _parent_kind(kind: Kind, body: Body) -> str | None:
-    """The parent's kind, None for no parent (TF's rules for a missing parent_type)."""
-    if body.parent_kind is None:
-        if kind.may_be_root:
-            return None
-        if len(kind.parents) == 1:
-            return kind.parents[0]
-        raise InputError(
-            "no-parent-type",
-            f"Missing parent type: a {kind.name} may have several",
-            path=f"$.{kind.name}.parent_type",
-            hint=f"write {_either(kind)}",
-        )
-    given = body.parent_kind.replace("_", "-")
-    if given not in kind.parents:
-        raise InputError(
-            "bad-parent-type",
-            f"Invalid parent type: {body.parent_kind} for a {kind.name}",
-            path=f"$.{kind.name}.parent_type",
-            hint=f"write {_either(kind)}" if kind.real_parents else "leave it out",
-        )
-    return given if given in kind.real_parents else None
-
-
-def _either(kind: Kind) -> str:
-    return " or ".join(f'"{parent}"' for parent in kind.real_parents)
-
-
 def _require_no_system_property(kind: Kind, body: Body, before: Object | None) -> None:
     for name in kind.system_properties & body.props.keys():
         value = body.props[name]
@@ -473,75 +422,10 @@ def _require_no_system_property(kind: Kind, body: Body, before: Object | None) -
             require_unset_by_caller(kind.name, name)
 
 
-def _require_same_identity(kind: Kind, before: Object, body: Body) -> None:
-    for field, given, is_value in (
-        ("fq_name", body.fq_name, before.fq_name),
-        ("uuid", body.uuid, before.uuid),
-        ("parent_uuid", body.parent_uuid, before.parent_uuid),
-        ("parent_type", body.parent_kind, before.parent_kind or "config-root"),
-    ):
-        if given is not None and given != is_value:
-            raise InputError(
-                "immutable",
-                f"{field} of {kind.name} {before.name} cannot be changed to {given!r}",
-                path=f"$.{kind.name}.{field}",
-                hint="leave it out, or create another object",
-            )
-
-
 def _ordered(kind: Kind, refs: Iterable[Ref]) -> tuple[Ref, ...]:
     """References by kind in the registry's order, so that the same set is the same object."""
     order = list(kind.references)
     return tuple(sorted(refs, key=lambda ref: order.index(ref.kind)))
-
-
-def _timestamp(now: float) -> str:
-    moment = datetime.fromtimestamp(now, UTC).replace(tzinfo=None)
-    return moment.isoformat(timespec="microseconds")
-
-
-def _new_id_perms(uuid: str, given: dict[str, Any], now: float) -> dict[str, Any]:
-    number = UUID(uuid).int
-    stamp = _timestamp(now)
-    id_perms = {
-        "enable": given.get("enable", True),
-        "uuid": {"uuid_mslong": number >> 64, "uuid_lslong": number & (1 << 64) - 1},
-        "created": stamp,
-        "last_modified": stamp,
-        "user_visible": given.get("user_visible", True),
-        "permissions": _LEGACY_PERMISSIONS | given.get("permissions", {}),
-    }
-    return id_perms | {key: given[key] for key in ("description", "creator") if key in given}
-
-
-def _new_perms2(
-    kind: Kind, uuid: str, parent: Object | None, given: dict[str, Any], tenant: str | None
-) -> dict[str, Any]:
-    if given.get("owner"):
-        owner = given["owner"]
-    elif kind.name == "project":
-        owner = uuid.replace("-", "")
-    elif parent is not None and parent.kind != "domain":
-        owner = parent.props.get("perms2", {}).get("owner", _CLOUD_ADMIN)
-    else:
-        owner = tenant.replace("-", "") if tenant else _CLOUD_ADMIN
-    return {
-        "owner": owner,
-        "owner_access": given.get("owner_access", 7),
-        "global_access": given.get("global_access", 0),
-        "share": given.get("share", []),
-    }
-
-
-def _changed_perms2(kind: Kind, before: dict[str, Any], given: dict[str, Any] | None) -> Any:
-    if not given or not given.get("owner"):
-        raise InputError(
-            "no-owner",
-            "perms2 without owner",
-            path=f"$.{kind.name}.perms2",
-            hint=f'include "owner": "{before.get("owner")}" to keep it',
-        )
-    return before | given
 
 
 def _goes_with(kind: Kind, child: Object) -> bool:
