@@ -12,8 +12,10 @@ from filament.base.errors import InputError, PermanentError, TransientError
 from filament.client.watch import Relisted, WatchClient
 from filament.model.change import Commit
 from filament.model.snapshot import Snapshot
+from filament.store.sqlite import SqliteStore
 
 from .office import PROJECT, ipam_refs, subnet
+from .served import ServedApi
 
 
 async def collect(stream, until):
@@ -69,6 +71,40 @@ async def test_a_commit_arrives_as_it_happens_with_who_and_when(api, client):
 async def test_a_revision_from_another_life_means_list_again(api, after):
     async with WatchClient(api.socket) as watcher, asyncio.timeout(10):
         assert [event async for event in watcher.watch(after)] == [Relisted()]
+
+
+async def test_history_from_before_a_restart_is_told_until_it_is_forgotten(tmp_path):
+    with ServedApi(tmp_path) as before, before.client() as client:
+        for name in "abc":
+            client.create("virtual-machine", [name])
+        last = client.request("GET", "/filament/status").value["revision"]
+    with ServedApi(tmp_path) as again:
+        async with WatchClient(again.socket) as watcher:
+            commits = await collect(watcher.watch(0), last)
+            assert [commit.revision for commit in commits] == [*range(1, last + 1)]
+            with again.client() as client:
+                last = client.delete("virtual-machine", commits[-1].puts[0].uuid).revision
+            commits = await collect(watcher.watch(2), last)  # from the store, then from memory
+            assert [commit.revision for commit in commits] == [*range(3, last + 1)]
+    store = SqliteStore(tmp_path / "filament.db")
+    store.compact(last)
+    store.close()
+    with ServedApi(tmp_path) as again:
+        async with WatchClient(again.socket) as watcher, asyncio.timeout(10):
+            assert [event async for event in watcher.watch(last - 2)] == [Relisted()]
+            assert len(await collect(watcher.watch(last - 1), last)) == 1
+
+
+async def test_a_stream_ends_when_the_api_stops(tmp_path):
+    async with WatchClient(f"unix:{tmp_path}/api.sock") as watcher:
+        with ServedApi(tmp_path):
+            stream = watcher.watch(0)
+            assert (await anext(stream)).revision == 1
+            waiting = asyncio.ensure_future(anext(stream))
+            await asyncio.sleep(0)
+        async with asyncio.timeout(10):
+            with pytest.raises(TransientError, match="ended the stream"):
+                await waiting
 
 
 async def test_errors_of_the_watch_are_told(api, tmp_path):
