@@ -1,3 +1,4 @@
+import msgspec
 import pytest
 
 from filament.agent.core import AgentCore
@@ -88,11 +89,15 @@ def test_routes_lead_to_the_other_host(running, script):
     )
 
 
-def test_own_reflected_routes_are_not_tunnels_to_oneself(running, script):
-    running.say(
-        script.routes(script.route("10.1.1.3/32", next_hop=script.host, label=16)), revision=6
-    )
-    assert len(running.core.inputs().routes) == 1
+def test_of_several_next_hops_this_host_comes_first_then_the_lowest(running, script):
+    far, own = script.route("10.1.1.7/32", label=9), script.route("10.1.1.7/32", next_hop=1)
+    both = msgspec.structs.replace(far, next_hops=(*far.next_hops, *own.next_hops))
+    running.say(script.routes(both), revision=6)
+    assert running.core.inputs().routes[-1].next_hop == 1
+    here = script.route("10.1.1.7/32", next_hop=script.host, label=16)
+    three = msgspec.structs.replace(both, next_hops=(*both.next_hops, *here.next_hops))
+    running.say(script.routes(three), revision=6)
+    assert running.core.inputs().routes[-1].next_hop == script.host
 
 
 def test_routes_without_a_usable_encapsulation_are_reported(running, script):

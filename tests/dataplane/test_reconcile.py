@@ -1,43 +1,13 @@
-"""The reconciler against a fake map; tests/bpf has the same against real ones."""
+"""The reconciler against maps in memory; tests/bpf verifies those against real ones."""
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from filament.base.errors import PermanentError
 from filament.dataplane.reconcile import Failure, Reconciler
 from filament.forward.layout import TABLES
 from filament.forward.tables import Row, Tables
-
-PLANNED = [table.name for table in TABLES if table.planned]
-
-
-class FakeMaps:
-    """Keeps rows as the kernel would, and the order they were written in."""
-
-    def __init__(self, rows=None):
-        self.rows = {table: dict((rows or {}).get(table, {})) for table in PLANNED}
-        self.refused = {}
-        self.log = []
-
-    def read_planned(self):
-        return {table: dict(rows) for table, rows in self.rows.items()}
-
-    def write(self, changes):
-        changes = list(changes)
-        updates = [one for one in changes if one.values is not None]
-        deletes = [one for one in changes if one.values is None]
-        for change in (
-            *sorted(updates, key=lambda one: PLANNED.index(one.table)),
-            *sorted(deletes, key=lambda one: -PLANNED.index(one.table)),
-        ):
-            if (change.table, change.key) in self.refused:
-                raise PermanentError(self.refused[change.table, change.key])
-            self.log.append(change)
-            if change.values is None:
-                self.rows[change.table].pop(change.key, None)
-            else:
-                self.rows[change.table][change.key] = change.values
+from filament.testing.maps import PLANNED, MemoryMaps
 
 
 def tables(rows, revision=1):
@@ -63,7 +33,7 @@ NEXT_HOP = {"next_hops": {(3,): (2, 1, 7, 0, 1, 2)}}
 
 
 def test_the_hosts_row_comes_last_and_deletes_in_reverse():
-    maps = FakeMaps(
+    maps = MemoryMaps(
         {
             "routes": {(64, 1, 5): (4, 0, 1, 0)},
             "next_hops": {(4,): (2, 1, 8, 0, 1, 2)},
@@ -83,7 +53,7 @@ def test_the_hosts_row_comes_last_and_deletes_in_reverse():
 
 def test_nothing_found_is_deleted_before_everything_was_heard():
     found = {"routes": {(64, 1, 5): (4, 0, 1, 0)}, "labels": {(20,): (4,)}}
-    maps = FakeMaps(found)
+    maps = MemoryMaps(found)
     reconciler = Reconciler(maps)
     desired = tables({**ROUTE, "labels": {(20,): (5,)}})
     outcome = reconciler.apply(desired, may_delete=False)
@@ -96,7 +66,7 @@ def test_nothing_found_is_deleted_before_everything_was_heard():
 
 
 def test_a_row_that_fails_holds_nobody_up_and_is_tried_again():
-    maps = FakeMaps()
+    maps = MemoryMaps()
     maps.refused = {("next_hops", (3,)): "write to table next_hops: no space"}
     reconciler = Reconciler(maps)
     desired = tables({**HOST, **ROUTE, **NEXT_HOP})
@@ -113,7 +83,7 @@ def test_a_row_that_fails_holds_nobody_up_and_is_tried_again():
 
 
 def test_only_changes_are_written():
-    maps = FakeMaps()
+    maps = MemoryMaps()
     reconciler = Reconciler(maps)
     reconciler.apply(tables({**HOST, **ROUTE, **NEXT_HOP}), may_delete=True)
     maps.log.clear()
@@ -122,7 +92,7 @@ def test_only_changes_are_written():
 
 
 def test_an_audit_finds_drift_and_the_next_apply_repairs_it():
-    maps = FakeMaps()
+    maps = MemoryMaps()
     reconciler = Reconciler(maps)
     desired = tables({**HOST, **ROUTE, **NEXT_HOP})
     reconciler.apply(desired, may_delete=True)
@@ -138,7 +108,7 @@ def test_an_audit_finds_drift_and_the_next_apply_repairs_it():
 
 
 def test_an_audit_that_was_overtaken_says_nothing():
-    maps = FakeMaps()
+    maps = MemoryMaps()
     reconciler = Reconciler(maps)
     mark, found = reconciler.mark, maps.read_planned()
     desired = tables(NEXT_HOP)
@@ -170,7 +140,7 @@ step = st.tuples(
 @given(found=some_rows, steps=st.lists(step, min_size=1, max_size=5))
 def test_any_sequence_ends_where_it_should(found, steps):
     """Never deletes too early; after the last step without refusals, actual == desired."""
-    maps = FakeMaps(found)
+    maps = MemoryMaps(found)
     reconciler = Reconciler(maps)
     for wanted, may_delete, refused in steps:
         maps.refused = dict.fromkeys(refused, "refused")
@@ -193,6 +163,6 @@ def test_any_sequence_ends_where_it_should(found, steps):
 @pytest.mark.parametrize("table", PLANNED)
 def test_every_planned_table_is_reconciled(table):
     width = len(next(one for one in TABLES if one.name == table).key)
-    maps = FakeMaps()
+    maps = MemoryMaps()
     Reconciler(maps).apply(tables({table: {(0,) * width: (1,)}}), may_delete=True)
     assert maps.rows[table] == {(0,) * width: (1,)}

@@ -7,7 +7,6 @@ would enter the host's own stack.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import NamedTuple
 
 from filament.agent.core import AgentCore, Device
@@ -57,6 +56,11 @@ class Devices:
         self._leaving: set[int] = set()
 
     @property
+    def hook(self) -> str:
+        """How programs are attached: `tcx` or `clsact`."""
+        return self._attachments.hook.value
+
+    @property
     def has_problems(self) -> bool:
         """Whether something should be tried again."""
         return bool(self._problems)
@@ -97,11 +101,18 @@ class Devices:
         for name in (self.underlay, *sorted(self._wanted)):
             self._refresh(name)
 
-    def forget_strangers(self, keep: Iterable[int]) -> None:
-        """Detach from devices that belong to no port, of before this process started."""
-        known = {*keep, *self._attached.values()}
-        for ifindex in self._attachments.attached() - known:
+    def forget_strangers(self) -> None:
+        """Detach from devices that an earlier process left attached and no port is plugged in.
+
+        Filters of kernels without tcx are not listed anywhere; those go with their devices.
+        """
+        for ifindex in self._attachments.attached() - set(self._attached.values()):
             self._attachments.forget(ifindex)
+
+    def try_again(self) -> None:
+        """Try again what failed."""
+        for name in list(self._problems):
+            self._refresh(name)
 
     def state(self, name: str) -> DeviceState:
         """Return a device for people."""

@@ -18,7 +18,7 @@ import msgspec
 
 from filament.agent.plug import UUID, Plug, parse_plug
 from filament.agent.view import SavedView
-from filament.base.errors import InputError, PermanentError
+from filament.base.errors import InputError, PermanentError, TransientError
 from filament.runtime.log import logger
 
 _VERSION = 1
@@ -115,7 +115,17 @@ class State:
 
 
 def _write(path: Path, content: bytes, *, forced: bool = True) -> None:
-    """Replace a file's content atomically; `forced` waits until it is on disk."""
+    """Replace a file's content atomically; `forced` waits until it is on disk.
+
+    Raises TransientError when that fails: disks may be full for a while.
+    """
+    try:
+        _replace(path, content, forced=forced)
+    except OSError as error:
+        raise TransientError(f"cannot write {path}: {error.strerror}") from error
+
+
+def _replace(path: Path, content: bytes, *, forced: bool) -> None:
     new = path.with_name(f".{path.name}.new")
     with new.open("wb") as file:
         file.write(content)

@@ -181,18 +181,17 @@ class View:
         self.route_changes += 1
 
     def _usable(self, instance: str, item: RouteItem) -> Route | None:
-        """Return the route through its lowest remote next hop, None without one.
+        """Return the route through one next hop, None without a usable one.
 
-        A control node reflects an agent's own routes; a tunnel to oneself leads nowhere.
+        A next hop that is this very host comes first: the route is a local port's, known here by
+        its label, also when it was imported from another instance.
         """
-        hops = [
-            hop
-            for hop in item.next_hops
-            if hop.address != self._own_address and _ENCAPSULATION in hop.encapsulations
-        ]
+        hops = [hop for hop in item.next_hops if _ENCAPSULATION in hop.encapsulations]
         if not hops:
             return None
-        hop: NextHop = min(hops, key=lambda one: (one.address, one.label))
+        hop: NextHop = min(
+            hops, key=lambda one: (one.address != self._own_address, one.address, one.label)
+        )
         return Route(
             vrf=instance,
             prefix=item.prefix,

@@ -1,0 +1,230 @@
+"""One compute host's agent: the core, its state on disk, its devices and the data plane together.
+
+Everything here is synchronous and owned by one task (`agent.role` runs it); a `turn` brings the
+kernel to where the core wants it, and tells the control nodes. Order in a turn: numbers on disk
+before they are used in the kernel, rows before routes are published, rows gone before a device is
+let go. Nothing is taken out of the kernel when the process ends.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from filament.agent.core import AgentCore
+from filament.agent.devices import Devices
+from filament.agent.plug import Plug
+from filament.agent.state import State
+from filament.base.errors import FilamentError, InputError
+from filament.dataplane.maps import PinnedMaps
+from filament.dataplane.reconcile import Failure, Outcome, Reconciler, Rows
+from filament.forward.ids import Ids, IdsState
+from filament.forward.inputs import Inputs
+from filament.forward.layout import TABLE_BY_NAME, TABLES
+from filament.forward.plan import plan
+from filament.forward.tables import Tables
+from filament.runtime.log import logger
+from filament.wire.xmpp.stanza import FromAgent
+
+_log = logger("agent.host")
+_NOTHING_DONE = Outcome(0, 0, (), 0)
+
+
+class AgentHost:
+    """The agent of one host, from start to end of its process.
+
+    `changed` is called when a turn has become due, `send` with what control nodes are to be told.
+    `tables` are the rows of the last turn, `problem` says why there are no newer ones.
+    """
+
+    def __init__(
+        self,
+        core: AgentCore,
+        state: State,
+        maps: PinnedMaps,
+        devices: Devices,
+        changed: Callable[[], None],
+    ) -> None:
+        self.core = core
+        self.maps = maps
+        self.devices = devices
+        self.reconciler = Reconciler(maps)
+        self.ids = _restore_ids(state, self.reconciler)
+        self.tables = Tables(0, {table.name: {} for table in TABLES if table.planned})
+        self.outcome = _NOTHING_DONE
+        self.problem = ""
+        self._state = state
+        self._changed = changed
+        self._plugs: dict[str, Plug] = {}
+        self._done: Inputs | None = None
+        self._is_due = True
+        self._ids_on_disk = self.ids.changes
+        self._has_swept = False
+        for plug in state.load_plugs():
+            self._adopt(plug)
+
+    # ports ------------------------------------------------------------------------------------
+
+    def plug(self, plug: Plug) -> None:
+        """Plug a port, or plug it again in another device; it is on disk when this returns.
+
+        Raises InputError when the device is another port's or the underlay.
+        """
+        if plug.device == self.devices.underlay:
+            raise InputError(
+                "bad-device", f"{plug.device} is the underlay of this host", hint="give a tap"
+            )
+        for other in self._plugs.values():
+            if other.device == plug.device and other.uuid != plug.uuid:
+                raise InputError(
+                    "device-taken",
+                    f"port {other.uuid} is plugged in {plug.device}",
+                    hint="unplug it first",
+                )
+        if self._plugs.get(plug.uuid) != plug:
+            self._state.save_plug(plug)
+        self._adopt(plug)
+        self._changed()
+
+    def unplug(self, uuid: str) -> bool:
+        """Unplug a port; False when there is none."""
+        plug = self._plugs.get(uuid)
+        if plug is None:
+            return False
+        self._state.forget_plug(uuid)
+        del self._plugs[uuid]
+        self.core.unplug(uuid)
+        self.devices.release(plug.device)
+        self._changed()
+        return True
+
+    def plugged(self, uuid: str) -> Plug | None:
+        """Return a plugged port."""
+        return self._plugs.get(uuid)
+
+    def _adopt(self, plug: Plug) -> None:
+        before = self._plugs.get(plug.uuid)
+        if before is not None and before.device != plug.device:
+            self.devices.release(before.device)
+        self._plugs[plug.uuid] = plug
+        self.core.plug(plug)
+        self.devices.want(plug.device)
+
+    # turns ------------------------------------------------------------------------------------
+
+    @property
+    def has_problems(self) -> bool:
+        """Whether something failed that `try_again` should be called for."""
+        return bool(self.problem or self.outcome.failures or self.devices.has_problems)
+
+    def try_again(self) -> None:
+        """Make the next turn try again what failed."""
+        self.devices.try_again()
+        self._is_due = True
+
+    def turn(self) -> list[tuple[str, FromAgent]]:
+        """Bring the kernel up to date; return what to tell which control node."""
+        self.devices.follow()
+        inputs = self.core.inputs()
+        if self._is_due or inputs is not self._done:
+            self._is_due = False
+            try:
+                self._program(inputs)
+            except FilamentError as error:
+                if self.problem != str(error):
+                    _log.error("rows-not-planned", reason=str(error))
+                self.problem = str(error)
+            else:
+                self.problem = ""
+                self._done = inputs
+        return self.core.take_outbox()
+
+    def audited(self, found: Rows, mark: int) -> int:
+        """Compare what was read from the maps; return how many rows had drifted.
+
+        `mark` is the reconciler's from before reading. Drift is repaired by the next turn.
+        """
+        drifted = self.reconciler.compare(found, mark) or []
+        self.devices.ensure_all()
+        if drifted:
+            _log.warning("rows-drifted", count=len(drifted), first=str(drifted[0]))
+            self._is_due = True
+        return len(drifted)
+
+    def _program(self, inputs: Inputs) -> None:
+        may_delete = self.core.may_delete
+        tables = plan(inputs, self.ids, whole=may_delete)
+        if self.ids.changes != self._ids_on_disk:
+            self._state.save_ids(self.ids.export())
+            self._ids_on_disk = self.ids.changes
+        vifs_before = self._vifs()
+        self.outcome = self.reconciler.apply(tables, may_delete=may_delete)
+        self.tables = tables
+        for vif in vifs_before - self._vifs():
+            self.maps.forget_port(vif)
+        for failure in self.outcome.failures:
+            _log.error("row-failed", table=failure.table, key=failure.key, reason=failure.text)
+        labels = self.ids.numbers("label")
+        failed = self._failed_ports(inputs, labels, self.outcome.failures)
+        self.core.applied(inputs, self.ids.numbers("vrf"), labels, failed)
+        self.devices.detach_released()
+        if may_delete and not self._has_swept:
+            self._has_swept = True
+            self.devices.forget_strangers()
+
+    def _vifs(self) -> set[int]:
+        return {values[0] for values in self.reconciler.actual["interfaces"].values()}
+
+    def _failed_ports(
+        self, inputs: Inputs, labels: dict[str, int], failures: tuple[Failure, ...]
+    ) -> frozenset[str]:
+        """Return the ports (uuids) that lack one of their own rows."""
+        if not failures:
+            return frozenset()
+        rows = {(one.table, one.key) for one in failures}
+        next_hops = self.ids.numbers("next_hop")
+        return frozenset(
+            port.uuid
+            for port in inputs.ports
+            if ("interfaces", (port.ifindex,)) in rows
+            or ("labels", (labels[port.uuid],)) in rows
+            or ("next_hops", (next_hops[f"port {port.uuid}"],)) in rows
+        )
+
+
+def _restore_ids(state: State, reconciler: Reconciler) -> Ids:
+    """Return this host's numbers; those of an unknown past found in the kernel stay unused.
+
+    Without the file, a number given to another VRF while old rows still carry it would let packets
+    cross; it is given out again only after those rows are gone.
+    """
+    kept = state.load_ids(IdsState)
+    ids = Ids(kept if kept is not None else IdsState(cooling=_numbers_in(reconciler)))
+    host = reconciler.actual["host"].get((0,))
+    if host is not None:
+        ids.skip_generation(_value(host, "host", "generation"))
+    return ids
+
+
+def _numbers_in(reconciler: Reconciler) -> dict[str, list[int]]:
+    """Return the numbers that rows in the kernel use, by space."""
+    actual = reconciler.actual
+    interfaces = actual["interfaces"].values()
+    routes = actual["routes"]
+    found = {
+        "vrf": {key[1] for key in routes}
+        | {_value(row, "interfaces", "vrf") for row in interfaces},
+        "network": {_value(row, "routes", "network") for row in routes.values()}
+        | {_value(row, "interfaces", "network") for row in interfaces}
+        | {network for row in actual["acl_rules"].values() for network in row[:2]},
+        "vif": {_value(row, "interfaces", "vif") for row in interfaces},
+        "next_hop": {key[0] for key in actual["next_hops"]},
+        "label": {key[0] for key in actual["labels"]},
+        "acl": {key[0] for key in actual["acls"]} | {key[0] for key in actual["acl_rules"]},
+    }
+    return {space: sorted(numbers - {0}) for space, numbers in found.items()}
+
+
+def _value(values: tuple[int, ...], table: str, field: str) -> int:
+    """Return one field of a row."""
+    names = [one.name for one in TABLE_BY_NAME[table].value if not one.type.startswith("pad")]
+    return values[names.index(field)]

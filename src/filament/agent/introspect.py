@@ -1,0 +1,324 @@
+"""What an agent says about itself over HTTP: `GET /filament/*`, JSON, for people and for `trace`.
+
+Rows are those in the kernel as the reconciler knows them (drops, counters and flows are read from
+it); names stand beside numbers.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from filament.agent.connection import Connection
+from filament.agent.core import PortState
+from filament.agent.host import AgentHost
+from filament.base.errors import InputError
+from filament.base.net import Prefix, format_ipv4, format_mac
+from filament.base.origin import NOWHERE, Origin
+from filament.forward.layout import FABRIC_VIF, TABLE_BY_NAME, DropReason, NextHopType
+from filament.forward.tables import Key
+from filament.runtime.web import answering_errors, json_response
+
+Json = dict[str, Any]
+_VRF_BITS = 32
+_FABRIC = "fabric"
+_DEFAULT_FLOWS = 1000
+_REASONS = {reason.value: reason for reason in DropReason}
+
+
+class AgentView:
+    """The answers; reads, changes nothing. Called from the task that owns `host`."""
+
+    def __init__(self, host: AgentHost, connections: Mapping[str, Connection]) -> None:
+        self._host = host
+        self._connections = connections
+
+    def status(self) -> Json:
+        """The agent as a whole: control nodes, revisions, what is wrong."""
+        host = self._host
+        told = {one.control: one for one in host.core.controls()}
+        applied = self._rows("host").get((0,), {})
+        underlay = host.devices.state(host.devices.underlay)
+        return {
+            "name": host.core.host.name,
+            "address": format_ipv4(host.core.host.address),
+            "revision": host.core.inputs().revision,
+            "applied": applied.get("revision", 0),
+            "generation": applied.get("generation", 0),
+            "whole": host.core.may_delete,
+            "controls": [
+                {
+                    "address": connection.control,
+                    "state": connection.state,
+                    "problem": connection.problem,
+                    "whole": (one := told.get(connection.control)) is not None and one.is_whole,
+                    "revision": one.revision if one else 0,
+                    "received": one.received if one else 0,
+                    "acknowledged": one.acknowledged if one else 0,
+                }
+                for connection in self._connections.values()
+            ],
+            "underlay": {
+                "device": underlay.name,
+                "attached": underlay.is_attached,
+                "by": host.devices.hook,
+                "problem": underlay.problem or ("" if underlay.link else "there is no such device"),
+            },
+            "ports": len(host.core.ports()),
+            "rows": {name: len(rows) for name, rows in host.reconciler.actual.items()},
+            "rows_kept": host.outcome.kept,
+            "problem": host.problem,
+            "problems": host.core.problems(),
+            "failures": [one._asdict() for one in host.outcome.failures],
+        }
+
+    def interfaces(self) -> Json:
+        """Every plugged port with its device, numbers and counters."""
+        counters = self._host.maps.read_all("counters")
+        vifs, labels = self._host.ids.numbers("vif"), self._host.ids.numbers("label")
+        return {
+            "interfaces": [
+                self._interface(port, vifs, labels, counters) for port in self._host.core.ports()
+            ]
+        }
+
+    def _interface(
+        self,
+        port: PortState,
+        vifs: Mapping[str, int],
+        labels: Mapping[str, int],
+        counters: Mapping[Key, tuple[int, ...]],
+    ) -> Json:
+        uuid, config = port.plug.uuid, port.config
+        device = self._host.devices.state(port.plug.device)
+        addresses = [format_ipv4(one) for one in config.addresses] if config else []
+        vif = vifs.get(uuid, 0)
+        return {
+            "uuid": uuid,
+            "name": config.name if config else "",
+            "machine": port.plug.machine,
+            "device": port.plug.device,
+            "state": port.state,
+            "problem": device.problem,
+            "ifindex": device.link.ifindex if device.link else 0,
+            "up": bool(device.link and device.link.is_up),
+            "mtu": device.link.mtu_bytes if device.link else 0,
+            "attached": device.is_attached,
+            "vif": vif,
+            "label": labels.get(uuid, 0),
+            "vrf": config.vrf if config else "",
+            "network": config.network if config else "",
+            "acl": config.acl or "" if config else "",
+            "policy": bool(config and config.has_policy),
+            "address": addresses[0] if addresses else "",
+            "addresses": addresses,
+            "mac": format_mac(config.mac) if config else "",
+            "origin": config.origin if config else NOWHERE,
+            "counters": _named("counters", counters.get((vif,), (0, 0, 0, 0))),
+        }
+
+    def vrfs(self) -> Json:
+        """The VRFs in use."""
+        routes = self._host.reconciler.actual["routes"]
+        count_by_vrf: dict[int, int] = {}
+        for key in routes:
+            count_by_vrf[key[1]] = count_by_vrf.get(key[1], 0) + 1
+        ports_by_vrf: dict[int, int] = {}
+        for row in self._rows("interfaces").values():
+            ports_by_vrf[row["vrf"]] = ports_by_vrf.get(row["vrf"], 0) + 1
+        return {
+            "vrfs": [
+                {
+                    "id": number,
+                    "name": name,
+                    "network": name.rpartition(":")[0],
+                    "routes": count_by_vrf.get(number, 0),
+                    "interfaces": ports_by_vrf.get(number, 0),
+                }
+                for name, number in sorted(self._host.ids.numbers("vrf").items())
+            ]
+        }
+
+    def routes(self, vrf: str | None) -> Json:
+        """The routes in the kernel, of one VRF (a name) or all."""
+        vrfs, networks = self._names("vrf"), self._names("network")
+        hops = self._rows("next_hops")
+        devices = {
+            port.device.ifindex: port.plug.device
+            for port in self._host.core.ports()
+            if port.device is not None
+        }
+        routes = []
+        for key, row in sorted(self._rows("routes").items(), key=_by_prefix):
+            name = vrfs.get(key[1], f"#{key[1]}")
+            if vrf is not None and name != vrf:
+                continue
+            hop = hops.get((row["next_hop"],), {})
+            origin = self._origin("routes", key)
+            routes.append(
+                {
+                    "vrf": name,
+                    "prefix": str(Prefix(key[2], key[0] - _VRF_BITS)),
+                    "type": NextHopType(hop["type"]).name.lower() if hop else "missing",
+                    "next_hop": format_ipv4(hop["remote"]) if hop.get("remote") else "",
+                    "label": row["label"],
+                    "device": devices.get(hop.get("ifindex", 0), ""),
+                    "network": networks.get(row["network"], ""),
+                    "source": origin.object,
+                    "origin": origin,
+                }
+            )
+        return {"routes": routes}
+
+    def drops(self) -> Json:
+        """Discarded packets by port and reason, most first."""
+        names = self._port_names()
+        return {
+            "drops": [
+                {
+                    "interface": names.get(vif, f"#{vif}"),
+                    "vif": vif,
+                    "reason": _REASONS[reason].name,
+                    "text": _REASONS[reason].text,
+                    "tf": _REASONS[reason].tf,
+                    "packets": packets,
+                }
+                for (vif, reason), (packets,) in sorted(
+                    self._host.maps.read_all("drops").items(), key=lambda item: -item[1][0]
+                )
+                if packets and reason in _REASONS
+            ]
+        }
+
+    def counters(self) -> Json:
+        """Packets and bytes from (rx) and to (tx) every port, and over the fabric."""
+        names = self._port_names()
+        rows = self._host.maps.read_all("counters")
+        return {
+            "counters": [
+                {"interface": names[vif], "vif": vif, **_named("counters", row)}
+                for (vif,), row in sorted(rows.items())
+                if vif in names
+            ]
+        }
+
+    def flows(self, limit: int) -> Json:
+        """The flow table; safe to call from another thread, with `names` from this one."""
+        names, rows = self._port_names(), self._host.maps.read_all("flows")
+        shown = sorted(rows.items(), key=lambda item: -item[1][2])[:limit]
+        return {
+            "count": len(rows),
+            "flows": [
+                {
+                    "interface": names.get(key[0], f"#{key[0]}"),
+                    "vif": key[0],
+                    "source": format_ipv4(key[1]),
+                    "destination": format_ipv4(key[2]),
+                    "source_port": key[3],
+                    "destination_port": key[4],
+                    "protocol": key[5],
+                    **_named("flows", row),
+                }
+                for key, row in shown
+            ],
+        }
+
+    def tables(self) -> Json:
+        """The desired rows with their origins, and what the numbers in them mean.
+
+        `rows` is table -> list of {key, values, origin}, in the order of the layout's fields;
+        `ids` is space -> name -> number.
+        """
+        tables = self._host.tables
+        return {
+            "revision": tables.revision,
+            "rows": {
+                name: [
+                    {"key": key, "values": row.values, "origin": row.origin}
+                    for key, row in rows.items()
+                ]
+                for name, rows in tables.rows.items()
+            },
+            "ids": self._host.ids.export().numbers,
+        }
+
+    def config(self) -> Json:
+        """What control nodes said, as received."""
+        return {"views": self._host.core.saved_views()}
+
+    def _rows(self, table: str) -> dict[Key, dict[str, int]]:
+        """The rows of a planned table in the kernel, by field name."""
+        return {
+            key: _named(table, values)
+            for key, values in self._host.reconciler.actual[table].items()
+        }
+
+    def _origin(self, table: str, key: Key) -> Origin:
+        """Where a row in the kernel comes from; nowhere when nobody asks for it (any more)."""
+        row = self._host.tables.rows[table].get(key)
+        return row.origin if row is not None else NOWHERE
+
+    def _names(self, space: str) -> dict[int, str]:
+        return {number: name for name, number in self._host.ids.numbers(space).items()}
+
+    def _port_names(self) -> dict[int, str]:
+        """Ports' names by vif; row 0 is the fabric."""
+        by_uuid = {
+            port.plug.uuid: port.config.name if port.config else port.plug.device
+            for port in self._host.core.ports()
+        }
+        names = {
+            vif: by_uuid.get(uuid, uuid) for uuid, vif in self._host.ids.numbers("vif").items()
+        }
+        return {FABRIC_VIF: _FABRIC, **names}
+
+
+def agent_routes(view: AgentView) -> list[Route]:
+    """Return the routes of introspection."""
+
+    def answer(path: str, make: Callable[[Request], Any]) -> Route:
+        async def handle(request: Request) -> Response:
+            made = make(request)
+            return json_response(await made if isinstance(made, Awaitable) else made)
+
+        return Route(f"/filament/{path}", answering_errors(handle), methods=["GET"])
+
+    return [
+        answer("status", lambda _: view.status()),
+        answer("interfaces", lambda _: view.interfaces()),
+        answer("vrfs", lambda _: view.vrfs()),
+        answer("routes", lambda request: view.routes(request.query_params.get("vrf"))),
+        answer("drops", lambda _: view.drops()),
+        answer("counters", lambda _: view.counters()),
+        # The table may hold hundreds of thousands: packets and plugs need not wait for it.
+        answer("flows", lambda request: asyncio.to_thread(view.flows, _limit(request))),
+        answer("tables", lambda _: view.tables()),
+        answer("config", lambda _: view.config()),
+    ]
+
+
+def _limit(request: Request) -> int:
+    text = request.query_params.get("limit", str(_DEFAULT_FLOWS))
+    if not (text.isascii() and text.isdigit()):
+        raise InputError("bad-limit", f"limit is {text!r:.64}", hint="write a number of flows")
+    return int(text)
+
+
+def _named(table: str, values: tuple[int, ...]) -> dict[str, int]:
+    return dict(zip(_FIELDS[table], values, strict=True))
+
+
+_FIELDS = {
+    name: [field.name for field in table.value if not field.type.startswith("pad")]
+    for name, table in TABLE_BY_NAME.items()
+}
+
+
+def _by_prefix(item: tuple[Key, Any]) -> tuple[int, int, int]:
+    (length, vrf, address), _ = item
+    return vrf, address, length

@@ -1,0 +1,185 @@
+"""The agent as a process: opens what it needs, runs its tasks, and leaves everything in place.
+
+One task owns the host (`_Agent.turns`); sessions, HTTP and the kernel's news wake it. Ending,
+however abruptly, takes nothing out of the kernel: packets flow on, and the next process adopts
+programs, rows and numbers.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from contextlib import ExitStack, closing
+from pathlib import Path
+
+import msgspec
+from starlette.applications import Starlette
+
+from filament.agent.connection import Connection
+from filament.agent.core import AgentCore
+from filament.agent.devices import Devices
+from filament.agent.host import AgentHost
+from filament.agent.introspect import AgentView, agent_routes
+from filament.agent.ports import port_routes
+from filament.agent.state import State
+from filament.base.errors import FilamentError
+from filament.dataplane.attach import Attachments, Hook, forget_filters, forget_pins, probe_hook
+from filament.dataplane.load import load
+from filament.dataplane.maps import PinnedMaps
+from filament.dataplane.netlink import Links
+from filament.runtime.clock import now
+from filament.runtime.log import logger
+from filament.runtime.serve import Listen, serve_http
+
+_log = logger("agent")
+_AUDIT_EVERY_S = 30.0
+_TRY_AGAIN_S = 1.0
+_VIEWS_EVERY_S = 0.2
+_VIEWS_SHARE = 20  # at most 1/20 of the time goes into writing views to disk
+
+
+class AgentPlace(msgspec.Struct, frozen=True):
+    """What an agent is told from outside.
+
+    `address` is the tunnel end (host-order int), `controls` are `HOST:PORT` in order of preference,
+    `state` the directory for what survives restarts, `pins` one in a BPF file system, `listens`
+    where HTTP is served. `hook` forces how programs are attached (tests).
+    """
+
+    name: str
+    address: int
+    controls: tuple[str, ...]
+    underlay: str
+    state: Path
+    pins: Path
+    listens: tuple[Listen, ...]
+    hook: Hook | None = None
+
+
+async def run_agent(
+    place: AgentPlace, stop: asyncio.Event, started: Callable[[list[Listen]], None] | None = None
+) -> None:
+    """Run the agent of a host until `stop`.
+
+    Raises PermanentError when the host lacks what an agent needs (root, a BPF file system), and
+    TransientError when an address to listen on is taken. `started` hears the addresses listened on.
+    """
+    with ExitStack() as opened:
+        agent = _Agent(place, opened)
+        agent.turn()  # from what is on disk, before anybody is asked
+        _log.info("agent-started", name=place.name, hook=agent.host.devices.hook)
+        await agent.run(stop, started)
+        agent.save_views()
+    _log.info("agent-stopped", name=place.name)
+
+
+def forget_host(pins: Path) -> None:
+    """Take an agent's programs, maps and links out of the kernel; run in the host's namespace.
+
+    Harmless when there is nothing, and after a crash. The agent must not be running.
+    """
+    forget_pins(pins)
+    with closing(Links()) as links:
+        forget_filters(links)
+
+
+class _Agent:
+    """The tasks of one agent process and what they share."""
+
+    def __init__(self, place: AgentPlace, opened: ExitStack) -> None:
+        self._place = place
+        self._wake = asyncio.Event()
+        self._state = State(place.state)
+        core = AgentCore(place.name, place.address, place.controls, self._state.load_views())
+        programs = opened.enter_context(load(place.pins / "maps"))
+        maps = opened.enter_context(PinnedMaps(place.pins / "maps"))
+        self._links = opened.enter_context(closing(Links()))
+        devices = Devices(
+            core,
+            self._links,
+            Attachments(place.pins, place.hook or probe_hook(programs["from_port"])),
+            port_program=programs["from_port"],
+            fabric_program=programs["from_fabric"],
+            underlay=place.underlay,
+        )
+        self.host = AgentHost(core, self._state, maps, devices, self._wake.set)
+        devices.ensure_all()
+        self._connections = {
+            control: Connection(control, core, self._wake.set) for control in place.controls
+        }
+        self._saved_mark = core.saved_mark
+
+    async def run(
+        self, stop: asyncio.Event, started: Callable[[list[Listen]], None] | None
+    ) -> None:
+        """Run every task until `stop`."""
+        view = AgentView(self.host, self._connections)
+        app = Starlette(routes=[*port_routes(self.host), *agent_routes(view)])
+        loop = asyncio.get_running_loop()
+        loop.add_reader(self._links.fileno(), self._wake.set)
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                others = [
+                    tasks.create_task(self._turns()),
+                    tasks.create_task(self._keep_views()),
+                    tasks.create_task(self._audits()),
+                    *(tasks.create_task(one.run()) for one in self._connections.values()),
+                ]
+                await serve_http(app, self._place.listens, stop=stop, started=started)
+                for task in others:
+                    task.cancel()
+        finally:
+            loop.remove_reader(self._links.fileno())
+
+    def turn(self) -> None:
+        """Run one turn and send what follows from it."""
+        touched = {}
+        for control, stanza in self.host.turn():
+            connection = self._connections[control]
+            connection.send(stanza)
+            touched[control] = connection
+        for connection in touched.values():
+            connection.flush()
+
+    def save_views(self) -> None:
+        """Keep on disk what control nodes said, if it has changed."""
+        mark = self.host.core.saved_mark
+        if mark != self._saved_mark:
+            try:
+                self._state.save_views(self.host.core.saved_views())
+            except FilamentError as error:
+                _log.warning("views-not-saved", reason=str(error))
+            else:
+                self._saved_mark = mark
+
+    async def _turns(self) -> None:
+        """Own the host: a turn whenever something happened, and again while something is wrong."""
+        while True:
+            wait_s = _TRY_AGAIN_S if self.host.has_problems else None
+            try:
+                async with asyncio.timeout(wait_s):
+                    await self._wake.wait()
+            except TimeoutError:
+                self.host.try_again()
+            self._wake.clear()
+            self.turn()
+
+    async def _keep_views(self) -> None:
+        """Save views soon after they change, but spend little time on it."""
+        while True:
+            began = now()
+            self.save_views()
+            await asyncio.sleep(max(_VIEWS_EVERY_S, _VIEWS_SHARE * (now() - began)))
+
+    async def _audits(self) -> None:
+        """Compare all rows with the kernel now and then; reading happens beside the other tasks."""
+        while True:
+            await asyncio.sleep(_AUDIT_EVERY_S)
+            mark = self.host.reconciler.mark
+            try:
+                found = await asyncio.to_thread(self.host.maps.read_planned)
+            except FilamentError as error:
+                _log.error("audit-failed", reason=str(error))
+                continue
+            self.host.audited(found, mark)
+            self._wake.set()
