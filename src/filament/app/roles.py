@@ -13,6 +13,7 @@ from collections.abc import Awaitable, Callable, Sequence
 
 from filament.app.settings import Settings
 from filament.base.errors import FilamentError, InputError
+from filament.base.net import parse_ipv4
 from filament.runtime import log
 from filament.runtime.serve import parse_listen
 
@@ -47,7 +48,31 @@ async def _run_control(settings: Settings, stop: Stop) -> None:
     )
 
 
-ROLES: dict[str, Role] = {"api": _run_api, "control": _run_control}
+async def _run_agent(settings: Settings, stop: Stop) -> None:
+    from filament.agent.role import AgentPlace, run_agent  # noqa: PLC0415
+
+    told = settings.agent
+    for name in ("name", "address", "controls"):
+        if not getattr(told, name):
+            raise InputError(
+                "bad-settings",
+                f"the agent is not told its {name}",
+                hint=f"give agent.{name} in the settings, or the option of `filament agent`",
+            )
+    addresses = (settings.agent_socket, told.port_listen)
+    place = AgentPlace(
+        name=told.name,
+        address=parse_ipv4(told.address),
+        controls=told.controls,
+        underlay=told.underlay,
+        state=settings.agent_state,
+        pins=settings.pins,
+        listens=tuple(parse_listen(address) for address in addresses if address),
+    )
+    await run_agent(place, stop)
+
+
+ROLES: dict[str, Role] = {"api": _run_api, "control": _run_control, "agent": _run_agent}
 
 
 def serve(settings: Settings, roles: Sequence[str]) -> int:
