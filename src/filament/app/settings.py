@@ -18,6 +18,7 @@
     address = "172.30.0.1"           # tunnel end
     controls = ["172.30.0.10:5269"]
     underlay = "eth0"
+    port_listen = "127.0.0.1:9091"   # TF's port API, besides RUN/agent-NAME.sock
 
 Everything has a default except the agent's name, address and controls. An unknown key is an error:
 a misspelt setting must not be silently ignored.
@@ -52,12 +53,16 @@ class ControlSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class AgentSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The agent of a compute host; name, address and controls have no sensible default."""
+    """The agent of a compute host; name, address and controls have no sensible default.
+
+    `port_listen` is where TF's clients plug ports, besides the unix socket; "" is nowhere.
+    """
 
     name: str = ""
     address: str = ""
     controls: tuple[str, ...] = ()
     underlay: str = "eth0"
+    port_listen: str = "127.0.0.1:9091"
 
 
 class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
