@@ -26,7 +26,7 @@ from filament.base.errors import FilamentError
 from filament.dataplane.attach import Attachments, Hook, forget_filters, forget_pins, probe_hook
 from filament.dataplane.load import load
 from filament.dataplane.maps import PinnedMaps
-from filament.dataplane.netlink import Links
+from filament.dataplane.netlink import Links, allow_route_lookups
 from filament.runtime.clock import now
 from filament.runtime.log import logger
 from filament.runtime.serve import Listen, serve_http
@@ -94,6 +94,7 @@ class _Agent:
         programs = opened.enter_context(load(place.pins / "maps"))
         maps = opened.enter_context(PinnedMaps(place.pins / "maps"))
         self._links = opened.enter_context(closing(Links()))
+        allow_route_lookups()
         devices = Devices(
             core,
             self._links,

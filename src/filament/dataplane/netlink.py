@@ -15,6 +15,7 @@ import socket
 import struct
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import NamedTuple
 
 from filament.base.errors import PermanentError, TransientError
@@ -311,3 +312,16 @@ def _request(kind: int, flags: int, body: bytes, answers: list[memoryview] | Non
                     return -int(struct.unpack_from("=i", content)[0])
                 if answers is not None:
                     answers.append(content)
+
+
+def allow_route_lookups() -> None:
+    """Let programs ask this namespace's routes where a tunnel goes.
+
+    `bpf_fib_lookup` answers only for devices that forward; the programs ask in the name of the
+    loopback device, where forwarding has no other effect. Raises PermanentError.
+    """
+    path = Path("/proc/sys/net/ipv4/conf/lo/forwarding")
+    try:
+        path.write_text("1")
+    except OSError as error:
+        raise PermanentError(f"cannot write {path}: {error.strerror}; run as root") from error
