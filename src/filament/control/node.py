@@ -193,7 +193,6 @@ class ControlNode:
             known.driver.flush()
         connection.agent = agent
         self.connections[agent] = connection
-        self._gone_since.pop(agent, None)
         self.core.agent_connected(agent, now(), connection.address)
         _log.info("agent-connected", agent=agent, address=connection.address)
 
@@ -262,7 +261,9 @@ class ControlNode:
         }
         for agent in core.absences.stale:
             if agent not in agents:
-                agents[agent] = AgentReport(0, connected=False, since=self._gone_since[agent])
+                # One that is back but not served yet is still away, since it went.
+                since = self._gone_since.setdefault(agent, wall())
+                agents[agent] = AgentReport(0, connected=False, since=since)
         self._gone_since = {
             agent: at for agent, at in self._gone_since.items() if agent in core.absences.stale
         }
