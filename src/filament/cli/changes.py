@@ -160,9 +160,9 @@ def ln(
     timeout_s: float,
     as_json: bool,
 ) -> None:
-    """Make the first object refer to the second.
+    """Make one object refer to another, or no longer (--rm).
 
-    A policy is attached to a network so:
+    The first refers to the second. A policy is attached to a network so:
     filament ln virtual-network red network-policy red-to-blue
     """
     referrer, target = _exactly(session, words, 2, "ln KIND NAME KIND NAME")

@@ -98,7 +98,7 @@ def complete_hosts(
 @click.argument("shell", type=click.Choice(SHELLS))
 @click.pass_context
 def completion(ctx: click.Context, shell: str) -> None:
-    """Print the completion script of a SHELL.
+    """Print the completion script of a shell.
 
     For bash: eval "$(filament completion bash)".
     """

@@ -3,26 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 from filament.base.errors import InputError, NotFoundError
-from filament.base.net import format_ipv4, parse_ipv4
+from filament.base.net import parse_ipv4
 from filament.cli import names
 from filament.cli.session import Session
 from filament.cli.suggest import suggestion
+from filament.doctor.trace import End
 
 Record = dict[str, Any]
-
-
-class End(NamedTuple):
-    """One end of a trace: what the person called it, its address, and its port if it is known.
-
-    `port` is the virtual-machine-interface's uuid; "" when only an address is known.
-    """
-
-    label: str
-    address: int
-    port: str = ""
 
 
 def is_address(text: str) -> bool:
@@ -72,29 +62,28 @@ def _address_of(session: Session, port: str, found: names.Found) -> int:
     )
 
 
-def end_from_agents(text: str, interfaces: Sequence[tuple[str, Record]]) -> End:
-    """Find a port by address, uuid or name among what agents hold ((host, interface) pairs)."""
+def end_from_agents(text: str, interfaces: Sequence[tuple[str, Record]], *, is_source: bool) -> End:
+    """Find a port by address, uuid or name among what agents hold ((host, interface) pairs).
+
+    An address need not be a port's, unless it is the source's. Raises as `end_from_api` does.
+    """
     if is_address(text):
         address = parse_ipv4(text)
         holders = [item for _, item in interfaces if text in item["addresses"]]
-        if len(holders) > 1:
+        if is_source and len(holders) > 1:
             raise InputError(
                 "ambiguous-address",
                 f"{text} is the address of {len(holders)} ports: "
                 + ", ".join(f"{item['name']} in {item['vrf']}" for item in holders),
                 hint="name the port",
             )
-        return End(text, address, holders[0]["uuid"] if holders else "")
+        if is_source and not holders:
+            raise NotFoundError(f"no port on a host that answers has the address {text}")
+        return End(text, address, holders[0]["uuid"] if is_source else "")
     for _, item in interfaces:
         if text in (item["uuid"], item["name"], item["name"].rpartition(":")[2]):
             if not item["addresses"]:
                 raise InputError("no-address", f"the port {item['name']} has no address yet")
             return End(text, parse_ipv4(item["addresses"][0]), item["uuid"])
-    known = [item["name"] for _, item in interfaces]
-    raise NotFoundError(f"no host here has a port {text!r}{suggestion(text, known)}")
-
-
-def describe(end: End) -> str:
-    """Say who an end is."""
-    address = format_ipv4(end.address)
-    return address if end.label == address else f"{end.label} ({address})"
+    known = [item["name"].rpartition(":")[2] for _, item in interfaces]
+    raise NotFoundError(f"no host that answers has a port {text!r}{suggestion(text, known)}")

@@ -36,7 +36,7 @@ _WIDEST_SUMMARY = 48
 @json_option
 @pass_session
 def ls(session: Session, kind: str | None, is_long: bool, as_json: bool) -> None:
-    """List kinds with their counts, or the objects of a KIND."""
+    """List kinds, or the objects of a kind."""
     if kind is None:
         counts = [
             {"kind": each, "count": len(names.objects_of(session, each))}

@@ -22,7 +22,14 @@ from filament.cli.suggest import suggestion
 from filament.doctor.words import short_instance, short_name
 
 Record = dict[str, Any]
-_SHORTENED = {"vrf": short_instance, "instance": short_instance, "network": short_name}
+# How names are shortened for people; JSON has whole ones.
+_SHORTENED = {
+    "vrf": short_instance,
+    "instance": short_instance,
+    "network": short_name,
+    "interface": short_name,
+    "source": short_name,
+}
 
 host_option = click.option(
     "--host",
@@ -51,8 +58,12 @@ def _silent(answers: Sequence[Answer]) -> list[Record]:
 
 
 def _print(records: list[Record], shown: str, *, as_json: bool, nothing: str) -> None:
-    """Print merged rows; `shown` names the columns, of which those that nobody has are left out."""
-    fields = [each for each in (*shown.split(), "problem") if any(each in row for row in records)]
+    """Print merged rows; `shown` names the columns, of which empty ones are left out."""
+    fields = [
+        each
+        for each in (*shown.split(), "problem")
+        if any(row.get(each) not in (None, "") for row in records)
+    ]
     print_records(records, columns(*fields), as_json=as_json, nothing=nothing)
 
 
@@ -127,12 +138,9 @@ def show_route(
 
 
 def _shortened(row: Record) -> Record:
-    """Shorten names for people."""
-    short = dict(row)
-    for field, shorten in _SHORTENED.items():
-        if row.get(field):
-            short[field] = shorten(row[field])
-    return short
+    return row | {
+        field: shorten(row[field]) for field, shorten in _SHORTENED.items() if row.get(field)
+    }
 
 
 @show.command("vrf")
@@ -143,6 +151,8 @@ def show_vrf(session: Session, hosts: tuple[str, ...], as_json: bool) -> None:
     """Show the VRFs of hosts."""
     answers = _ask(session, "agent", "/filament/vrfs", hosts)
     rows = [{"host": name, **item} for name, item in local.rows(answers, "vrfs")]
+    if not as_json:
+        rows = [_shortened(row) | {"name": short_instance(row["name"])} for row in rows]
     _print(
         rows + _silent(answers),
         "host id name network routes interfaces",
@@ -160,10 +170,10 @@ def show_interface(session: Session, hosts: tuple[str, ...], as_json: bool) -> N
     answers = _ask(session, "agent", "/filament/interfaces", hosts)
     rows = [{"host": name, **item} for name, item in local.rows(answers, "interfaces")]
     if not as_json:
-        rows = [_shortened(row) for row in rows]
+        rows = [_shortened(row) | {"name": short_name(row["name"])} for row in rows]
     _print(
         rows + _silent(answers),
-        "host vif name device state vrf address mac label problem",
+        "host vif name device state vrf address mac label",
         as_json=as_json,
         nothing="no port is plugged",
     )
@@ -177,6 +187,8 @@ def show_drops(session: Session, hosts: tuple[str, ...], as_json: bool) -> None:
     """Show discarded packets by port and reason."""
     answers = _ask(session, "agent", "/filament/drops", hosts)
     rows = [{"host": name, **item} for name, item in local.rows(answers, "drops")]
+    if not as_json:
+        rows = [_shortened(row) for row in rows]
     _print(
         rows + _silent(answers),
         "host interface reason packets text",
@@ -193,9 +205,14 @@ def show_agent(session: Session, hosts: tuple[str, ...], as_json: bool) -> None:
     """Show agents: which revision they have applied, and whom they are connected to."""
     answers = _ask(session, "agent", "/filament/status", hosts)
     rows = [{"host": each.name, **each.value} for each in answers if not each.problem]
+    if not as_json:
+        rows = [
+            row | {"controls": [f"{each['address']} {each['state']}" for each in row["controls"]]}
+            for row in rows
+        ]
     _print(
         rows + _silent(answers),
-        "host address revision applied whole controls",
+        "host address revision applied whole ports controls",
         as_json=as_json,
         nothing="no agent",
     )
@@ -207,10 +224,29 @@ def show_agent(session: Session, hosts: tuple[str, ...], as_json: bool) -> None:
 def show_control(session: Session, as_json: bool) -> None:
     """Show control nodes: which revision they have settled, and their agents."""
     answers = _ask(session, "control", "/filament/status", ())
-    rows = [{"host": each.name, **each.value} for each in answers if not each.problem]
+    refusals = local.ask(session.run_dir, "control", "/filament/refused")
+    refused: dict[str, list[Record]] = {}
+    for name, item in local.rows(refusals, "refused"):
+        refused.setdefault(name, []).append(item)
+    rows = [
+        {"host": each.name, **each.value, "refused": refused.get(each.name, [])}
+        for each in answers
+        if not each.problem
+    ]
+    if not as_json:
+        rows = [_control_summary(row) for row in rows]
     _print(
         rows + _silent(answers),
-        "host revision settled api agents",
+        "host revision settled api agents refused",
         as_json=as_json,
         nothing="no control node",
     )
+
+
+def _control_summary(row: Record) -> Record:
+    """Put a control node's lists into cells."""
+    return row | {
+        "api": "connected" if row["api"]["connected"] else "away",
+        "agents": [agent["name"] for agent in row["agents"]],
+        "refused": [f"{each['agent']} ({each['reason']})" for each in row["refused"]],
+    }

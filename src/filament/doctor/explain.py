@@ -9,8 +9,9 @@ import msgspec
 
 from filament.base.net import format_ipv4
 from filament.base.origin import Origin
-from filament.doctor.packet import ICMP, TCP, UDP, Flow, format_protocol
+from filament.doctor.packet import Flow, format_protocol
 from filament.doctor.walk import HostFacts, Journey, Outcome, Step
+from filament.wire.packet.ipv4 import ICMP, TCP, UDP
 
 _INDENT = "  "
 
@@ -19,19 +20,31 @@ class Explanation(msgspec.Struct, frozen=True):
     """A question's journey, its answer's (None when there is none), and what to know besides.
 
     `labels` are what the person called the addresses; `notes` are said first: agents that are
-    away, rows that are behind.
+    away, rows that are behind; `hint` last: what would let the packet through. `is_mistaken`: it
+    was delivered, but to somebody else.
     """
 
     question: Journey
     answer: Journey | None
     labels: Mapping[int, str]
     notes: tuple[str, ...] = ()
+    hint: str = ""
+    is_mistaken: bool = False
 
     @property
     def is_delivered(self) -> bool:
-        """Whether the question arrives, and its answer if one was walked."""
-        return all(
+        """Whether the question arrives where it should, and its answer if one was walked."""
+        return not self.is_mistaken and all(
             journey.outcome in (Outcome.DELIVERED, Outcome.ANSWERED)
+            for journey in (self.question, self.answer)
+            if journey is not None
+        )
+
+    @property
+    def is_lost(self) -> bool:
+        """Whether nobody can tell, because a host on the way did not answer."""
+        return any(
+            journey.outcome is Outcome.LOST
             for journey in (self.question, self.answer)
             if journey is not None
         )
@@ -45,9 +58,7 @@ def format_explanation(
     journeys = [journey for journey in (question, answer) if journey is not None]
     steps = [step for journey in journeys for step in journey.steps]
     stage_width = max(len(step.stage) for step in steps)
-    text_width = max(len(step.text) for step in steps if step.origin.object)  if any(
-        step.origin.object for step in steps
-    ) else 0
+    text_width = max((len(step.text) for step in steps if step.origin.object), default=0)
     lines = [f"note: {note}" for note in explanation.notes]
     if lines:
         lines.append("")
@@ -66,9 +77,8 @@ def format_explanation(
             if shows_keys and step.table:
                 line += f"  {step.table}{list(step.key)}"
             lines.append(line.rstrip())
-        lines += [f"{_INDENT}{line}" for line in verdict(journey, hosts)]
-        lines.append("")
-    return lines[:-1]
+        lines += [f"{_INDENT}=> {verdict(journey, hosts)}", ""]
+    return [*lines[:-1], f"{_INDENT}   {explanation.hint}"] if explanation.hint else lines[:-1]
 
 
 def host_line(host: str, hosts: Mapping[str, HostFacts]) -> str:
@@ -112,19 +122,19 @@ def format_origin(origin: Origin) -> str:
     return ", ".join(part for part in parts if part)
 
 
-def verdict(journey: Journey, hosts: Mapping[str, HostFacts]) -> list[str]:
+def verdict(journey: Journey, hosts: Mapping[str, HostFacts]) -> str:
     """Say in one line how a journey ended."""
     match journey.outcome:
         case Outcome.DELIVERED:
             names = hosts[journey.host].names
-            return [f"=> delivered to {names.port(journey.ifindex)} on {journey.host}"]
+            return f"delivered to {names.port(journey.ifindex)} on {journey.host}"
         case Outcome.ANSWERED:
-            return [f"=> answered by the gateway on {journey.host}"]
+            return f"answered by the gateway on {journey.host}"
         case Outcome.DROPPED:
             reason = journey.reason
-            return [f"=> dropped on {journey.host}: {reason.text} ({reason.name})"]
+            return f"dropped on {journey.host}: {reason.text} ({reason.name})"
         case Outcome.LOST:
-            return [f"=> followed as far as {journey.host}; {journey.steps[-1].text}"]
+            return f"followed as far as {journey.host}: {journey.steps[-1].text}"
 
 
 def explanation_json(explanation: Explanation, hosts: Mapping[str, HostFacts]) -> dict[str, Any]:
@@ -132,6 +142,7 @@ def explanation_json(explanation: Explanation, hosts: Mapping[str, HostFacts]) -
     return {
         "delivered": explanation.is_delivered,
         "notes": list(explanation.notes),
+        "hint": explanation.hint,
         "hosts": {name: {"applied": facts.applied} for name, facts in hosts.items()},
         "question": journey_json(explanation.question),
         "answer": None if explanation.answer is None else journey_json(explanation.answer),

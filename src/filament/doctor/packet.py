@@ -105,11 +105,12 @@ def frame_ends(frame: bytes) -> tuple[int, int]:
     return header.source, header.destination
 
 
-def decode_tunnelled(packet: bytes) -> Tunnelled:
-    """Decode the outer headers of an MPLS over UDP packet. Raises ProtocolError on others."""
+def decode_tunnelled(frame: bytes) -> Tunnelled:
+    """Decode the outer headers of an MPLS over UDP frame. Raises ProtocolError on others."""
+    packet = frame[ethernet.HEADER_BYTES :]
     outer = decode_ipv4(packet)
     carrier = udp.decode_udp(packet[outer.header_bytes :]) if outer.protocol == UDP else None
     if carrier is None or carrier.destination_port != MPLS_OVER_UDP_PORT:
-        raise ProtocolError("bad-tunnel", "the packet is no MPLS over UDP")
+        raise ProtocolError("bad-tunnel", "the frame is no MPLS over UDP")
     entry = mpls.decode_label(packet[outer.header_bytes + udp.HEADER_BYTES :])
     return Tunnelled(outer.source, outer.destination, carrier.source_port, entry.label)

@@ -18,13 +18,18 @@ from filament.base.net import MPLS_OVER_UDP_PORT, Prefix, format_ipv4, format_ma
 from filament.base.origin import NOWHERE, Origin
 from filament.doctor import packet
 from filament.doctor.packet import Flow
-from filament.doctor.passage import Met, Passage, Pipeline
-from filament.doctor.words import Names, phrase, value_by_field
-from filament.forward.layout import DropReason, NextHopType
+from filament.doctor.words import Names, phrase
+from filament.forward import steps
+from filament.forward.layout import FLOW_RESPONDER, DropReason, NextHopType
+from filament.forward.model import Model, Result, UnderlayPath
+from filament.forward.plan import VRF_BITS
+from filament.forward.rows import InterfaceValues, NextHopValues, RouteValues
 from filament.forward.tables import Tables
+from filament.wire.packet.frames import arp_request_frame
 
 MAX_HOPS = 8  # more hosts in a row is a loop
-_VRF_BITS = 32
+# The kernel's way between hosts is not what is explained: every host reaches every other.
+_ANY_WAY = UnderlayPath(0, 0, None, 0xFFFF)
 
 
 class PortFacts(msgspec.Struct, frozen=True):
@@ -56,6 +61,11 @@ class HostFacts(msgspec.Struct, frozen=True):
         """The port of a device."""
         return next((port for port in self.ports if port.ifindex == ifindex), None)
 
+    def network_of(self, port: PortFacts) -> str:
+        """The short name of a port's network; "" when the port has no row."""
+        row = self.tables.rows["interfaces"].get((port.ifindex,))
+        return self.names.network(InterfaceValues(*row.values).network) if row is not None else ""
+
 
 class Step(msgspec.Struct, frozen=True):
     """One thing that happened to the packet: where, at which stage, and which row made it so.
@@ -83,7 +93,7 @@ class Outcome(enum.Enum):
 class Journey(msgspec.Struct, frozen=True):
     """One packet's way: what happened, and how it ended.
 
-    `host` and `ifindex` are where it arrived; `frame` the bytes that arrived there.
+    `host` and `ifindex` are where it arrived.
     """
 
     flow: Flow
@@ -92,7 +102,6 @@ class Journey(msgspec.Struct, frozen=True):
     reason: DropReason = DropReason.NONE
     host: str = ""
     ifindex: int = 0
-    frame: bytes = b""
 
 
 class Sender(NamedTuple):
@@ -103,80 +112,69 @@ class Sender(NamedTuple):
 
 
 class Walker:
-    """Hosts by name, with a pipeline each; flows that one walk opens are there for the next, so
-    that an answer meets the state its question left.
+    """Hosts by name, with a model each; flows that one walk opens are there for the next, so that
+    an answer meets the state its question left.
     """
 
-    def __init__(self, hosts: Mapping[str, HostFacts], pipelines: Mapping[str, Pipeline]) -> None:
+    def __init__(self, hosts: Mapping[str, HostFacts]) -> None:
         self.hosts = hosts
-        self._pipelines = pipelines
         self._host_at = {host.address: name for name, host in hosts.items()}
+        self._models = {name: model_of(host) for name, host in hosts.items()}
 
     def walk(self, sender: Sender, flow: Flow, *, answers: bool = False) -> Journey:
         """Send the first packet of a flow from a port (`answers`: the one that answers it)."""
-        asked, mac = self._resolve(sender, flow)
-        if mac is None:
-            return msgspec.structs.replace(asked, flow=flow)
-        frame = packet.encode_frame(flow, sender.port.mac, mac, answers=answers)
-        passage = self._pipelines[sender.host].from_port(sender.port.ifindex, frame)
-        return self._follow(sender.host, flow, list(asked.steps), passage)
-
-    def _resolve(self, sender: Sender, flow: Flow) -> tuple[Journey, int | None]:
-        """Ask by ARP as the workload would; the MAC is None when nobody answers."""
+        model, ifindex = self._models[sender.host], sender.port.ifindex
         wanted = next_address(self.hosts[sender.host], sender.port, flow.destination)
-        request = packet.encode_arp_request(sender.port.mac, flow.source, wanted)
-        passage = self._pipelines[sender.host].from_port(sender.port.ifindex, request)
-        macs = [packet.decode_arp_sender(frame) for _, frame in passage.to_ports]
-        mac = next((mac for mac in macs if mac is not None), None)
-        if mac is not None:
-            text = f"{format_ipv4(wanted)} is at {format_mac(mac)}"
-            step = Step(sender.host, "arp", text)
-            return Journey(flow, (step,), Outcome.ANSWERED), mac
-        steps = [Step(sender.host, "arp", f"who has {format_ipv4(wanted)}?")]
-        return self._follow(sender.host, flow, steps, passage), None
+        asked = model.from_port(ifindex, arp_request_frame(sender.port.mac, flow.source, wanted))
+        mac = packet.arp_sender(asked.output.frame) if asked.output is not None else None
+        if mac is None:
+            step = Step(sender.host, "arp", f"who has {format_ipv4(wanted)}?")
+            return self._follow(sender.host, flow, [step], asked)
+        step = Step(sender.host, "arp", f"{format_ipv4(wanted)} is at {format_mac(mac)}")
+        frame = packet.encode_frame(flow, sender.port.mac, mac, answers=answers)
+        return self._follow(sender.host, flow, [step], model.from_port(ifindex, frame))
 
-    def _follow(self, host: str, flow: Flow, steps: list[Step], passage: Passage) -> Journey:
+    def _follow(self, host: str, flow: Flow, met: list[Step], result: Result) -> Journey:
         """Follow what a host did with the packet to the next host, until it ends."""
         start = host
         for _ in range(MAX_HOPS):
             facts = self.hosts[host]
-            steps += [met_step(facts, met) for met in passage.met]
-            if passage.to_ports:
-                ifindex, frame = passage.to_ports[0]
-                answered = host == start and _is_answer(frame, flow)
-                return self._arrived(host, flow, steps, ifindex, frame, answered=answered)
-            if not passage.to_underlay:
-                steps.append(Step(host, "drop", passage.reason.text))
-                return Journey(flow, tuple(steps), Outcome.DROPPED, passage.reason, host)
-            outer = passage.to_underlay[0]
-            tunnelled = packet.decode_tunnelled(outer)
-            assert tunnelled is not None, outer.hex()
-            steps.append(Step(host, "tunnel", tunnel_text(tunnelled, facts.names)))
-            next_host = self._host_at.get(tunnelled.destination)
+            met += met_steps(facts, result.trail)
+            output = result.output
+            if output is None and not result.reason:
+                met.append(Step(host, "lost", "this is not the tunnel address its rows have"))
+                return Journey(flow, tuple(met), Outcome.LOST, host=host)
+            if output is None:
+                met.append(Step(host, "drop", result.reason.text))
+                return Journey(flow, tuple(met), Outcome.DROPPED, result.reason, host)
+            if not output.is_to_fabric:
+                # Back to where it came from, by the address it was sent to: the gateway replied.
+                is_answer = host == start and packet.frame_ends(output.frame) == (
+                    flow.destination,
+                    flow.source,
+                )
+                outcome = Outcome.ANSWERED if is_answer else Outcome.DELIVERED
+                whom = facts.names.port(output.ifindex)
+                text = f"the gateway answers {whom}" if is_answer else f"to {whom}"
+                met.append(Step(host, outcome.value, text))
+                return Journey(flow, tuple(met), outcome, host=host, ifindex=output.ifindex)
+            met.append(Step(host, "tunnel", tunnel_text(output.frame, facts.names)))
+            next_host = self._host_at.get(output.remote)
             if next_host is None:
-                away = format_ipv4(tunnelled.destination)
-                steps.append(Step(away, "lost", "no agent of that host answers here"))
-                return Journey(flow, tuple(steps), Outcome.LOST, host=away)
+                away = facts.names.hosts.get(output.remote, format_ipv4(output.remote))
+                met.append(Step(away, "lost", "its agent does not answer: nobody can tell"))
+                return Journey(flow, tuple(met), Outcome.LOST, host=away)
             host = next_host
-            passage = self._pipelines[host].from_underlay(outer)
-        steps.append(Step(host, "lost", f"the packet went through {MAX_HOPS} hosts: a loop"))
-        return Journey(flow, tuple(steps), Outcome.LOST, host=host)
+            result = self._models[host].from_fabric(output.frame)
+        met.append(Step(host, "lost", f"the packet went through {MAX_HOPS} hosts: a loop"))
+        return Journey(flow, tuple(met), Outcome.LOST, host=host)
 
-    def _arrived(
-        self,
-        host: str,
-        flow: Flow,
-        steps: Sequence[Step],
-        ifindex: int,
-        frame: bytes,
-        *,
-        answered: bool,
-    ) -> Journey:
-        whom = self.hosts[host].names.port(ifindex)
-        text = f"the gateway answers {whom}" if answered else f"to {whom}"
-        outcome = Outcome.ANSWERED if answered else Outcome.DELIVERED
-        step = Step(host, outcome.value, text)
-        return Journey(flow, (*steps, step), outcome, host=host, ifindex=ifindex, frame=frame)
+
+def model_of(host: HostFacts) -> Model:
+    """Make a host's model, with a way to every other host and no flows yet."""
+    next_hops = (NextHopValues(*row.values) for row in host.tables.rows["next_hops"].values())
+    remotes = {next_hop.remote for next_hop in next_hops if next_hop.type == NextHopType.TUNNEL}
+    return Model(host.tables, lambda: 0.0, dict.fromkeys(remotes, _ANY_WAY))
 
 
 def next_address(host: HostFacts, port: PortFacts, destination: int) -> int:
@@ -189,13 +187,10 @@ def next_address(host: HostFacts, port: PortFacts, destination: int) -> int:
     interface = rows["interfaces"].get((port.ifindex,))
     if interface is None or not port.addresses:
         return destination
-    vrf = value_by_field("interfaces", interface.values)["vrf"]
-    type_by_id = {
-        key[0]: value_by_field("next_hops", row.values)["type"]
-        for key, row in rows["next_hops"].items()
-    }
+    vrf = InterfaceValues(*interface.values).vrf
+    type_by_id = {key[0]: row.values[0] for key, row in rows["next_hops"].items()}
     routes = [
-        (Prefix(address, length - _VRF_BITS), type_by_id.get(row.values[0]))
+        (Prefix(address, length - VRF_BITS), type_by_id.get(RouteValues(*row.values).next_hop))
         for (length, route_vrf, address), row in rows["routes"].items()
         if route_vrf == vrf
     ]
@@ -215,21 +210,38 @@ def next_address(host: HostFacts, port: PortFacts, destination: int) -> int:
     return min(gateways, default=destination)
 
 
-def met_step(host: HostFacts, met: Met) -> Step:
-    """Say in a step which row the packet met."""
-    said = phrase(met.table, met.key, met.values, host.names)
-    return Step(host.name, said.stage, said.text, met.table, met.key, met.origin)
+def met_steps(host: HostFacts, trail: Sequence[steps.Step]) -> list[Step]:
+    """Say in steps which rows the packet met."""
+    met = []
+    for each in trail:
+        if not each.table:
+            # Drops and tunnels are said with names by the walk itself.
+            if each.stage not in ("drop", "tunnel"):
+                met.append(Step(host.name, each.stage, each.note))
+        elif each.table != "flows" or is_telling(each):
+            values = each.row.values if each.row is not None else None
+            said = phrase(each.table, each.key, values, host.names)
+            stage = each.stage if each.stage in _STAGES else said.stage
+            met.append(Step(host.name, stage, said.text, each.table, each.key, each.origin))
+    return met
 
 
-def tunnel_text(outer: packet.Tunnelled, names: Names) -> str:
-    """Say how a packet is carried between hosts."""
+# Stages at which a route is looked up for another purpose than forwarding.
+_STAGES = ("source", "arp")
+
+
+def is_telling(flow: steps.Step) -> bool:
+    """Say whether a flow's row tells more than the rule that follows it in the trail."""
+    if flow.row is None:
+        return False
+    *_, flags, acl = flow.row.values
+    return not acl or bool(flags & FLOW_RESPONDER)
+
+
+def tunnel_text(frame: bytes, names: Names) -> str:
+    """Say how a frame is carried between hosts."""
+    outer = packet.decode_tunnelled(frame)
     return (
         f"MPLS over UDP to {names.host(outer.destination)}, "
         f"port {outer.source_port} to {MPLS_OVER_UDP_PORT}, label {outer.label}"
     )
-
-
-def _is_answer(frame: bytes, flow: Flow) -> bool:
-    """Say whether a frame goes back to the sender of a flow, in the name of its destination."""
-    content = packet.decode_ethernet(frame).payload
-    return content[12:20] == flow.destination.to_bytes(4, "big") + flow.source.to_bytes(4, "big")

@@ -14,16 +14,14 @@ from filament.base.net import Prefix, format_ipv4, format_mac, mask_of
 from filament.doctor.packet import format_protocol
 from filament.forward.layout import (
     ACL_PASS,
+    FLOW_RESPONDER,
     INTERFACE_POLICY,
     PROTOCOL_ANY,
-    ROUTE_PROXY_ARP,
-    RULE_NONE,
     TABLE_BY_NAME,
     NextHopType,
 )
+from filament.forward.plan import VRF_BITS
 from filament.forward.tables import Key
-
-_VRF_BITS = 32
 
 
 class PortNames(NamedTuple):
@@ -99,15 +97,16 @@ def phrase(table: str, key: Key, values: tuple[int, ...] | None, names: Names) -
 
 
 def _interface(key: Key, row: dict[str, int], names: Names) -> Phrase:
-    policy = "judged by policy" if row["flags"] & INTERFACE_POLICY else "policy is off"
+    policy = "" if row["flags"] & INTERFACE_POLICY else ", policy off"
     return Phrase(
         "interface",
-        f"{names.port(key[0])}: VRF {names.vrf(row['vrf'])}, "
-        f"address {format_ipv4(row['address'])}, {policy}",
+        f"{names.port(key[0])} in VRF {names.vrf(row['vrf'])}, "
+        f"address {format_ipv4(row['address'])}{policy}",
     )
 
 
 def _next_hop(key: Key, row: dict[str, int], names: Names) -> Phrase:
+    del key
     match NextHopType(row["type"]):
         case NextHopType.RECEIVE:
             text = "the gateway itself, here on this host"
@@ -117,17 +116,16 @@ def _next_hop(key: Key, row: dict[str, int], names: Names) -> Phrase:
             text = f"tunnel to {names.host(row['remote'])}"
         case NextHopType.DISCARD:
             text = "nobody: no port has this address"
-    return Phrase("next hop", f"{text}  [{key[0]}]")
+    return Phrase("next hop", text)
 
 
 def _route(key: Key, row: dict[str, int], names: Names) -> Phrase:
     length, vrf, address = key
     label = f", label {row['label']}" if row["label"] else ""
-    proxy = ", answers ARP" if row["flags"] & ROUTE_PROXY_ARP else ""
+    network = f", network {names.network(row['network'])}" if row["network"] else ""
     return Phrase(
         "route",
-        f"{Prefix(address, length - _VRF_BITS)} in VRF {names.vrf(vrf)}: "
-        f"{names.network(row['network'])}{label}{proxy}",
+        f"{Prefix(address, length - VRF_BITS)} in VRF {names.vrf(vrf)}{network}{label}",
     )
 
 
@@ -138,7 +136,8 @@ def _label(key: Key, row: dict[str, int], names: Names) -> Phrase:
 
 def _acl(key: Key, row: dict[str, int], names: Names) -> Phrase:
     count = row["rule_count"]
-    return Phrase("policy", f"list of {names.acl(key[0])}: {count} rule{'s' * (count != 1)}")
+    rules = f"{count} rule{'s' * (count != 1)}"
+    return Phrase("policy", f"none of the {rules} of {names.acl(key[0])} matches: denied")
 
 
 def _rule(key: Key, row: dict[str, int], names: Names) -> Phrase:
@@ -148,7 +147,7 @@ def _rule(key: Key, row: dict[str, int], names: Names) -> Phrase:
     )
     return Phrase(
         "policy",
-        f"rule {key[1]} {verb} {protocol} from {_side(row, 'source', names)} "
+        f"rule {key[1] + 1} {verb} {protocol} from {_side(row, 'source', names)} "
         f"to {_side(row, 'destination', names)}",
     )
 
@@ -168,9 +167,12 @@ def _side(row: dict[str, int], side: str, names: Names) -> str:
 
 def _flow(key: Key, row: dict[str, int], names: Names) -> Phrase:
     del key, names
-    rule = "no rule" if row["rule"] == RULE_NONE else f"rule {row['rule']}"
-    verb = "passes" if row["action"] == ACL_PASS else "denies"
-    return Phrase("policy", f"{verb}, as an earlier packet of the flow was judged by {rule}")
+    if not row["acl"]:
+        return Phrase("policy", "none attached here: passes")
+    verb = "may pass" if row["action"] == ACL_PASS else "may no longer pass"
+    if row["flags"] & FLOW_RESPONDER:
+        return Phrase("policy", f"answers a flow that {verb}")
+    return Phrase("policy", f"the flow {verb}")
 
 
 def _host(key: Key, row: dict[str, int], names: Names) -> Phrase:
