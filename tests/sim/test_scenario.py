@@ -136,6 +136,24 @@ def test_killing_an_agent_between_disk_and_kernel(seed):
 
 
 @pytest.mark.parametrize("seed", SEEDS)
+def test_an_agent_without_memory_adopts_what_the_kernel_holds(seed):
+    cluster = scenario(seed)
+    host, control = cluster.hosts["host1"], cluster.controls["ctl1"]
+    probe = Probing(cluster)
+    control.crash()
+    host.crash()
+    host.forget_views()
+    host.start()
+    cluster.schedule.run(5.0)  # nobody tells it anything, so it must not touch what it found
+    control.start()
+    cluster.schedule.run(40.0)
+    cluster.settle()
+    assert probe.stop() == 0
+    require_converged(cluster)
+    verify(cluster)
+
+
+@pytest.mark.parametrize("seed", SEEDS)
 def test_killing_the_control_node_loses_nothing(seed):
     cluster = scenario(seed)
     probes = [Probing(cluster), Probing(cluster, "blue-1", "blue-2")]

@@ -149,6 +149,10 @@ class SimHost:
         for link in self.links:
             link.close()
 
+    def forget_views(self) -> None:
+        """Lose what control nodes said from the disk."""
+        self._disk_views = []
+
     def plug(self, port_uuid: str, machine: str) -> int:
         """Make a device and plug it as a port; returns its ifindex."""
         device = f"tap{len(self._devices)}"
