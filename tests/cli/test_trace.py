@@ -3,7 +3,6 @@ import socket
 from contextlib import ExitStack
 
 import pytest
-
 from tests.doctor.two_hosts import agent_json, ids_of, plan_hosts, rule
 
 

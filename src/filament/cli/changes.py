@@ -230,8 +230,6 @@ def identity_of(kind: str, name: str) -> dict[str, Any]:
         default = next((DEFAULT_PARENTS[each] for each in DEFAULT_PARENTS if each in parents), ())
         fq_name = (*default, name)
     fitting = [each for each in parents if len(fq_name) - 1 in depths(each)]
-    # TF's clients put ports below projects; a virtual-router's would have as long a name.
-    fitting.sort(key=lambda each: each != "project")
     parent = {"parent_type": fitting[0]} if fitting and fitting[0] != ROOT else {}
     return {"fq_name": list(fq_name), **parent}
 

@@ -136,7 +136,6 @@ class Walker:
 
     def _follow(self, host: str, flow: Flow, met: list[Step], result: Result) -> Journey:
         """Follow what a host did with the packet to the next host, until it ends."""
-        start = host
         for _ in range(MAX_HOPS):
             facts = self.hosts[host]
             met += met_steps(facts, result.trail)
@@ -148,11 +147,8 @@ class Walker:
                 met.append(Step(host, "drop", result.reason.text))
                 return Journey(flow, tuple(met), Outcome.DROPPED, result.reason, host)
             if not output.is_to_fabric:
-                # Back to where it came from, by the address it was sent to: the gateway replied.
-                is_answer = host == start and packet.frame_ends(output.frame) == (
-                    flow.destination,
-                    flow.source,
-                )
+                # Only the gateway turns a packet around by itself.
+                is_answer = packet.frame_ends(output.frame) == (flow.destination, flow.source)
                 outcome = Outcome.ANSWERED if is_answer else Outcome.DELIVERED
                 whom = facts.names.port(output.ifindex)
                 text = f"the gateway answers {whom}" if is_answer else f"to {whom}"
