@@ -18,7 +18,7 @@ from filament.base.net import MPLS_OVER_UDP_PORT, Prefix, format_ipv4, format_ma
 from filament.base.origin import NOWHERE, Origin
 from filament.doctor import packet
 from filament.doctor.packet import Flow
-from filament.doctor.words import Names, phrase
+from filament.doctor.words import Names, phrase, short_name
 from filament.forward import steps
 from filament.forward.layout import FLOW_RESPONDER, DropReason, NextHopType
 from filament.forward.model import Model, Result, UnderlayPath
@@ -33,14 +33,23 @@ _ANY_WAY = UnderlayPath(0, 0, None, 0xFFFF)
 
 
 class PortFacts(msgspec.Struct, frozen=True):
-    """A port as its agent holds it; addresses are host-order ints."""
+    """A port as its agent holds it; addresses are host-order ints.
+
+    `display_name` is the workload's, as whoever plugged the port called it; "" when not told.
+    """
 
     uuid: str
     name: str
+    display_name: str
     device: str
     ifindex: int
     mac: int
     addresses: tuple[int, ...]
+
+    @property
+    def label(self) -> str:
+        """What a person calls it."""
+        return self.display_name or short_name(self.name)
 
 
 class HostFacts(msgspec.Struct, frozen=True):
