@@ -127,15 +127,17 @@ def rm(
     session: Session, words: tuple[str, ...], wait: str, timeout_s: float, as_json: bool
 ) -> None:
     """Delete objects, in the order given. The API refuses what others still refer to."""
-    last: Written | None = None
     # Each is found before the first is deleted: a mistyped last name deletes nothing.
-    for found in names.find_all(session, words, strict=True):
-        last = session.change(
-            "DELETE", f"/{found.kind}/{found.uuid}", None, wait=wait, timeout_s=timeout_s
-        )
-        _report([(str(found), found.uuid)], "deleted", last, as_json)
-    if last is not None:
-        _require_applied(last, wait, timeout_s)
+    *first, last = names.find_all(session, words, strict=True)
+    for found in first:
+        written = session.change("DELETE", f"/{found.kind}/{found.uuid}", None)
+        _report([(str(found), found.uuid)], "deleted", written, as_json)
+    # Revisions are applied in order: who has the last one has them all.
+    written = session.change(
+        "DELETE", f"/{last.kind}/{last.uuid}", None, wait=wait, timeout_s=timeout_s
+    )
+    _report([(str(last), last.uuid)], "deleted", written, as_json)
+    _require_applied(written, wait, timeout_s)
 
 
 @click.command("ln")

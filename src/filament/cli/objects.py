@@ -39,7 +39,7 @@ def ls(session: Session, kind: str | None, is_long: bool, as_json: bool) -> None
     """List kinds, or the objects of a kind."""
     if kind is None:
         counts = [
-            {"kind": each, "count": len(names.objects_of(session, each))}
+            {"kind": each, "count": session.get(f"/{each}s", count="true")[f"{each}s"]["count"]}
             for each in names.kinds(session)
         ]
         print_records(
