@@ -1,7 +1,7 @@
 """One compute host's agent: the core, its state on disk, its devices and the data plane together.
 
 Everything here is synchronous and owned by one task (`agent.role` runs it); a `turn` brings the
-kernel to where the core wants it, and tells the control nodes. Order in a turn: numbers on disk
+kernel to where the core wants it, and tells the control nodes. Order in a turn: numbers in a file
 before they are used in the kernel, rows before routes are published, rows gone before a device is
 let go. Nothing is taken out of the kernel when the process ends.
 """
@@ -65,7 +65,7 @@ class AgentHost:
     # ports ------------------------------------------------------------------------------------
 
     def plug(self, plug: Plug) -> None:
-        """Plug a port, or plug it again in another device; it is on disk when this returns.
+        """Plug a port, or plug it again in another device; it is kept when this returns.
 
         Raises InputError when the device is another port's or the underlay.
         """
