@@ -180,6 +180,25 @@ def test_an_echo_of_a_port_that_left_is_no_route() -> None:
     assert (64, 1, RED_9) not in tables.rows["routes"]
 
 
+def test_an_echo_of_a_port_that_left_gives_way_to_where_it_went() -> None:
+    routes = route("10.1.1.9/32", ME, 99), route("10.1.1.9/32", OTHER, 40)
+    tables = plan(inputs(port(), routes=routes), Ids())
+    assert found_route(tables, 1, RED_9).label == 40
+
+
+def test_of_two_ports_with_an_address_the_first_has_it() -> None:
+    tables = plan(inputs(port(), port(2, RED_1)), Ids())
+    assert next_hop(tables, found_route(tables, 1, RED_1).next_hop).ifindex == 11
+
+
+def test_arp_is_not_answered_for_what_only_begins_like_the_subnet() -> None:
+    subnet = msgspec.structs.replace(SUBNET, prefix=Prefix.parse("10.1.0.0/24"))
+    routes = (route("10.1.0.0/16", OTHER, 40), route("10.1.0.0/25", OTHER, 41))
+    tables = plan(inputs(subnets=(subnet,), routes=routes), Ids())
+    flags = {key[0]: row.values[3] for key, row in tables.rows["routes"].items() if key[0] < 64}
+    assert flags == {48: 0, 56: 2, 57: 2}
+
+
 def test_filters_become_rows_and_both_ways_two() -> None:
     origin = Origin("network-policy p", "rule 1", 5)
     one = rule(RED, BLUE, protocol=6, both_ways=True, origin=origin)

@@ -139,6 +139,12 @@ def test_scapy_finds_our_udp_right(source, destination, ports, payload) -> None:
     assert parse_ipv4(read.src) == source
 
 
+def test_a_udp_sum_of_zero_is_sent_as_all_ones() -> None:
+    found = decode_udp(udp_packet(1, 2, (3, 4), bytes(2))[20:]).checksum
+    again = udp_packet(1, 2, (3, 4), found.to_bytes(2, "big"))
+    assert decode_udp(again[20:]).checksum == 0xFFFF
+
+
 def _without_checksums(packet):
     layer = packet
     while layer:
