@@ -23,7 +23,7 @@ from filament.api.identity import (
     require_same_identity,
     timestamp,
 )
-from filament.api.quota import require_within_quota
+from filament.api.quota import require_parts_within_quota, require_within_quota
 from filament.api.shown import ShownPlan
 from filament.base.errors import ConflictError, ForbiddenError, InputError, NotFoundError
 from filament.compiler.plan import Slot
@@ -357,7 +357,9 @@ class ConfigEngine:
         after = msgspec.structs.replace(
             completed_after, props=completed_after.props | {"id_perms": id_perms}
         )
-        return self._put(change, after, before)
+        after = self._put(change, after, before)
+        require_parts_within_quota(change, after)
+        return after
 
     def _put(self, change: Candidate, item: Object, before: Object | None) -> Object:
         if before is None:

@@ -37,12 +37,13 @@ def require_within_quota(change: Candidate, item: Object) -> None:
         count = sum(1 for _ in islice(_counted(change, project, item.kind), limit + 1))
         if count > limit:
             raise _exceeded(limit, field_of(item.kind), project)
-    require_parts_within_quota(change, item, project)
+    require_parts_within_quota(change, item)
 
 
-def require_parts_within_quota(change: Candidate, item: Object, project: Object | None) -> None:
-    """Refuse an object whose parts (rules, subnets) are too many for its project."""
+def require_parts_within_quota(change: Candidate, item: Object) -> None:
+    """Refuse an object (in `change`) whose parts are too many for its project."""
     part = _PARTS.get(item.kind)
+    project = project_of(change, item) if part is not None else None
     if part is None or project is None:
         return
     limit = _limit(project.props.get("quota") or {}, part)

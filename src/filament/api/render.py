@@ -9,10 +9,10 @@ import msgspec
 
 from filament.api.engine import LIST_POSITIONS
 from filament.api.shown import ShownPlan
-from filament.model.stored import STORED_VALUE
 from filament.model.change import Object
 from filament.model.kind import Kind, field_of
 from filament.model.kinds import KINDS
+from filament.model.stored import STORED_VALUE
 from filament.model.view import View
 
 

@@ -90,7 +90,7 @@ class CreateIntPool(msgspec.Struct, frozen=True):
             )
         value = {"start": self.start, "end": self.end}
         known = find_value(change, _INT_POOL, self.pool)
-        if known not in {None} and known != value:
+        if known is not None and known != value:
             raise ConflictError(
                 f"int pool {self.pool} already exists, from {known['start']} to {known['end']};"
                 " delete it first"

@@ -49,7 +49,7 @@ class Kind(msgspec.Struct, frozen=True, kw_only=True):
     system_properties: frozenset[str] = frozenset()
     rendered_from: str = ""
     list_properties: dict[str, str] = {}
-    map_properties: dict[str, tuple[str, str]] = {"annotations": ("key_value_pair", "key")}
+    map_properties: dict[str, tuple[str, str]] = {}
     children: dict[str, str] = {}
     back_references: dict[str, str] = {}
 

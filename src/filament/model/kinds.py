@@ -23,6 +23,7 @@ def _row(
     parents: tuple[str, ...],
     properties: dict[str, Any] | None = None,
     references: dict[str, Any] | None = None,
+    map_properties: dict[str, tuple[str, str]] | None = None,
     **more: Any,
 ) -> Kind:
     return Kind(
@@ -30,6 +31,7 @@ def _row(
         parents=parents,
         properties=COMMON_PROPERTIES | (properties or {}),
         references=references or {},
+        map_properties={"annotations": ("key_value_pair", "key")} | (map_properties or {}),
         **more,
     )
 
@@ -198,10 +200,7 @@ _NETWORK = (
             "virtual-network": None,
         },
         list_properties={"virtual_machine_interface_fat_flow_protocols": "fat_flow_protocol"},
-        map_properties={
-            "annotations": ("key_value_pair", "key"),
-            "virtual_machine_interface_bindings": ("key_value_pair", "key"),
-        },
+        map_properties={"virtual_machine_interface_bindings": ("key_value_pair", "key")},
         columns=(
             "virtual_machine_interface_mac_addresses",
             "virtual_network_refs",
