@@ -8,7 +8,7 @@ import msgspec
 
 from filament.api.engine import ConfigEngine, Outcome, Update
 from filament.api.quota import project_of
-from filament.base.errors import InputError, NotFoundError
+from filament.base.errors import ForbiddenError, InputError, NotFoundError
 from filament.model.body import Body, RefBody
 from filament.model.change import Object
 from filament.model.kind import nearest
@@ -29,7 +29,7 @@ class ChangeAccess(msgspec.Struct, frozen=True):
 
     def carry_out(self, engine: ConfigEngine, change: Candidate, now: float) -> Outcome:
         """See Action."""
-        item = require_object(change, self.uuid)
+        item = require_object(engine, change, self.uuid)
         before = item.props.get("perms2") or {}
         body = Body(props={"perms2": {"owner": before.get("owner"), **self.perms2}})
         return Outcome(engine.carry_out(change, Update(item.kind, item.uuid, body), now))
@@ -43,8 +43,8 @@ class RelaxReference(msgspec.Struct, frozen=True):
 
     def carry_out(self, engine: ConfigEngine, change: Candidate, now: float) -> Outcome:
         """See Action."""
-        del engine, now
-        item = require_object(change, self.uuid)
+        del now
+        item = require_object(engine, change, self.uuid)
         if not any(ref.uuid == self.target_uuid for ref in item.refs):
             raise NotFoundError(
                 f"{item.kind} {item.name} has no reference to {self.target_uuid}; GET it to see"
@@ -88,9 +88,17 @@ class SetTags(msgspec.Struct, frozen=True):
         return Outcome(engine.carry_out(change, Update(kind.name, item.uuid, body), now))
 
 
-def require_object(change: Candidate, uuid: str) -> Object:
-    """The object with a uuid, of whatever kind; NotFoundError."""
+def require_object(engine: ConfigEngine, change: Candidate, uuid: str) -> Object:
+    """The object with a uuid, of whatever kind; NotFoundError, or ForbiddenError when it is one
+    of the plan's.
+    """
     item = change.get(uuid)
+    shown = engine.shown.objects.get(uuid)
+    if item is None and shown is not None:
+        raise ForbiddenError(
+            f"{shown.kind} {shown.name} cannot be written, only read;"
+            f" {KINDS[shown.kind].rendered_from}"
+        )
     if item is None or item.kind == STORED_VALUE:
         raise NotFoundError(f"UUID {uuid} not found: no object has it")
     return item

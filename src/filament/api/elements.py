@@ -10,14 +10,14 @@ from typing import Any, Literal
 
 import msgspec
 
+from filament.api.access import require_object
 from filament.api.engine import LIST_POSITIONS, ConfigEngine, Outcome, Update
-from filament.base.errors import InputError, NotFoundError
+from filament.base.errors import InputError
 from filament.model.body import convert_body
 from filament.model.change import Object
 from filament.model.kind import Kind, nearest
 from filament.model.kinds import KINDS
 from filament.model.snapshot import Candidate
-from filament.model.stored import STORED_VALUE
 
 Element = tuple[str, Any]  # position, value
 
@@ -39,9 +39,7 @@ class UpdateElements(msgspec.Struct, frozen=True):
 
     def carry_out(self, engine: ConfigEngine, change: Candidate, now: float) -> Outcome:
         """See Action."""
-        item = change.get(self.uuid)
-        if item is None or item.kind == STORED_VALUE:
-            raise NotFoundError(f"UUID {self.uuid} not found: no object has it")
+        item = require_object(engine, change, self.uuid)
         kind = KINDS[item.kind]
         lists = {update.field: elements_of(kind, item, update.field) for update in self.updates}
         for index, update in enumerate(self.updates):

@@ -96,7 +96,8 @@ class Api:
         """GET /<kind>s."""
         kind = KINDS.collected(request.path_params["name"])
         reader = self._reader
-        query = parse_query(reader, kind, request.query_params)
+        tenant = request.headers.get("x-project-id", "")
+        query = parse_query(reader, kind, request.query_params, tenant)
         return json_response(answer_list(reader, kind, query, _base(request)))
 
     async def list_bulk(self, request: Request) -> Response:
@@ -111,7 +112,7 @@ class Api:
         if not wanted.get("exclude_hrefs", True):
             del wanted["exclude_hrefs"]
         reader = self._reader
-        query = parse_query(reader, kind, wanted)
+        query = parse_query(reader, kind, wanted, request.headers.get("x-project-id", ""))
         return json_response(answer_list(reader, kind, query, _base(request)))
 
     async def read(self, request: Request) -> Response:
