@@ -56,9 +56,7 @@ def test_the_document_is_served_and_whole(api):
     page = json.loads(text)
     assert (status, headers.get_content_type()) == (200, "application/json")
     assert page["servers"] == [{"url": api.url}]
-    routes = {
-        (path, method.upper()) for path, item in page["paths"].items() for method in item
-    }
+    routes = {(path, method.upper()) for path, item in page["paths"].items() for method in item}
     assert routes >= {(entry.path, entry.method) for entry in CATALOG}
     for kind in KINDS.values():
         if kind.parents:
