@@ -5,7 +5,7 @@ import json
 import pytest
 
 from filament.base.errors import ConflictError, ForbiddenError, InputError, NotFoundError
-from filament.base.limits import MAX_ADDRESSES_AT_ONCE
+from filament.base.limits import MAX_ADDRESSES_AT_ONCE, MAX_JSON_DEPTH
 
 from .office import ipam_refs, subnet
 from .served import ServedApi
@@ -317,6 +317,17 @@ def test_no_key_may_be_given_twice(api):
 )
 def test_bodies_that_are_none(api, body, headers, status, text):
     got, _, message = raw(api, "POST", "/projects", body, **headers)
+    assert (got, text in message) == (status, True), message
+
+
+@pytest.mark.parametrize(
+    ("depth", "status", "text"),
+    [(MAX_JSON_DEPTH, 200, "{}"), (MAX_JSON_DEPTH + 1, 400, "nested more than 64 levels deep")],
+)
+def test_json_has_a_bounded_depth(api, depth, status, text):
+    value = "[" * (depth - 1) + "]" * (depth - 1)
+    body = f'{{"operation": "STORE", "key": "deep", "value": {value}}}'
+    got, _, message = raw(api, "POST", "/useragent-kv", body)
     assert (got, text in message) == (status, True), message
 
 
