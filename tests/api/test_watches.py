@@ -6,7 +6,6 @@ import os
 import resource
 import socket
 
-
 import pytest
 
 from filament.api import watching
@@ -35,23 +34,22 @@ def test_two_thousand_watches_cost_little_and_all_hear(tmp_path):
     resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, wanted), hard))
     watchers = []
     try:
-        with api_process(tmp_path) as (process, address):
-            with Client(address) as client:
-                revision = client.request("GET", "/filament/status").value["revision"]
-                before = resident_bytes(process.pid)
-                for _ in range(MANY):
-                    watcher = socket.socket(socket.AF_UNIX)
-                    watcher.settimeout(30)
-                    watcher.connect(address.removeprefix("unix:"))
-                    watcher.sendall(b"GET /watch?after=%d HTTP/1.1\r\nHost: x\r\n\r\n" % revision)
-                    watchers.append(watcher)
-                for watcher in watchers:
-                    read_until(watcher, b": watching")
-                each = (resident_bytes(process.pid) - before) / MANY
-                client.create("virtual-machine", ["heard"])
-                for watcher in watchers:
-                    read_until(watcher, b'"heard"')
-                assert each < RSS_PER_WATCH_BYTES, f"{each / 1024:.1f} KiB for each watch"
+        with api_process(tmp_path) as (process, address), Client(address) as client:
+            revision = client.request("GET", "/filament/status").value["revision"]
+            before = resident_bytes(process.pid)
+            for _ in range(MANY):
+                watcher = socket.socket(socket.AF_UNIX)
+                watcher.settimeout(30)
+                watcher.connect(address.removeprefix("unix:"))
+                watcher.sendall(b"GET /watch?after=%d HTTP/1.1\r\nHost: x\r\n\r\n" % revision)
+                watchers.append(watcher)
+            for watcher in watchers:
+                read_until(watcher, b": watching")
+            each = (resident_bytes(process.pid) - before) / MANY
+            client.create("virtual-machine", ["heard"])
+            for watcher in watchers:
+                read_until(watcher, b'"heard"')
+            assert each < RSS_PER_WATCH_BYTES, f"{each / 1024:.1f} KiB for each watch"
     finally:
         for watcher in watchers:
             watcher.close()

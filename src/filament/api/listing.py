@@ -129,9 +129,9 @@ def _selected(reader: Reader, kind: Kind, query: ListQuery) -> Iterator[Object]:
             continue
         if query.names is not None and item.fq_name not in query.names:
             continue
-        if query.parents is not None and item.parent_uuid not in query.parents:
-            if query.shared_with is None or not _is_shared(item, query.shared_with):
-                continue
+        is_child = query.parents is None or item.parent_uuid in query.parents
+        if not is_child and (query.shared_with is None or not _is_shared(item, query.shared_with)):
+            continue
         if query.referred is not None and not any(ref.uuid in query.referred for ref in item.refs):
             continue
         if all(_matches(item, name, values) for name, values in query.filters.items()):
