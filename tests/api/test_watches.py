@@ -5,6 +5,7 @@ import json
 import os
 import resource
 import socket
+from pathlib import Path
 
 import pytest
 
@@ -24,7 +25,7 @@ RSS_PER_WATCH_BYTES = 64 * 1024  # measured 2026-11-20: about 30 KiB
 
 
 def resident_bytes(pid):
-    with open(f"/proc/{pid}/statm") as statm:
+    with Path(f"/proc/{pid}/statm").open() as statm:
         return int(statm.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
