@@ -71,7 +71,7 @@ def _with_subnets(ref: Ref, known: list[dict[str, Any]], new_uuid: NewUuid, path
         else value
         for position, value in enumerate(subnets)
     ]
-    return Ref(ref.kind, ref.uuid, {**ref.attr, "ipam_subnets": done})
+    return msgspec.structs.replace(ref, attr={**ref.attr, "ipam_subnets": done})
 
 
 def _interface(change: Candidate, item: Object, before: Object | None, new_uuid: NewUuid) -> Object:

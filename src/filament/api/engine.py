@@ -8,7 +8,7 @@ before anything is stored. The owner stores the commit, then calls `apply`.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Literal
+from typing import Any, Literal, Protocol
 
 import msgspec
 
@@ -23,6 +23,7 @@ from filament.api.identity import (
     require_same_identity,
     timestamp,
 )
+from filament.api.quota import require_parts_within_quota, require_within_quota
 from filament.api.shown import ShownPlan
 from filament.base.errors import ConflictError, ForbiddenError, InputError, NotFoundError
 from filament.compiler.plan import Slot
@@ -41,6 +42,8 @@ from filament.model.snapshot import Candidate, PoolView, Snapshot
 from filament.store.contract import Store
 
 _ROUTE_TARGET_POOL = "route-target/"
+# Property of an object, never answered as one: positions of elements of its list properties.
+LIST_POSITIONS = "list_positions"
 
 
 class Create(msgspec.Struct, frozen=True):
@@ -73,18 +76,35 @@ class RefUpdate(msgspec.Struct, frozen=True):
     uuid: str
     target: RefBody
     operation: Literal["ADD", "DELETE"]
+    is_relaxed: bool = False
 
 
-Request = Create | Update | Delete | RefUpdate
+class Outcome(msgspec.Struct, frozen=True):
+    """What an action leads to: the object it is about, if one, and what to tell the caller."""
+
+    object: Object | None = None
+    answer: Any = None
+
+
+class Action(Protocol):
+    """A write beyond the four: it edits the candidate, as far as it can by way of the four."""
+
+    def carry_out(self, engine: ConfigEngine, change: Candidate, now: float) -> Outcome:
+        """Edit `change`; raise an error of the house to refuse."""
+
+
+Plain = Create | Update | Delete | RefUpdate
+Request = Plain | Action
 
 
 class Prepared(msgspec.Struct, frozen=True):
     """What a request amounts to. `commit` is None when it changes nothing; `object` is as after
-    the change (as before, for a delete).
+    the change (as before, for a delete; None for an action on none); `answer` is an action's.
     """
 
-    object: Object
+    object: Object | None
     commit: Commit | None
+    answer: Any = None
 
 
 class ConfigEngine:
@@ -109,13 +129,17 @@ class ConfigEngine:
         then nothing has changed.
         """
         change = Candidate(self.snapshot if view is None else view)
-        return self._finish(change, self._carry_out(change, request, now), now, who)
+        if isinstance(request, Plain):
+            outcome = Outcome(self.carry_out(change, request, now))
+        else:
+            outcome = request.carry_out(self, change, now)
+        return self._finish(change, outcome, now, who)
 
-    def prepare_all(self, requests: Iterable[Request], *, now: float, who: str) -> Commit:
+    def prepare_all(self, requests: Iterable[Plain], *, now: float, who: str) -> Commit:
         """Turn several requests, each seeing the ones before, into one commit (boot objects)."""
         change = Candidate(self.snapshot)
         for request in requests:
-            self._carry_out(change, request, now)
+            self.carry_out(change, request, now)
         self._allocate_slots(change)
         return change.commit(now, who)
 
@@ -145,7 +169,12 @@ class ConfigEngine:
             raise NotFoundError(f"Name {list(fq_name)} not found: there is no such {kind.name}")
         return item
 
-    def _carry_out(self, change: Candidate, request: Request, now: float) -> Object:
+    def new_uuid(self) -> str:
+        """A uuid nobody has."""
+        return self._new_uuid()
+
+    def carry_out(self, change: Candidate, request: Plain, now: float) -> Object:
+        """Carry out a plain request within a change, for actions made of several."""
         kind = KINDS.named(request.kind)
         match request:
             case Create(body=body, tenant=tenant):
@@ -161,11 +190,13 @@ class ConfigEngine:
             case RefUpdate():
                 return self._update_ref(change, kind, request, now)
 
-    def _finish(self, change: Candidate, item: Object, now: float, who: str) -> Prepared:
-        if not change.puts and not change.deletes:
-            return Prepared(item, None)
+    def _finish(self, change: Candidate, outcome: Outcome, now: float, who: str) -> Prepared:
+        item = outcome.object
+        if change.is_empty:
+            return Prepared(item, None, outcome.answer)
         self._allocate_slots(change)
-        return Prepared(change.get(item.uuid) or item, change.commit(now, who))
+        after = change.get(item.uuid) if item is not None else None
+        return Prepared(after or item, change.commit(now, who), outcome.answer)
 
     # -- create ------------------------------------------------------------------------------
 
@@ -200,7 +231,9 @@ class ConfigEngine:
             props=props,
             refs=self._resolved(change, body),
         )
-        return self._put(change, item, None)
+        item = self._put(change, item, None)
+        require_within_quota(change, item)
+        return item
 
     def _parent(
         self, change: Candidate, kind: Kind, body: Body, fq_name: tuple[str, ...]
@@ -244,12 +277,15 @@ class ConfigEngine:
     def _resolved(self, change: Candidate, body: Body) -> tuple[Ref, ...]:
         return tuple(ref for given in body.refs.values() for ref in self._resolve(change, given))
 
-    def _resolve(self, change: Candidate, given: list[RefBody]) -> list[Ref]:
+    def _resolve(
+        self, change: Candidate, given: list[RefBody], before: Iterable[Ref] = ()
+    ) -> list[Ref]:
         """References to existing objects; of two to one object the later counts."""
+        relaxed = {ref.uuid for ref in before if ref.is_relaxed}
         refs: dict[str, Ref] = {}
         for one in given:
             target = self._target(change, one)
-            refs[target.uuid] = Ref(target.kind, target.uuid, one.attr)
+            refs[target.uuid] = Ref(target.kind, target.uuid, one.attr, target.uuid in relaxed)
         return list(refs.values())
 
     def _target(self, change: Candidate, given: RefBody) -> Object:
@@ -268,6 +304,8 @@ class ConfigEngine:
         _require_no_system_property(kind, body, before)
         props = dict(before.props)
         for name, value in body.props.items():
+            if name in kind.list_properties and value != props.get(name):
+                _forget_positions(props, name)
             if name == "id_perms":
                 for field in ("enable", "description"):
                     if value and field in value:
@@ -280,7 +318,8 @@ class ConfigEngine:
                 props[name] = value
         refs = list(before.refs)
         for target, given in body.refs.items():
-            refs = [ref for ref in refs if ref.kind != target] + self._resolve(change, given)
+            refs = [ref for ref in refs if ref.kind != target]
+            refs += self._resolve(change, given, before.refs)
         after = msgspec.structs.replace(before, props=props, refs=_ordered(kind, refs))
         return self._put_if_changed(change, after, before, now)
 
@@ -300,7 +339,9 @@ class ConfigEngine:
         refs = {ref.uuid: ref for ref in before.refs}
         if request.operation == "ADD":
             attr = convert_attribute(kind, target.kind, given.attr)
-            refs[target.uuid] = Ref(target.kind, target.uuid, attr)
+            was = refs.get(target.uuid)
+            relaxed = request.is_relaxed or (was is not None and was.is_relaxed)
+            refs[target.uuid] = Ref(target.kind, target.uuid, attr, relaxed)
         else:
             refs.pop(target.uuid, None)
         after = msgspec.structs.replace(before, refs=_ordered(kind, refs.values()))
@@ -316,7 +357,9 @@ class ConfigEngine:
         after = msgspec.structs.replace(
             completed_after, props=completed_after.props | {"id_perms": id_perms}
         )
-        return self._put(change, after, before)
+        after = self._put(change, after, before)
+        require_parts_within_quota(change, after)
+        return after
 
     def _put(self, change: Candidate, item: Object, before: Object | None) -> Object:
         if before is None:
@@ -361,13 +404,20 @@ class ConfigEngine:
         if blocking:
             raise ConflictError(_still("children still present", item, blocking))
         users: list[Object] = []
+        relaxed: list[Object] = []
         for one in (item, *shown):
             for user_kind in KINDS[one.kind].back_references.values():
-                users += change.referrers(one.uuid, user_kind)
+                for user in change.referrers(one.uuid, user_kind):
+                    is_relaxed = all(ref.is_relaxed for ref in user.refs if ref.uuid == one.uuid)
+                    (relaxed if is_relaxed else users).append(user)
         if users:
             raise ConflictError(_still("resource still referred", item, users))
         for child in cascade:
             self._delete(change, KINDS[child.kind], child)
+        gone = {item.uuid, *(one.uuid for one in shown)}
+        for user in relaxed:
+            kept = tuple(ref for ref in user.refs if ref.uuid not in gone)
+            change.put(msgspec.structs.replace(user, refs=kept))
         self._mirror(change, msgspec.structs.replace(item, refs=()), item)
         change.delete(item)
         if item.kind == "virtual-network":
@@ -420,6 +470,13 @@ def _require_no_system_property(kind: Kind, body: Body, before: Object | None) -
         value = body.props[name]
         if value != (before.props.get(name) if before is not None else None):
             require_unset_by_caller(kind.name, name)
+
+
+def _forget_positions(props: dict[str, Any], name: str) -> None:
+    """A list replaced as a whole is numbered anew."""
+    positions = {key: one for key, one in props.pop(LIST_POSITIONS, {}).items() if key != name}
+    if positions:
+        props[LIST_POSITIONS] = positions
 
 
 def _ordered(kind: Kind, refs: Iterable[Ref]) -> tuple[Ref, ...]:

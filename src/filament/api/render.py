@@ -7,10 +7,12 @@ from typing import Any
 
 import msgspec
 
+from filament.api.engine import LIST_POSITIONS
 from filament.api.shown import ShownPlan
 from filament.model.change import Object
 from filament.model.kind import Kind, field_of
 from filament.model.kinds import KINDS
+from filament.model.stored import STORED_VALUE
 from filament.model.view import View
 
 
@@ -44,7 +46,10 @@ class Reader:
 
     def get(self, uuid: str) -> Object | None:
         """The object with this uuid, stored or rendered."""
-        return self._view.get(uuid) or self._shown.get(uuid)
+        item = self._view.get(uuid)
+        if item is not None and item.kind == STORED_VALUE:
+            return None  # ours, not an object of the configuration
+        return item or self._shown.get(uuid)
 
     def named(self, kind: Kind, fq_name: tuple[str, ...]) -> Object | None:
         """The object of a kind by name."""
@@ -76,6 +81,8 @@ class Reader:
         kind = KINDS[item.kind]
         answer = self.identity(item, base, include)
         for name, value in item.props.items():
+            if name == LIST_POSITIONS:
+                continue
             if name in _ALWAYS or include.has(name, by_default=True):
                 answer[name] = value
         if "id_perms" in answer:  # TF answers these as null when they were never set

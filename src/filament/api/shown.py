@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 
 from filament.compiler import slots
 from filament.compiler.compile import Compiler
-from filament.compiler.plan import Slot
+from filament.compiler.plan import Plan, PlanDelta, Slot
 from filament.compiler.render import ACCESS_CONTROL_LIST, ROUTING_INSTANCE, Rendered
 from filament.model.change import Commit, Object
 from filament.model.view import View
@@ -29,6 +29,15 @@ class ShownPlan:
         """Follow one commit; `view` is the configuration after it."""
         delta = self._compiler.update(view, commit)
         self.objects.update(self._compiler.plan, delta)
+
+    def preview(self, view: View, commit: Commit) -> tuple[Plan, Plan, PlanDelta]:
+        """The plan as it is, as it would be after `commit`, and the difference.
+
+        `view` is the configuration as it would be. Nothing that is shown changes.
+        """
+        fork = self._compiler.fork()
+        delta = fork.update(view, commit)
+        return self._compiler.plan, fork.plan, delta
 
     def verify(self, view: View) -> None:
         """Recompute the plan; AssertionError names rows that differ."""

@@ -28,6 +28,7 @@ _ERRORS: dict[int, type[FilamentError]] = {
     403: ForbiddenError,
     404: NotFoundError,
     409: ConflictError,
+    412: ConflictError,  # a quota, or a picture that is too old
     500: PermanentError,
     503: TransientError,
 }

@@ -65,6 +65,16 @@ class Compiler:
         """
         return self._delta(view, self._graph.update(view, _source_changes(commit)))
 
+    def fork(self) -> Compiler:
+        """Another compiler with the same plan, for a change that may not happen.
+
+        Copies the tables, not the rows: its cost is that of the networks, not of their ports.
+        """
+        other = Compiler()
+        other._graph = self._graph.fork()
+        other._revision = self._revision
+        return other
+
     def verify(self, view: View) -> None:
         """Recompute everything from `view`; raise AssertionError naming the rows that differ."""
         self._graph.verify(view)

@@ -34,6 +34,8 @@ class Kind(msgspec.Struct, frozen=True, kw_only=True):
     `columns` are fields that a table of such objects shows. `allocates` names the pools it draws
     on; `system_properties` only the API sets. A kind with `rendered_from` is read-only: its
     objects are rendered from the plan, and the text says which intent to change instead.
+    `list_properties` (name -> field of its type that holds the list) and `map_properties` (name ->
+    that field and the one that is an element's key) can be changed element by element.
     `children` and `back_references` are derived from the other rows: field name -> kind.
     """
 
@@ -46,6 +48,8 @@ class Kind(msgspec.Struct, frozen=True, kw_only=True):
     allocates: tuple[str, ...] = ()
     system_properties: frozenset[str] = frozenset()
     rendered_from: str = ""
+    list_properties: dict[str, str] = {}
+    map_properties: dict[str, tuple[str, str]] = {}
     children: dict[str, str] = {}
     back_references: dict[str, str] = {}
 

@@ -23,6 +23,7 @@ def _row(
     parents: tuple[str, ...],
     properties: dict[str, Any] | None = None,
     references: dict[str, Any] | None = None,
+    map_properties: dict[str, tuple[str, str]] | None = None,
     **more: Any,
 ) -> Kind:
     return Kind(
@@ -30,6 +31,7 @@ def _row(
         parents=parents,
         properties=COMMON_PROPERTIES | (properties or {}),
         references=references or {},
+        map_properties={"annotations": ("key_value_pair", "key")} | (map_properties or {}),
         **more,
     )
 
@@ -84,6 +86,10 @@ _GLOBAL = (
             "port_translation_pools": system.PortTranslationPools,
             "vxlan_network_identifier_mode": Literal["configured", "automatic"],
         },
+        list_properties={
+            "encryption_tunnel_endpoints": "endpoint",
+            "port_translation_pools": "port_translation_pool",
+        },
         columns=("encapsulation_priorities",),
     ),
     _row("domain", (ROOT,), {"domain_limits": system.DomainLimitsType}),
@@ -109,6 +115,7 @@ _NETWORK = (
             "ipam_subnetting": bool,
             "network_ipam_mgmt": network.IpamType,
         },
+        list_properties={"ipam_subnets": "subnets"},
         columns=("ipam_subnet_method",),
     ),
     _row(
@@ -154,6 +161,7 @@ _NETWORK = (
             "network-policy": network.VirtualNetworkPolicyType,
             "virtual-network": None,
         },
+        list_properties={"virtual_network_fat_flow_protocols": "fat_flow_protocol"},
         derived_children=frozenset({"access-control-list", "routing-instance"}),
         columns=("network_ipam_refs", "virtual_network_network_id", "network_policy_refs"),
         allocates=("vn-id",),
@@ -191,6 +199,8 @@ _NETWORK = (
             "virtual-machine": None,
             "virtual-network": None,
         },
+        list_properties={"virtual_machine_interface_fat_flow_protocols": "fat_flow_protocol"},
+        map_properties={"virtual_machine_interface_bindings": ("key_value_pair", "key")},
         columns=(
             "virtual_machine_interface_mac_addresses",
             "virtual_network_refs",
