@@ -59,7 +59,7 @@ class FirewallSequence(Part):
 class SloRateType(Part):
     """Attribute of a reference to a security-logging-object: how many sessions per logged one."""
 
-    rate: Maybe[list[int]] = UNSET
+    rate: Maybe[int | list[int]] = UNSET
 
 
 class SecurityLoggingObjectRuleEntryType(Part):
