@@ -7,6 +7,7 @@ import, which is why it is kept out of the suite's own process.
 import inspect
 import json
 import sys
+import traceback
 
 from vnc_api import vnc_api
 from vnc_api.exceptions import NoIdError, RefsExistError
@@ -79,7 +80,14 @@ RECIPES = {
         "match_tag_types": {"tag_type": [1]},
     },
     "floating-ip-pool": {"floating_ip_pool_subnets": None},
-    "bgp-as-a-service": {},
+    "virtual-machine-interface": {
+        "virtual_machine_interface_bindings": {
+            "key_value_pair": [
+                {"key": "vnic_type", "value": "direct"},
+                {"key": "vif_type", "value": "vrouter"},
+            ]
+        },
+    },
 }
 
 
@@ -89,19 +97,21 @@ def sample(field, of=0):
     limits = field.get("restrictions")
     if field["is_complex"]:
         return compound(kind)
-    if field["restriction_type"] == "enum":
+    if limits and field["restriction_type"] == "enum":
         return limits[of % len(limits)]
-    if field["restriction_type"] == "range":
+    if limits and field["restriction_type"] == "range":
         return limits[0] + of
-    return {"boolean": bool(of), "integer": 24 + of, "unsignedLong": 7 + of}.get(kind, f"text{of}")
+    return {"boolean": bool(of), "integer": 24 + of, "unsignedLong": 7, "unsignedShort": 9}.get(
+        kind, f"text{of}"
+    )
 
 
 def compound(name):
     made = getattr(resource_xsd, name)
     values = {}
     for attribute, field in made.attr_field_type_vals.items():
-        value = TEXTS.get(attribute, None) if not field["is_complex"] else None
-        value = sample(field) if value is None else value
+        is_free = not field["is_complex"] and not field["restrictions"]
+        value = (TEXTS.get(attribute) if is_free else None) or sample(field)
         values[attribute] = [value] if field["is_array"] else value
     return made(params_dict=plain(values))
 
@@ -167,9 +177,8 @@ class World:
         if kind == "route-target":
             name = f"target:64512:{self.count}"
         parents = [each for each in made.parent_types if each != "config-root"]
-        item = made(name)
-        if parents and "config-root" not in made.parent_types:
-            item = made(name, self.need(parents[0]))
+        stands_alone = not parents or kind in ("tag", "policy-management")
+        item = made(name) if stands_alone else made(name, self.need(parents[0]))
         self.fill(item, kind, is_full)
         self.link(item, kind)
         return item
@@ -206,7 +215,7 @@ def link_all(world, item, kind):
     """Every other reference the client knows for a kind, with a whole attribute; returns them."""
     added = []
     for field, (target, attribute, *_) in CLASSES[kind].ref_field_types.items():
-        if target in (kind, "service-group") or getattr(item, f"get_{field}")():
+        if target in (kind, "service-group", "tag-type") or getattr(item, f"get_{field}")():
             continue
         if kind in ("instance-ip", "firewall-rule", "virtual-network") and target in (
             "network-ipam", "tag", "address-group", "virtual-network", "virtual-router"
@@ -227,7 +236,7 @@ def exercise(world, kind):
     written = {name: plain(getattr(item, f"get_{name}")()) for name in names}
     world.call("create", kind)(item)
     read = world.call("read", kind)(id=item.uuid)
-    assert (read.uuid, read.display_name) == (item.uuid, item.display_name)
+    assert (read.uuid, read.display_name) == (item.uuid, item.fq_name[-1])
     require_written(read, written)
     for field, target, value in linked:
         refs = getattr(read, f"get_{field}")()
@@ -311,7 +320,8 @@ def main():
         try:
             exercise(world, kind)
         except Exception as error:
-            problem = f"{type(error).__name__}: {error}"
+            line = traceback.extract_tb(error.__traceback__)[-1]
+            problem = f"{type(error).__name__}: {error} at {line.name}: {line.line}"
         print(json.dumps({"kind": kind, "problem": problem}), flush=True)
 
 

@@ -131,10 +131,10 @@ class LogicalRouterPrListType(Part):
 
 
 class PortInfoType(Part):
-    """One port of a card."""
+    """One port of a card; on the wire the schema's `type` is `type_`, as TF's classes have it."""
 
     name: Maybe[str] = UNSET
-    type: Maybe[Literal["fc", "ge", "xe", "xle", "et", "fte", "me", "em"]] = UNSET
+    type_: Maybe[Literal["fc", "ge", "xe", "xle", "et", "fte", "me", "em"]] = UNSET
     port_speed: Maybe[PortSpeed] = UNSET
     channelized: Maybe[bool] = UNSET
     channelized_port_speed: Maybe[PortSpeed] = UNSET

@@ -56,7 +56,7 @@ class RbacRuleType(Part):
     """Who may do what with one kind of object, or one field of it."""
 
     rule_object: Maybe[str] = UNSET
-    rule_field: Maybe[list[str]] = UNSET
+    rule_field: Maybe[str | list[str]] = UNSET
     rule_perms: Maybe[list[RbacPermType]] = UNSET
 
 
