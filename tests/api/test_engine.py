@@ -14,8 +14,26 @@ def test_the_first_start_creates_what_tungsten_fabric_starts_with(office):
     assert [(item.kind, item.name) for item in office.view.objects()] == [
         ("global-system-config", "default-global-system-config"),
         ("global-vrouter-config", "default-global-system-config:default-global-vrouter-config"),
+        ("global-qos-config", "default-global-system-config:default-global-qos-config"),
+        ("fabric", "default-global-system-config:default-fabric"),
+        ("alarm", "default-global-system-config:system-defined-bottle-request-size-limit"),
+        ("discovery-service-assignment", "default-discovery-service-assignment"),
+        ("tag-type", "label"),
+        ("tag-type", "application"),
+        ("tag-type", "tier"),
+        ("tag-type", "deployment"),
+        ("tag-type", "site"),
+        ("tag-type", "neutron_fwaas"),
+        ("tag-type", "neutron_tag"),
+        ("policy-management", "default-policy-management"),
+        ("application-policy-set", "default-policy-management:default-application-policy-set"),
         ("domain", "default-domain"),
+        ("namespace", "default-domain:default-namespace"),
         ("project", "default-domain:default-project"),
+        (
+            "application-policy-set",
+            "default-domain:default-project:default-application-policy-set",
+        ),
         ("virtual-network", "default-domain:default-project:ip-fabric"),
         ("virtual-network", "default-domain:default-project:__link_local__"),
         ("virtual-network", "default-domain:default-project:dci-network"),
@@ -252,15 +270,17 @@ def test_what_the_system_stands_on_cannot_be_deleted(office):
 def test_objects_of_the_plan_are_read_only_and_say_what_to_change(office):
     office.network()
     text = "change the virtual-network, its route target lists or its policies instead"
-    with pytest.raises(ForbiddenError, match=text):
-        office.create("routing-instance", *PROJECT, "red", "mine")
+    with pytest.raises(
+        ConflictError, match=r"routing-instance .*:red:red already exists with uuid"
+    ):
+        office.create("routing-instance", *PROJECT, "red", "red")
     shown = office.engine.shown.objects.named("routing-instance", (*PROJECT, "red", "red"))
-    with pytest.raises(ForbiddenError, match=r"routing-instance .*:red:red cannot be written"):
+    with pytest.raises(ForbiddenError, match=f"routing-instance .*:red:red cannot be .*{text}"):
         office.update(shown, display_name="x")
     with pytest.raises(ForbiddenError, match="derived from other objects"):
         office.delete(shown)
-    with pytest.raises(ForbiddenError, match="attached to the virtual-network instead"):
-        office.create("access-control-list", *PROJECT, "red", "acl", parent_type="virtual-network")
+    with pytest.raises(ForbiddenError, match="config-root objects cannot be written"):
+        office.create("config-root", "another")
 
 
 def test_objects_may_hang_on_objects_of_the_plan_which_then_stay(office):

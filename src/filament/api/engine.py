@@ -12,7 +12,9 @@ from typing import Any, Literal, Protocol
 
 import msgspec
 
-from filament.api.complete import NewUuid, completed
+from filament.api.companions import companions, companions_left, prerequisites
+from filament.api.complete import completed
+from filament.api.firewall import NewUuid
 from filament.api.identity import (
     changed_perms2,
     either_parent,
@@ -27,6 +29,7 @@ from filament.api.quota import require_parts_within_quota, require_within_quota
 from filament.api.shown import ShownPlan
 from filament.base.errors import ConflictError, ForbiddenError, InputError, NotFoundError
 from filament.compiler.plan import Slot
+from filament.compiler.render import ROUTE_TARGET
 from filament.model.body import Body, RefBody, convert_attribute
 from filament.model.change import Allocation, Commit, Object, Ref
 from filament.model.check import (
@@ -152,7 +155,7 @@ class ConfigEngine:
         """The object of a kind, stored or rendered; NotFoundError."""
         item = view.get(uuid)
         if item is None and kind.rendered_from:
-            item = self.shown.objects.get(uuid)
+            item = self.shown.find(view, uuid)
         if item is None or item.kind != kind.name:
             other = f"; it is the uuid of a {item.kind}" if item is not None else ""
             raise NotFoundError(f"No {kind.field} object found for id {uuid}{other}")
@@ -183,7 +186,7 @@ class ConfigEngine:
                 return self._update(change, kind, self.find(change, kind, uuid), body, now)
             case Delete(uuid=uuid):
                 item = self.find(change, kind, uuid)
-                _require_intent(kind, item)
+                _require_intent(change, kind, item)
                 require_deletable(item)
                 self._delete(change, kind, item)
                 return item
@@ -203,10 +206,15 @@ class ConfigEngine:
     def _create(
         self, change: Candidate, kind: Kind, body: Body, tenant: str | None, now: float
     ) -> Object:
-        _require_intent(kind, None)
+        if not kind.parents:
+            raise ForbiddenError(f"{kind.name} objects cannot be written")
         fq_name = require_name(kind, body)
         parent = self._parent(change, kind, body, fq_name)
+        for needed in prerequisites(change, kind, body):
+            self._create(change, KINDS[needed.kind], needed.body, tenant, now)
         existing = change.named(kind.name, fq_name)
+        if existing is None and kind.rendered_from:
+            existing = self.shown.objects.named(kind.name, fq_name)
         if existing is not None:
             raise ConflictError(
                 f"{kind.name} {existing.name} already exists with uuid: {existing.uuid}"
@@ -218,6 +226,19 @@ class ConfigEngine:
                 f"uuid {uuid} already exists: {holder.kind} {holder.name}; leave uuid out"
             )
         _require_no_system_property(kind, body, None)
+        return self._make(change, kind, body, fq_name, parent, uuid, tenant, now)
+
+    def _make(
+        self,
+        change: Candidate,
+        kind: Kind,
+        body: Body,
+        fq_name: tuple[str, ...],
+        parent: Object | None,
+        uuid: str,
+        tenant: str | None,
+        now: float,
+    ) -> Object:
         props = {name: value for name, value in body.props.items() if value is not None}
         props["display_name"] = props.get("display_name") or fq_name[-1]
         props["id_perms"] = new_id_perms(uuid, props.get("id_perms") or {}, now)
@@ -229,11 +250,15 @@ class ConfigEngine:
             parent_kind=parent.kind if parent is not None else None,
             parent_uuid=parent.uuid if parent is not None else None,
             props=props,
-            refs=self._resolved(change, body),
+            refs=self._resolved(change, body, now),
         )
         item = self._put(change, item, None)
         require_within_quota(change, item)
-        return item
+        for companion in companions(item):
+            made = self._create(change, KINDS[companion.kind], companion.body, tenant, now)
+            target = RefBody(made.kind, None, made.uuid, companion.attr)
+            self._update_ref(change, kind, RefUpdate(kind.name, uuid, target, "ADD"), now)
+        return change.get(uuid) or item
 
     def _parent(
         self, change: Candidate, kind: Kind, body: Body, fq_name: tuple[str, ...]
@@ -274,32 +299,44 @@ class ConfigEngine:
             )
         return parent
 
-    def _resolved(self, change: Candidate, body: Body) -> tuple[Ref, ...]:
-        return tuple(ref for given in body.refs.values() for ref in self._resolve(change, given))
+    def _resolved(self, change: Candidate, body: Body, now: float) -> tuple[Ref, ...]:
+        listed = body.refs.values()
+        return tuple(ref for given in listed for ref in self._resolve(change, given, now))
 
     def _resolve(
-        self, change: Candidate, given: list[RefBody], before: Iterable[Ref] = ()
+        self,
+        change: Candidate,
+        given: list[RefBody],
+        now: float,
+        before: Iterable[Ref] = (),
     ) -> list[Ref]:
         """References to existing objects; of two to one object the later counts."""
         relaxed = {ref.uuid for ref in before if ref.is_relaxed}
         refs: dict[str, Ref] = {}
         for one in given:
-            target = self._target(change, one)
+            target = self._target(change, one, now)
             refs[target.uuid] = Ref(target.kind, target.uuid, one.attr, target.uuid in relaxed)
         return list(refs.values())
 
-    def _target(self, change: Candidate, given: RefBody) -> Object:
+    def _target(self, change: Candidate, given: RefBody, now: float) -> Object:
         kind = KINDS[given.kind]
         if given.uuid is not None:
-            return self.find(change, kind, given.uuid)
-        return self.find_named(change, kind, given.to or ())
+            target = self.find(change, kind, given.uuid)
+        else:
+            target = self.find_named(change, kind, given.to or ())
+        if kind.name == ROUTE_TARGET and change.get(target.uuid) is None:
+            # A target exists in the plan as long as a network uses it; intent that names it must
+            # not lose it when the network goes, so it becomes intent, under the same uuid.
+            body = Body(fq_name=target.fq_name)
+            return self._make(change, kind, body, target.fq_name, None, target.uuid, None, now)
+        return target
 
     # -- update ------------------------------------------------------------------------------
 
     def _update(
         self, change: Candidate, kind: Kind, before: Object, body: Body, now: float
     ) -> Object:
-        _require_intent(kind, before)
+        _require_intent(change, kind, before)
         require_same_identity(kind, before, body)
         _require_no_system_property(kind, body, before)
         props = dict(before.props)
@@ -319,13 +356,13 @@ class ConfigEngine:
         refs = list(before.refs)
         for target, given in body.refs.items():
             refs = [ref for ref in refs if ref.kind != target]
-            refs += self._resolve(change, given, before.refs)
+            refs += self._resolve(change, given, now, before.refs)
         after = msgspec.structs.replace(before, props=props, refs=_ordered(kind, refs))
         return self._put_if_changed(change, after, before, now)
 
     def _update_ref(self, change: Candidate, kind: Kind, request: RefUpdate, now: float) -> Object:
         before = self.find(change, kind, request.uuid)
-        _require_intent(kind, before)
+        _require_intent(change, kind, before)
         given = request.target
         if given.kind not in kind.references:
             listed = ", ".join(kind.references) or "nothing"
@@ -335,7 +372,7 @@ class ConfigEngine:
                 path="$.ref-type",
                 hint=f"it refers to {listed}",
             )
-        target = self._target(change, given)
+        target = self._target(change, given, now)
         refs = {ref.uuid: ref for ref in before.refs}
         if request.operation == "ADD":
             attr = convert_attribute(kind, target.kind, given.attr)
@@ -389,7 +426,10 @@ class ConfigEngine:
 
     # -- delete ------------------------------------------------------------------------------
 
-    def _delete(self, change: Candidate, kind: Kind, item: Object) -> None:
+    def _delete(
+        self, change: Candidate, kind: Kind, item: Object, going: frozenset[str] = frozenset()
+    ) -> None:
+        """Delete an object and what goes with it; `going` are the parents that go as well."""
         shown = list(self.shown.of_network(item.uuid))
         children = [
             child
@@ -410,20 +450,24 @@ class ConfigEngine:
                 for user in change.referrers(one.uuid, user_kind):
                     is_relaxed = all(ref.is_relaxed for ref in user.refs if ref.uuid == one.uuid)
                     (relaxed if is_relaxed else users).append(user)
+        leaving = [one for one in users if item.kind in KINDS[one.kind].derived_references]
+        going |= {item.uuid, *(one.uuid for one in (*cascade, *leaving))}
+        users = [one for one in users if one.uuid not in going]
         if users:
             raise ConflictError(_still("resource still referred", item, users))
         for child in cascade:
-            self._delete(change, KINDS[child.kind], child)
+            self._delete(change, KINDS[child.kind], child, going)
         gone = {item.uuid, *(one.uuid for one in shown)}
-        for user in relaxed:
+        for user in (*leaving, *relaxed):
             kept = tuple(ref for ref in user.refs if ref.uuid not in gone)
             change.put(msgspec.structs.replace(user, refs=kept))
         self._mirror(change, msgspec.structs.replace(item, refs=()), item)
         change.delete(item)
-        if item.kind == "virtual-network":
-            for owner in self.shown.owners(item):
-                for allocation in change.allocations_of(owner):
-                    change.free(allocation)
+        for owner in self.shown.owners(item):
+            for allocation in change.allocations_of(owner):
+                change.free(allocation)
+        for left in companions_left(change, item):
+            self._delete(change, KINDS[left.kind], left)
 
     # -- numbers of the plan -----------------------------------------------------------------
 
@@ -454,11 +498,11 @@ def _number_for(change: Candidate, slot: Slot, former: list[Allocation]) -> int:
     return number
 
 
-def _require_intent(kind: Kind, item: Object | None) -> None:
-    if kind.rendered_from:
-        name = f" {item.name} cannot" if item is not None else " objects cannot"
+def _require_intent(change: Candidate, kind: Kind, item: Object) -> None:
+    """Refuse to write what is rendered from the plan, and the root."""
+    if kind.rendered_from and change.get(item.uuid) is None:
         raise ForbiddenError(
-            f"{kind.name}{name} be written, only read: derived from other objects;"
+            f"{kind.name} {item.name} cannot be written, only read: derived from other objects;"
             f" {kind.rendered_from}"
         )
     if not kind.parents:

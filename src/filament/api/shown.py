@@ -52,6 +52,11 @@ class ShownPlan:
         """Numbers that the plan of a candidate lacks because of `changed` objects."""
         return slots.slots(view, changed)
 
-    def owners(self, network: Object) -> list[str]:
-        """Owners whose numbers are given back when a network is deleted."""
-        return slots.slot_owners(network)
+    def owners(self, item: Object) -> list[str]:
+        """Owners whose numbers are given back when an object is deleted."""
+        return slots.slot_owners(item)
+
+    def find(self, view: View, uuid: str) -> Object | None:
+        """The rendered object with this uuid, or the intent of that name, if a client made one."""
+        item = self.objects.get(uuid)
+        return item and (view.named(item.kind, item.fq_name) or item)
