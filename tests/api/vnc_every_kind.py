@@ -97,13 +97,13 @@ def sample(field, of=0):
     limits = field.get("restrictions")
     if field["is_complex"]:
         return compound(kind)
+    if field.get("simple_type") == "unsignedShort":
+        return 24 + of
     if limits and field["restriction_type"] == "enum":
         return limits[of % len(limits)]
     if limits and field["restriction_type"] == "range":
         return limits[0] + of
-    return {"boolean": bool(of), "integer": 24 + of, "unsignedLong": 7, "unsignedShort": 9}.get(
-        kind, f"text{of}"
-    )
+    return {"boolean": bool(of), "integer": 24 + of, "unsignedLong": 7}.get(kind, f"text{of}")
 
 
 def compound(name):

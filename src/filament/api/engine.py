@@ -401,6 +401,8 @@ class ConfigEngine:
         for one in (item, *shown):
             for user_kind in KINDS[one.kind].back_references.values():
                 users += change.referrers(one.uuid, user_kind)
+        for one in shown:  # references within a kind are mirrored, but not onto what is rendered
+            users += change.referrers(one.uuid, one.kind)
         leaving = [one for one in users if item.kind in KINDS[one.kind].derived_references]
         going |= {item.uuid, *(one.uuid for one in (*cascade, *leaving))}
         users = [one for one in users if one.uuid not in going]
