@@ -128,7 +128,8 @@ def show_route(
         chosen = pick_vrf(vrf, (item[field] for _, item in local.rows(answers, "routes")))
         rows = [row for row in rows if row[field] == chosen]
     if not as_json:
-        rows = [_shortened(row) for row in rows]
+        # Label 0 is no label: only tunnels have one.
+        rows = [_shortened(row) | {"label": row.get("label") or None} for row in rows]
     _print(
         rows + _silent(answers),
         f"host {field} prefix type next_hop label device network source",
@@ -173,7 +174,7 @@ def show_interface(session: Session, hosts: tuple[str, ...], as_json: bool) -> N
         rows = [_shortened(row) | {"name": short_name(row["name"])} for row in rows]
     _print(
         rows + _silent(answers),
-        "host vif name device state vrf address mac label",
+        "host vif name display_name device state vrf address mac label",
         as_json=as_json,
         nothing="no port is plugged",
     )

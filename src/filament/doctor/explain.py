@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -11,6 +12,7 @@ from filament.base.net import format_ipv4
 from filament.base.origin import Origin
 from filament.doctor.packet import Flow, format_protocol
 from filament.doctor.walk import HostFacts, Journey, Outcome, Step
+from filament.doctor.words import short_name
 from filament.wire.packet.ipv4 import ICMP, TCP, UDP
 
 _INDENT = "  "
@@ -115,11 +117,21 @@ def content(flow: Flow, *, is_answer: bool) -> str:
 
 def format_origin(origin: Origin) -> str:
     """Say who made a row: object, rule and revision. Short names: `--json` has the whole ones."""
-    kind, _, name = origin.object.partition(" ")
-    parts = [f"{kind} {name.rpartition(':')[2]}", origin.rule]
+    parts = [shorten(origin.object), shorten(origin.rule)]
     if origin.revision:
         parts.append(f"r{origin.revision}")
     return ", ".join(part for part in parts if part)
+
+
+# An fq name of at least three parts that is no route target.
+_FQ_NAME = re.compile(r"(?<!\S)(?!target:)[^\s:]+:[^\s:]+:[^\s,]+")
+_UUID_TAIL = re.compile(r"\b([0-9a-f]{8})(-[0-9a-f]{4}){3}-[0-9a-f]{12}\b")
+
+
+def shorten(text: str) -> str:
+    """Shorten fq names in a text to what people call them, and uuids to their beginning."""
+    text = _FQ_NAME.sub(lambda found: short_name(found[0]), text)
+    return _UUID_TAIL.sub(r"\1", text)
 
 
 def verdict(journey: Journey, hosts: Mapping[str, HostFacts]) -> str:

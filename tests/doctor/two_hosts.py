@@ -1,9 +1,8 @@
 """Two hosts with two networks, as their agents would plan them, for walks and traces."""
 
 import msgspec
-import pytest
 
-from filament.base.net import Prefix, parse_ipv4
+from filament.base.net import Prefix, format_ipv4, format_mac, parse_ipv4
 from filament.base.origin import Origin
 from filament.doctor.trace import End
 from filament.doctor.walk import HostFacts, PortFacts
@@ -40,11 +39,15 @@ def vrf_name(network):
     return f"{network_name(network)}:{network}"
 
 
+def workload_of(port):
+    return port.uuid.removeprefix("uuid-")
+
+
 def port_of(name):
     _, network, address, _, ifindex = WORKLOADS[name]
     return Port(
         uuid=f"uuid-{name}",
-        name=f"default-domain:demo:{name}",
+        name=f"default-domain:demo:{name}-port",
         device=f"tap{ifindex}",
         ifindex=ifindex,
         is_veth=True,
@@ -114,46 +117,80 @@ def facts_of_host(host, rules, leaks, revision=9):
     inputs = inputs_of(host, rules, leaks, revision)
     tables = plan(inputs, ids)
     for port in inputs.ports:
-        assert ids.get("label", port.uuid) == WORKLOADS[port.name.rpartition(":")[2]][3]
+        assert ids.get("label", port.uuid) == WORKLOADS[workload_of(port)][3]
     names = Names(
         vrfs={number: name for name, number in ids.numbers("vrf").items()},
         networks={number: name for name, number in ids.numbers("network").items()},
         acls={number: name.split(" ")[0] for name, number in ids.numbers("acl").items()},
-        ports={
-            port.ifindex: PortNames(port.name.rpartition(":")[2], port.device)
-            for port in inputs.ports
-        },
+        ports={port.ifindex: PortNames(workload_of(port), port.device) for port in inputs.ports},
         hosts={address: name for name, address in HOSTS.items()},
     )
     ports = tuple(
-        PortFacts(port.uuid, port.name, port.device, port.ifindex, port.mac, port.addresses)
+        PortFacts(
+            port.uuid,
+            port.name,
+            workload_of(port),
+            port.device,
+            port.ifindex,
+            port.mac,
+            port.addresses,
+        )
         for port in inputs.ports
     )
     return HostFacts(host, HOSTS[host], tables, names, ports, revision)
 
 
-@pytest.fixture
-def plan_hosts():
+def plan_hosts(rules=None, *, leaks=False, revision=9):
     """Make the facts of both hosts: `rules` None is no policy, `leaks` joins the networks."""
-
-    def make(rules=None, *, leaks=False, revision=9):
-        return {host: facts_of_host(host, rules, leaks, revision) for host in HOSTS}
-
-    return make
+    return {host: facts_of_host(host, rules, leaks, revision) for host in HOSTS}
 
 
-@pytest.fixture
-def make_rule():
-    return rule
-
-
-@pytest.fixture
-def end():
+def end(text):
     """Make the end of a trace from a workload's name or an address."""
+    if text in WORKLOADS:
+        return End(text, parse_ipv4(WORKLOADS[text][2]), f"uuid-{text}")
+    return End(text, parse_ipv4(text))
 
-    def make(text):
-        if text in WORKLOADS:
-            return End(text, parse_ipv4(WORKLOADS[text][2]), f"uuid-{text}")
-        return End(text, parse_ipv4(text))
 
-    return make
+def agent_json(facts, ids_by_space):
+    """What the agent of a host answers, by path, in the shapes of `agent.introspect`."""
+    interfaces = [
+        {
+            "uuid": port.uuid,
+            "name": port.name,
+            "display_name": port.display_name,
+            "device": port.device,
+            "ifindex": port.ifindex,
+            "mac": format_mac(port.mac),
+            "addresses": [format_ipv4(address) for address in port.addresses],
+            "vrf": vrf_name(WORKLOADS[workload_of(port)][1]),
+        }
+        for port in facts.ports
+    ]
+    tables = {
+        "revision": facts.tables.revision,
+        "rows": {
+            name: [
+                {"key": key, "values": row.values, "origin": msgspec.to_builtins(row.origin)}
+                for key, row in rows.items()
+            ]
+            for name, rows in facts.tables.rows.items()
+        },
+        "ids": ids_by_space,
+    }
+    status = {
+        "name": facts.name,
+        "address": format_ipv4(facts.address),
+        "applied": facts.tables.revision,
+        "problem": "",
+    }
+    return {"status": status, "interfaces": {"interfaces": interfaces}, "tables": tables}
+
+
+def ids_of(facts):
+    """The numbers behind a host's names, as an agent tells them."""
+    return {
+        "vrf": {name: number for number, name in facts.names.vrfs.items()},
+        "network": {name: number for number, name in facts.names.networks.items()},
+        "acl": {f"{name} 0123": number for number, name in facts.names.acls.items()},
+    }
