@@ -97,13 +97,13 @@ def sample(field, of=0):
     limits = field.get("restrictions")
     if field["is_complex"]:
         return compound(kind)
+    if field.get("simple_type") == "unsignedShort":
+        return 24 + of
     if limits and field["restriction_type"] == "enum":
         return limits[of % len(limits)]
     if limits and field["restriction_type"] == "range":
         return limits[0] + of
-    return {"boolean": bool(of), "integer": 24 + of, "unsignedLong": 7, "unsignedShort": 9}.get(
-        kind, f"text{of}"
-    )
+    return {"boolean": bool(of), "integer": 24 + of, "unsignedLong": 7}.get(kind, f"text{of}")
 
 
 def compound(name):
@@ -247,6 +247,7 @@ def exercise(world, kind):
     assert by_name.uuid == item.uuid
     listed = getattr(world.client, f"{CLASSES[kind].object_type}s_list")(detail=True)
     assert item.uuid in [each.uuid for each in listed]
+    require_one_of_a_name(world, kind, read)
     update(world, kind, read)
     require_refused_while_used(world, kind, read)
     world.call("delete", kind)(id=item.uuid)
@@ -264,6 +265,19 @@ def require_written(read, written):
             continue
         got = plain(getattr(read, f"get_{name}")())
         assert covers(got, value), f"{name}: wrote {value}, read {got}"
+
+
+def require_one_of_a_name(world, kind, item):
+    twin = CLASSES[kind](fq_name=item.fq_name, parent_type=getattr(item, "parent_type", None))
+    twin.fq_name = item.fq_name
+    if kind == "tag":
+        twin.set_tag_type_name(item.get_tag_type_name())
+        twin.set_tag_value(item.get_tag_value())
+    try:
+        world.call("create", kind)(twin)
+    except RefsExistError:
+        return
+    raise AssertionError(f"a second {item.fq_name} was created")
 
 
 IMMUTABLE = {

@@ -152,8 +152,8 @@ def test_ln_between_strangers_says_what_may_be(demo, capsys):
     capsys.readouterr()
     assert demo("ln", "virtual-machine", "vm", "virtual-network", "red") == 2
     assert (
-        "a virtual-machine does not refer to a virtual-network; "
-        "it may refer to: service-instance, tag" in (capsys.readouterr().err)
+        "a virtual-machine does not refer to a virtual-network;"
+        " it may refer to: service-instance, tag" in capsys.readouterr().err
     )
 
 

@@ -450,6 +450,8 @@ class ConfigEngine:
                 for user in change.referrers(one.uuid, user_kind):
                     is_relaxed = all(ref.is_relaxed for ref in user.refs if ref.uuid == one.uuid)
                     (relaxed if is_relaxed else users).append(user)
+        for one in shown:  # references within a kind are mirrored, but not onto what is rendered
+            users += change.referrers(one.uuid, one.kind)
         leaving = [one for one in users if item.kind in KINDS[one.kind].derived_references]
         going |= {item.uuid, *(one.uuid for one in (*cascade, *leaving))}
         users = [one for one in users if one.uuid not in going]
