@@ -14,8 +14,8 @@ from filament.base.errors import (
     PermanentError,
     TransientError,
 )
-from filament.cli.http import error_of
 from filament.cli.main import COMMANDS, exit_code, filament, run
+from filament.client.http import error_of
 
 
 def test_every_command_can_be_imported_and_explains_itself():
@@ -91,7 +91,7 @@ def test_what_is_not_an_api_is_the_worlds_fault(tmp_path, capsys):
     with socket.socket(socket.AF_UNIX) as mute:
         mute.bind(str(tmp_path / "api.sock"))
     assert run(["--run-dir", str(tmp_path), "ls"]) == 1
-    assert "Connection refused" in capsys.readouterr().err
+    assert "does not answer (nobody listens there); is it running?" in capsys.readouterr().err
 
 
 def test_a_bad_api_address_is_the_callers_fault(capsys):
