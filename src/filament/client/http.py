@@ -27,9 +27,11 @@ from filament.base.errors import (
 
 DEFAULT_PORT = 8082  # of TF's configuration API
 _ERRORS: dict[int, type[FilamentError]] = {
+    401: ForbiddenError,
     403: ForbiddenError,
     404: NotFoundError,
     409: ConflictError,
+    412: ConflictError,  # a quota, or a picture that is too old
     503: TransientError,
 }
 
