@@ -36,15 +36,17 @@ COMMANDS = {
     "cat": ("objects", "Print whole objects."),
     "completion": ("complete", "Print the completion script of a shell."),
     "create": ("changes", "Create an object."),
+    "edit": ("edit", "Edit an object in $EDITOR, and send what changed."),
     "lab": ("lab", "Run a lab of hosts and workloads on this machine."),
     "ln": ("changes", "Make one object refer to another, or no longer (--rm)."),
     "ls": ("objects", "List kinds, or the objects of a kind."),
-    "rm": ("changes", "Delete objects."),
+    "rm": ("remove", "Delete objects."),
     "serve": ("roles", "Run controller roles."),
     "set": ("changes", "Change properties of an object."),
     "show": ("show", "Show what hosts and control nodes really hold."),
     "status": ("status", "Show every process, and which revision it has reached."),
     "trace": ("trace", "Explain table by table what happens to a packet."),
+    "tree": ("tree", "Show how objects hang together, as trees."),
     "watch": ("watch", "Print commits as they happen."),
 }
 
@@ -125,7 +127,7 @@ def run(arguments: list[str] | None = None) -> int:
     except (click.Abort, KeyboardInterrupt):
         return EXIT_INTERRUPTED
     except FilamentError as error:
-        _say(str(error))
+        _say("\n".join((str(error), *getattr(error, "__notes__", ()))))
         return exit_code(error)
     except OSError as error:
         what = f"{error.filename}: " if error.filename else ""

@@ -32,15 +32,22 @@ class Session:
         return self._request(self.timeout_s, "GET", path, None, query).value
 
     def change(
-        self, method: str, path: str, body: object, *, wait: str = "none", timeout_s: float = 10.0
+        self,
+        method: str,
+        path: str,
+        body: object,
+        *,
+        wait: str = "none",
+        timeout_s: float = 10.0,
+        **query: str,
     ) -> Written:
         """Send a change; with `wait` the API answers when `control` or `agents` have applied it.
 
         The answer's `lagging` names who had not when `timeout_s` was over.
         """
         if wait == "none":
-            return self._request(self.timeout_s, method, path, body, {})
-        query = {"wait": wait, "timeout_s": f"{timeout_s:g}"}
+            return self._request(self.timeout_s, method, path, body, query)
+        query |= {"wait": wait, "timeout_s": f"{timeout_s:g}"}
         return self._request(self.timeout_s + timeout_s, method, path, body, query)
 
     def _request(
