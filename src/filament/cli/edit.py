@@ -70,7 +70,8 @@ def edit(
             revision=str(revision),
         )
     except FilamentError as error:
-        raise _with_place(error, path) from error
+        _note_place(error, path, original)
+        raise
     path.unlink()
     _say(found, written.revision, as_json=as_json, fields=sorted(body))
     require_applied(written, wait, timeout_s)
@@ -127,10 +128,13 @@ def changes_between(before: Record, after: Record) -> Record:
 
 def _write_file(found: names.Found, value: Record) -> Path:
     handle, name = tempfile.mkstemp(prefix=f"{found.kind}-", suffix=".json")
-    with os.fdopen(handle, "w", encoding="utf-8") as file:
-        json.dump(value, file, indent=2, ensure_ascii=False)
-        file.write("\n")
+    with os.fdopen(handle, "wb") as file:
+        file.write(_content(value))
     return Path(name)
+
+
+def _content(value: Record) -> bytes:
+    return json.dumps(value, indent=2, ensure_ascii=False).encode() + b"\n"
 
 
 def _edited(path: Path) -> Record:
@@ -206,14 +210,12 @@ def _require_unchanged(session: Session, found: names.Found, before: Record) -> 
     raise ConflictError(f"{found} was changed meanwhile{what}; nothing was sent")
 
 
-def _with_place(error: FilamentError, path: Path) -> FilamentError:
-    """Add where the person's work is kept to an error, in the error's own class."""
-    text = f"{error}\nyour version is kept in {path}"
-    if isinstance(error, InputError):
-        return InputError(error.code, text)
-    if isinstance(error, ConflictError):
-        return ConflictError(text)
-    return PermanentError(text)
+def _note_place(error: FilamentError, path: Path, original: Record) -> None:
+    """Add where the person's work is kept to an error; without any work, keep nothing."""
+    if path.exists() and path.read_bytes() != _content(original):
+        error.add_note(f"your version is kept in {path}")
+    else:
+        path.unlink(missing_ok=True)
 
 
 def _say(
