@@ -31,7 +31,7 @@ def candidate_rows(answers: Sequence[Answer]) -> Iterator[Record]:
     for name, route in local.rows(answers, "routes"):
         place = {"host": name, "instance": route["instance"], "prefix": route["prefix"]}
         if not route["candidates"]:
-            yield place | {"reason": "no path: nobody has published it"}
+            yield place | {"reason": "no path: neither published in it nor imported"}
         for path in route["candidates"]:
             yield place | {
                 "chosen": "*" if path["chosen"] else "",

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import shlex
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -191,8 +192,6 @@ def _run_editor(path: Path) -> None:
 
 def editor() -> list[str]:
     """Return the editor's command: VISUAL or EDITOR with their options, else one that is here."""
-    import shutil  # noqa: PLC0415 - only when nobody chose
-
     for variable in ("VISUAL", "EDITOR"):
         words = shlex.split(os.environ.get(variable, ""))
         if words:
