@@ -339,3 +339,11 @@ def test_the_hosts_row_comes_from_the_virtual_router_that_was_received(running):
     name = "default-global-system-config:host1"
     running.say(ConfigSent(nodes=(Node("virtual-router", name, {}, 4),), links=()), revision=6)
     assert running.core.inputs().host.origin == Origin(f"virtual-router {name}", "host", 4)
+
+
+def test_half_a_batch_of_a_session_that_ended_never_happened(running, script):
+    running.core.receive("ctl1", script.port(address="10.1.1.30"))
+    running.core.control_connected("ctl1")  # again, before the loss was noticed
+    running.core.take_outbox()
+    running.say(revision=6)
+    assert running.core.inputs().ports[0].addresses == (parse_ipv4("10.1.1.3"),)

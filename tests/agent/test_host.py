@@ -29,12 +29,16 @@ class Process:
         self._opened = ExitStack()
         self.agent = AgentProcess(place, self._opened)
         self.host = self.agent.host
+        self.host._send = lambda outbox: self.sent.extend(stanza for _, stanza in outbox)
         self.core = self.host.core
         self.sequence = 0
+        self.sent = []
         self.heard = self.turn()
 
     def turn(self):
-        return [stanza for _, stanza in self.host.turn()]
+        self.sent.clear()
+        self.host.turn()
+        return list(self.sent)
 
     def say(self, *stanzas, revision=5, whole=False):
         """Let the control node say a batch; return what the agent answers."""
@@ -388,3 +392,14 @@ def test_a_deleted_network_takes_its_ports_and_rows(first, script):
     assert [one for one in answers if isinstance(one, RouteRetracted)]
     rows = first.rows()
     assert rows["interfaces"] == rows["routes"] == rows["labels"] == {}
+
+
+def test_a_port_that_was_never_configured_leaves_its_device_too(start, script):
+    process = start()
+    process.host.plug(script.plug(3))
+    process.turn()
+    ifindex = process.host.devices.state("tap3").link.ifindex
+    assert netlink.read_filter(ifindex, 49152) is not None
+    process.host.unplug(script.uuid(3))
+    process.turn()
+    assert netlink.read_filter(ifindex, 49152) is None

@@ -13,6 +13,7 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
+_CLONE_FS = 0x200
 _CLONE_NEWNS = 0x20000
 _CLONE_NEWNET = 0x40000000
 _MS_REC = 0x4000
@@ -47,6 +48,8 @@ def kernel_of_ones_own() -> Iterator[Path]:
         run("ip", "link", "set", "lo", "up")
         yield Path("/sys/fs/bpf")
     finally:
+        # Whoever shares our working directory (a thread started since) may not enter with us.
+        _call("unshare", _CLONE_FS)
         for handle in former:
             _call("setns", handle, 0)
             os.close(handle)

@@ -73,7 +73,10 @@ class Room:
             revision=revision,
             ports=(port,),
             subnets=(Subnet(RED, RED, Prefix.parse("10.1.1.0/24"), GATEWAY),),
-            routes=(route(RED, "10.1.1.10/32", NEAR, 30, RED),),
+            routes=(
+                route(RED, "10.1.1.10/32", NEAR, 30, RED),
+                route(RED, "10.1.1.11/32", NEAR, 31, RED),
+            ),
             filters=(Filter("acl", rules),),
         )
         self.pair.write(plan(found, self.ids))
@@ -199,6 +202,7 @@ def test_tcp_stays_longer(room: Room) -> None:
 def test_one_direction_keeps_the_other_alive(room: Room) -> None:
     room.apply(OUT)
     room.send(out())
+    room.receive(back())
     key = next(key for key in room.pair.model.flows() if key.destination == RED_0)
     room.age(FLOW_IDLE_S + 5, key)
     assert room.receive(back()).verdict is Verdict.REDIRECT
@@ -238,6 +242,34 @@ def test_errors_pass_with_the_flow_they_are_about(room: Room) -> None:
     about_other = icmp_packet(RED_NEAR, RED_0, Icmp(3, 3), out((40001, 53))[:28])
     assert room.receive(about_other).reason is DropReason.POLICY_TO_PORT
     room.pair.compare_state()
+
+
+def test_errors_go_only_to_the_sender_of_what_they_are_about(room: Room) -> None:
+    room.apply(IN)
+    question = udp_packet(RED_NEAR, RED_0, (53, 40000))
+    room.receive(question)
+    right = icmp_packet(RED_0, RED_NEAR, Icmp(3, 3), question[:28])
+    wrong = icmp_packet(RED_0, RED_NEAR + 1, Icmp(3, 3), question[:28])
+    assert room.send(right).verdict is Verdict.REDIRECT
+    assert room.send(wrong).reason is DropReason.POLICY_FROM_PORT
+    room.pair.compare_state()
+
+
+def test_half_an_acl_denies(room: Room) -> None:
+    room.apply(FilterRule(ANY, ANY, 99, passes=True, both_ways=False), OUT)
+    acl = next(iter(room.ids.numbers("acl").values()))
+    room.pair.write_rows([Change("acl_rules", (acl, 0), None)])
+    assert room.send(out()).reason is DropReason.POLICY_FROM_PORT
+    room.pair.compare_state()
+
+
+@pytest.mark.parametrize(
+    ("ttl", "reason"),
+    [(0, DropReason.TTL_EXCEEDED), (1, DropReason.TTL_EXCEEDED), (2, DropReason.NONE)],
+)
+def test_the_last_ttl_is_for_the_receiver(room: Room, ttl: int, reason: DropReason) -> None:
+    room.apply(OUT)
+    assert room.send(udp_packet(RED_0, RED_NEAR, (1, 2), ttl=ttl)).reason is reason
 
 
 def test_segments_to_be_cut_must_fit_with_their_tunnel_header(room: Room) -> None:

@@ -30,6 +30,7 @@ from filament.dataplane.netlink import Links, allow_route_lookups
 from filament.runtime.clock import now
 from filament.runtime.log import logger
 from filament.runtime.serve import Listen, serve_http
+from filament.wire.xmpp.stanza import FromAgent
 
 _log = logger("agent")
 _AUDIT_EVERY_S = 30.0
@@ -67,7 +68,7 @@ async def run_agent(
     """
     with ExitStack() as opened:
         agent = AgentProcess(place, opened)
-        agent.turn()  # from what is on disk, before anybody is asked
+        agent.host.turn()  # from what is on disk, before anybody is asked
         _log.info("agent-started", name=place.name, hook=agent.host.devices.hook)
         await agent.run(stop, started)
         agent.save_views()
@@ -107,7 +108,7 @@ class AgentProcess:
             fabric_program=programs["from_fabric"],
             underlay=place.underlay,
         )
-        self.host = AgentHost(core, self._state, maps, devices, self._wake.set)
+        self.host = AgentHost(core, self._state, maps, devices, self._wake.set, self.send)
         self._saved_mark = core.saved_mark
 
     async def run(
@@ -133,10 +134,10 @@ class AgentProcess:
         finally:
             loop.remove_reader(self._links.fileno())
 
-    def turn(self) -> None:
-        """Run one turn and send what follows from it."""
+    def send(self, outbox: list[tuple[str, FromAgent]]) -> None:
+        """Send stanzas to control nodes."""
         touched = {}
-        for control, stanza in self.host.turn():
+        for control, stanza in outbox:
             connection = self.connections[control]
             connection.send(stanza)
             touched[control] = connection
@@ -164,7 +165,7 @@ class AgentProcess:
             except TimeoutError:
                 self.host.try_again()
             self._wake.clear()
-            self.turn()
+            self.host.turn()
 
     async def _keep_views(self) -> None:
         """Save views soon after they change, but spend little time on it."""

@@ -31,6 +31,7 @@ def session_of(ctx: click.Context) -> Session:
     options = ctx.find_root().params
     session = Session(options.get("run_dir"), options.get("api_address"))
     session.timeout_s = _PATIENCE_S
+    ctx.call_on_close(session.close)
     return session
 
 

@@ -106,7 +106,9 @@ class LazyGroup(click.Group):
 @click.pass_context
 def filament(ctx: click.Context, api_address: str | None, run_dir: str | None) -> None:
     """Networks for workloads: one package, one command, from the API to the packet."""
-    ctx.obj = Session(run_dir, api_address)
+    session = Session(run_dir, api_address)
+    ctx.obj = session
+    ctx.call_on_close(session.close)
 
 
 def main(arguments: list[str] | None = None) -> None:
