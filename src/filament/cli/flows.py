@@ -9,6 +9,7 @@ from typing import Any
 from filament.base.errors import NotFoundError
 from filament.cli.suggest import suggestion
 from filament.doctor.packet import format_protocol
+from filament.doctor.words import short_name
 from filament.forward.layout import ACL_PASS, FLOW_RESPONDER
 from filament.wire.packet.ipv4 import ICMP, TCP, UDP
 
@@ -39,7 +40,7 @@ def _names_of(item: Record) -> list[str]:
 
 
 def flow_row(flow: Record) -> Record:
-    """Say one entry of a flow table in words; the port stays as it is."""
+    """Say one entry of a flow table in words."""
     protocol, name = flow["protocol"], format_protocol(flow["protocol"])
     has_ports = protocol in (TCP, UDP)
     source, destination = flow["source"], flow["destination"]
@@ -47,7 +48,7 @@ def flow_row(flow: Record) -> Record:
     if flow["flags"] & FLOW_RESPONDER:
         verdict += ", as answer"
     return {
-        "interface": flow["interface"],
+        "interface": short_name(flow["interface"]),
         # The key of an ICMP flow has the echo's identifier in the place of the source port.
         "protocol": f"{name} id {flow['source_port']}" if protocol == ICMP else name,
         "source": f"{source}:{flow['source_port']}" if has_ports else source,

@@ -252,7 +252,7 @@ def show_flow(
         flows = [(host, flow) for host, flow in flows if (host, flow["vif"]) in wanted]
     rows = [{"host": host, **flow} for host, flow in flows]
     if not as_json:
-        rows = [{"host": host, **_shortened(flow_row(flow))} for host, flow in flows]
+        rows = [{"host": host, **flow_row(flow)} for host, flow in flows]
     _print(
         rows + _silent(answers),
         "host interface protocol source destination verdict packets bytes idle_s",
