@@ -196,7 +196,8 @@ def test_candidates_and_why_one_was_chosen(control, capsys):
         "ctl1 red 10.1.1.3/32 * host1 172.30.0.1 16 200 red best red-1-port"
     )
     assert worse.split() == words(
-        "ctl1 red 10.1.1.3/32 - host2 172.30.0.1 16 100 red lower local preference, stale red-1-port"
+        "ctl1 red 10.1.1.3/32 - host2 172.30.0.1 16 100 red "
+        "lower local preference, stale red-1-port"
     )
 
 
