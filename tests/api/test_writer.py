@@ -7,9 +7,8 @@ import pytest
 
 from filament.api.engine import Create, Delete
 from filament.api.journal import Journal
-from filament.api.writer import MAX_WAITING, Writer
+from filament.api.writer import MAX_WAITING, RETAIN_COMMITS, Writer
 from filament.base.errors import ConflictError, NotFoundError, RevisionConflictError, TransientError
-from filament.base.limits import WATCH_BACKLOG_COMMITS
 from filament.model.body import Body
 from filament.model.change import Commit
 
@@ -22,6 +21,8 @@ def machine(name):
 
 class Bench:
     """A writer over an office whose store can be made to fail, and whose groups are recorded."""
+
+    is_shared = False
 
     def __init__(self):
         self.office = Office()
@@ -132,4 +133,4 @@ async def test_the_log_is_compacted_now_and_then(bench):
     await bench.submit_all(machine("a"))
     assert bench.compacted == []
     await bench.submit_all(machine("b"))
-    assert bench.compacted == [1000 - WATCH_BACKLOG_COMMITS]
+    assert bench.compacted == [1000 - RETAIN_COMMITS]

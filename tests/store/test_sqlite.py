@@ -80,7 +80,7 @@ def test_a_newer_schema_is_refused(tmp_path):
     connection = sqlite3.connect(tmp_path / "f.db")
     connection.execute("pragma user_version = 9")
     connection.close()
-    with pytest.raises(PermanentError, match="has schema version 9, this program reads 1"):
+    with pytest.raises(PermanentError, match="has schema version 9, this program reads up to 2"):
         SqliteStore(tmp_path / "f.db")
 
 

@@ -16,11 +16,12 @@ from filament.api import links
 from filament.api.barrier import Barrier, Report, Wait
 from filament.api.engine import ConfigEngine, Create, Delete, Prepared, RefUpdate, Update
 from filament.api.engine import Request as Write
-from filament.api.journal import Journal, event_of
+from filament.api.journal import RELIST, Journal, event_of
 from filament.api.listing import answer_list, check_fields, parse_query
 from filament.api.render import Include, Reader
 from filament.api.writer import Writer
 from filament.base.errors import InputError, NotFoundError
+from filament.base.limits import WATCH_BACKLOG_COMMITS
 from filament.model.body import RefBody, decode, decode_body
 from filament.model.kind import nearest
 from filament.model.kinds import KINDS
@@ -260,8 +261,8 @@ class Api:
         journal = self._journal
         yield b": watching\n\n"
         while not journal.is_closed:
-            if after > journal.last:
-                yield b"event: relist\ndata: {}\n\n"
+            if after > journal.last or after < journal.last - WATCH_BACKLOG_COMMITS:
+                yield RELIST
                 return
             if after == journal.last:
                 if not await journal.changed(after, KEEP_ALIVE_S) and not journal.is_closed:
@@ -273,9 +274,12 @@ class Api:
                 try:
                     commits = await self._writer.history(after, _WATCH_CHUNK)
                 except NotFoundError:
-                    yield b"event: relist\ndata: {}\n\n"
+                    yield RELIST
                     return
                 events = [event_of(commit) for commit in commits]
+            if RELIST in events:
+                yield b"".join(events[: events.index(RELIST) + 1])
+                return
             after += len(events)
             yield b"".join(events)
 
