@@ -16,6 +16,7 @@ from filament.api import links
 from filament.api.barrier import Barrier, Report, Wait
 from filament.api.engine import ConfigEngine, Create, Delete, Prepared, RefUpdate, Update
 from filament.api.engine import Request as Write
+from filament.api.history import HistoryRoutes
 from filament.api.journal import RELIST, Journal, event_of
 from filament.api.listing import answer_list, check_fields, parse_query
 from filament.api.render import Include, Reader
@@ -81,6 +82,7 @@ class Api:
 
     def application(self) -> Starlette:
         """The ASGI application."""
+        history = HistoryRoutes(self._engine, self._writer)
         listed: list[tuple[str, list[str], Callable[[Request], Any]]] = [
             ("/", ["GET"], self.home),
             ("/config-root", ["GET"], self.home),
@@ -92,6 +94,8 @@ class Api:
             ("/filament/snapshot", ["GET"], self.snapshot),
             ("/filament/status", ["GET"], self.status),
             ("/filament/report", ["POST"], self.report),
+            ("/filament/log", ["GET"], history.log),
+            ("/filament/restore", ["POST"], history.restore),
             ("/{collection}", ["GET"], self.list),
             ("/{collection}", ["POST"], self.create),
             ("/{kind}/{uuid}", ["GET"], self.read),

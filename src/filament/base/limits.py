@@ -12,3 +12,4 @@ MAX_AGENT_SUBSCRIPTIONS = 100_000  # machines and instances of one agent
 MAX_AGENT_ROUTES = 1_000_000  # published by one agent
 MAX_ACL_RULES = 1024  # per access control list in the data plane
 WATCH_BACKLOG_COMMITS = 10_000  # a watcher further behind is told to list again
+MAX_RESTORE_BYTES = 1 << 30  # a whole configuration to restore
