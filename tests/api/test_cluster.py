@@ -16,7 +16,7 @@ from .office import PROJECT, ipam_refs, subnet
 from .served import start_api, stop_api
 
 NAMES = ("api1", "api2", "api3")
-ENOUGH = 700  # acknowledged writes per life of the cluster
+ENOUGH = 500  # acknowledged writes per life of the cluster
 
 
 @pytest.fixture
@@ -88,7 +88,7 @@ def test_concurrent_creates_never_get_the_same_name_number_or_address(apis):
                         made.append(f"net-{step}")
                     except ConflictError as error:
                         refused.append(str(error))
-        except Exception as error:  # noqa: BLE001 - the test reports it
+        except Exception as error:
             failures.append(repr(error))
 
     threads = [threading.Thread(target=create, args=(number,)) for number in range(6)]

@@ -120,7 +120,10 @@ def differences(before: Any, after: Any, field: str = "") -> Iterator[Json]:
 @json_option
 @pass_session
 def diff(session: Session, first: int, last: int, as_json: bool) -> None:
-    """Show what changed after revision REV1 up to and including REV2, object by object."""
+    """Show what changed between two revisions.
+
+    Commits after REV1 up to and including REV2 count, object by object.
+    """
     if first > last:
         raise InputError(
             "bad-revisions", f"{first} is later than {last}", hint=f"write diff {last} {first}"

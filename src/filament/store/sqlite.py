@@ -85,7 +85,7 @@ class SqliteStore:
             raise TransientError(
                 f"cannot open the store {self._path}: {error}; is another process using it?"
             ) from error
-        except sqlite3.DatabaseError as error:
+        except (sqlite3.DatabaseError, msgspec.DecodeError) as error:
             self._connection.close()
             raise PermanentError(f"{self._path} is not a usable store: {error}") from error
         except PermanentError:
