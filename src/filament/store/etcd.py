@@ -47,6 +47,7 @@ _MAX_OPS = 120
 _MAX_BYTES = 1_000_000
 _KEPT_ETCD_REVISIONS = 10_000  # of etcd's own history: for those who are just loading
 _LOAD_ATTEMPTS = 5
+_WINDOW = 500  # revisions that a backward reader takes at once
 
 
 class _Head(msgspec.Struct, frozen=True):
@@ -145,18 +146,17 @@ class EtcdStore:
         found: list[Commit] = []
         # The first batch that ends at or after `before` may hold commits below it as well.
         bounds, _ = self._client.page(_log_key(before), _end(_LOG), limit=1)
-        end, more = bounds[0].key + b"\0" if bounds else _end(_LOG), True
-        while more and len(found) < limit:
-            pairs, more = self._client.page(_LOG, end, limit=200, newest=True)
-            for pair in pairs:
+        last = int(bounds[0].key.removeprefix(_LOG)) if bounds else self._head_revision()
+        while last >= oldest and len(found) < limit:
+            window = self._client.pages(_log_key(max(0, last - _WINDOW + 1)), _log_key(last + 1))
+            for pair in reversed(list(window)):
                 commits = self._commits(self._client, _decode_entry(pair.value), 0)
                 found += [
                     commit
                     for commit in reversed(commits)
                     if oldest <= commit.revision < before and touches(commit, uuid)
                 ]
-            if pairs:
-                end = pairs[-1].key
+            last -= _WINDOW
         return found[:limit]
 
     def follow(self, after: int, timeout_s: float) -> list[Commit]:
@@ -214,6 +214,7 @@ class EtcdStore:
         ops = _ops(
             (((0, rank), item) for rank, item in enumerate(objects)),
             ((one.pool, one.value, one.owner) for one in allocations),
+            over_others=False,
         )
         if not self._write(ops, unchanged(_HEAD, claimed)):
             raise ConflictError("another import took over")
@@ -310,6 +311,10 @@ class EtcdStore:
             self.load()
         assert self._index is not None
         return self._index
+
+    def _head_revision(self) -> int:
+        (pair,) = self._client.transact([], [read(_HEAD)]).ranges[0]
+        return _decode_head(pair.value).revision
 
     def _checkpoint(self) -> tuple[_Checkpoint, int]:
         (pair,) = self._client.transact([], [read(_CHECKPOINT)]).ranges[0]
@@ -445,15 +450,21 @@ def _pieces(content: bytes) -> list[bytes]:
 
 
 def _ops(
-    objects: Iterable[tuple[Place, Object]], allocations: Iterable[tuple[str, int, str]]
+    objects: Iterable[tuple[Place, Object]],
+    allocations: Iterable[tuple[str, int, str]],
+    *,
+    over_others: bool = True,
 ) -> Iterator[tuple[Op, int]]:
-    """What writes objects (whole, whatever was there) and allocations, each with its size."""
+    """What writes objects and allocations, each with its size; `over_others` may have had more
+    pieces.
+    """
     for place, item in objects:
         key = _object_key(item.uuid)
         pieces = _pieces(b"%d.%d " % place + _encode(item))
         for number, piece in enumerate(pieces):
             yield put(key + b"%06d" % number, piece), len(piece)
-        yield drop(key + b"%06d" % len(pieces), _end(key)), 0
+        if over_others:
+            yield drop(key + b"%06d" % len(pieces), _end(key)), 0
     for pool, value, owner in allocations:
         yield put(_allocation_key(pool, value), owner.encode()), 0
 

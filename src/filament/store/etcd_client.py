@@ -143,26 +143,18 @@ class EtcdClient:
         return Outcome(answer.succeeded, int(answer.header.revision), ranges)
 
     def page(
-        self,
-        first: bytes,
-        end: bytes,
-        *,
-        limit: int = _PAGE,
-        revision: int = 0,
-        newest: bool = False,
+        self, first: bytes, end: bytes, *, limit: int = _PAGE, revision: int = 0
     ) -> tuple[list[Pair], bool]:
-        """Read up to `limit` keys from `first` up to `end`, in order or (`newest`) backwards, and
-        whether there are more; at an etcd revision or (0) now.
+        """Read up to `limit` keys from `first` up to `end`, in order, and whether there are more;
+        at an etcd revision or (0) now.
         """
         while True:
-            order = "DESCEND" if newest else "ASCEND"
+            # Without an order: etcd has them in order anyway, and to sort it would read them all.
             body = {
                 "key": _text(first),
                 "range_end": _text(end),
                 "limit": str(limit),
                 "revision": str(revision),
-                "sort_order": order,
-                "sort_target": "KEY",
             }
             try:
                 answer = _range_answer.decode(self._ask("/v3/kv/range", body))
