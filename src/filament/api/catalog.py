@@ -382,6 +382,18 @@ CATALOG: tuple[Entry, ...] = (
         path="/filament/report", method="POST", handler="report", body=Report,
         text="A control node tells how far it and its agents are.",
     ),
+    Entry(
+        path="/filament/log", method="GET", handler="change_log",
+        query=(Query("after", "a revision: the commits that followed it, in order", "integer"),
+               Query("uuid", "an object: the commits that changed it, newest first"),
+               Query("before", "with uuid: only commits below this revision", "integer"),
+               Query("limit", "at most so many commits (default 100)", "integer")),
+        errors=(404,), text="The change log: who changed what in which revision.",
+    ),
+    Entry(
+        path="/filament/restore", method="POST", handler="restore",
+        errors=(413,), text="Make the whole configuration that of the body (a backup).",
+    ),
 )  # fmt: skip
 
 # TF's actions that make no sense here, and where to turn instead.

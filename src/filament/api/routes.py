@@ -17,6 +17,7 @@ from filament.api.action_routes import ActionRoutes
 from filament.api.barrier import Barrier, Report
 from filament.api.catalog import CATALOG, REFUSED, NameBody, UuidBody
 from filament.api.engine import ConfigEngine, Create, Delete, Prepared, Update
+from filament.api.history import HistoryRoutes
 from filament.api.journal import Journal
 from filament.api.listing import answer_list, check_fields, parse_query
 from filament.api.openapi import document
@@ -64,12 +65,13 @@ class Api:
         self._writing = Writing(engine, writer, barrier)
         self._actions = ActionRoutes(engine, self._writing)
         self.watches = Watches(engine, writer, journal)
+        self._owners = (self, self._actions, HistoryRoutes(engine, writer))
 
     def application(self) -> Starlette:
         """The ASGI application."""
         routes: dict[str, dict[str, Handler]] = {}
         for entry in CATALOG:
-            owner = self if hasattr(self, entry.handler) else self._actions
+            owner = next(one for one in self._owners if hasattr(one, entry.handler))
             routes.setdefault(entry.path, {})[entry.method] = getattr(owner, entry.handler)
         for path, method, _ in REFUSED.values():
             routes.setdefault(path, {})[method] = self._actions.refused

@@ -12,7 +12,7 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
 from filament.api.engine import ConfigEngine
-from filament.api.journal import Journal, event_of
+from filament.api.journal import RELIST, Journal, event_of
 from filament.api.listing import check_fields
 from filament.api.render import Include, Reader
 from filament.api.writer import Writer
@@ -24,7 +24,6 @@ from filament.model.kinds import KINDS
 
 KEEP_ALIVE_S = 15.0
 _CHUNK = 200  # commits per turn, so that one watcher does not hold the loop
-_RELIST = b"event: relist\ndata: {}\n\n"
 _encode = msgspec.json.Encoder().encode
 _commit = msgspec.json.Decoder(Commit)
 
@@ -103,7 +102,11 @@ class Watches:
                     yield _END
                     return
                 events = [event_of(commit) for commit in commits]
-            events = _bounded(events)
+            whole = events.index(RELIST) if RELIST in events else len(events)
+            events = _bounded(events[:whole])
+            if not events:  # the next commit is too large to follow
+                yield _END
+                return
             after += len(events)
             yield events
 
@@ -148,7 +151,7 @@ class Watches:
                 yield _event(word, _shown(reader, item, base, wanted[item.kind]))
 
 
-_END: list[bytes] = [_RELIST]
+_END: list[bytes] = [RELIST]
 
 
 def _bounded(events: list[bytes]) -> list[bytes]:

@@ -32,7 +32,6 @@ _ERRORS: dict[int, type[FilamentError]] = {
     404: NotFoundError,
     409: ConflictError,
     412: ConflictError,  # a quota, or a picture that is too old
-    412: ConflictError,  # a quota, or a picture that is too old
     503: TransientError,
 }
 
