@@ -86,7 +86,7 @@ class Watches:
         """
         journal = self._journal
         while not journal.is_closed:
-            if after > journal.last:
+            if not journal.last - limits.WATCH_BACKLOG_COMMITS <= after <= journal.last:
                 yield _END
                 return
             if after == journal.last:
