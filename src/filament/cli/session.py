@@ -55,15 +55,16 @@ class Session:
         if wait == "none":
             return self._request(method, path, body, query)
         query |= {"wait": wait, "timeout_s": f"{timeout_s:g}"}
-        with Client(
-            self.api_address, timeout_s=self.timeout_s + timeout_s, who="filament"
-        ) as patient:
+        with self._connect(self.timeout_s + timeout_s) as patient:
             return patient.request(method, quote(path), body, **query)
 
     def _request(self, method: str, path: str, body: object, query: dict[str, str]) -> Answer:
         if self._client is None:
-            self._client = Client(self.api_address, timeout_s=self.timeout_s, who="filament")
+            self._client = self._connect(self.timeout_s)
         return self._client.request(method, quote(path), body, **query)
+
+    def _connect(self, patience_s: float) -> Client:
+        return Client(self.api_address, timeout_s=patience_s, who="filament")
 
 
 def default_api(run_dir: Path) -> str:
