@@ -14,13 +14,15 @@ from filament.api.boot import boot_commit
 from filament.api.engine import ConfigEngine
 from filament.api.journal import Journal
 from filament.api.routes import Api
-from filament.api.writer import Writer
+from filament.api.writer import RETAIN_COMMITS, Writer
+from filament.base.errors import RevisionConflictError
 from filament.runtime import clock
 from filament.runtime.log import logger
 from filament.runtime.serve import Listen, serve_http
 from filament.store.contract import Store
-from filament.store.sqlite import SqliteStore
+from filament.store.open import open_store
 
+_BOOT_COMMITS = 1000  # read from the log at once while another process boots too
 _log = logger("api")
 
 
@@ -30,43 +32,57 @@ async def run_api(
     listens: Sequence[Listen],
     stop: asyncio.Event,
     started: Callable[[list[Listen]], None] | None = None,
+    store_address: str = "",
+    retain_commits: int = RETAIN_COMMITS,
 ) -> None:
-    """Serve the configuration in `database` on `listens` until `stop`.
+    """Serve the configuration in the store at `store_address` (default: the SQLite file
+    `database`) on `listens` until `stop`. The log keeps about the last `retain_commits`.
 
-    Raises TransientError when the database or an address is taken.
+    Raises TransientError when the store or an address is taken or away.
     """
     loop = asyncio.get_running_loop()
     # The store belongs to this one thread: it opens, writes, reads and closes it.
     with ThreadPoolExecutor(max_workers=1, thread_name_prefix="store") as executor:
-        store: Store = await loop.run_in_executor(executor, SqliteStore, database)
+        store: Store = await loop.run_in_executor(
+            executor, open_store, store_address or f"sqlite:{database}"
+        )
         try:
             engine = ConfigEngine(lambda: str(uuid.uuid4()))
             await loop.run_in_executor(executor, _start, engine, store)
-            await _serve(engine, store, executor, listens, stop, started)
+            journal = Journal(engine.snapshot.revision)
+            writer = Writer(
+                engine, store, journal, executor, clock.wall, retain_commits=retain_commits
+            )
+            await _serve(engine, writer, journal, store.is_shared, listens, stop, started)
         finally:
             await loop.run_in_executor(executor, store.close)
 
 
 def _start(engine: ConfigEngine, store: Store) -> None:
     engine.load(store)
-    commit = boot_commit(engine, clock.wall())
-    if commit is not None:
-        store.commit(commit)
-        engine.apply(commit)
+    while (commit := boot_commit(engine, clock.wall())) is not None:
+        try:
+            store.commit(commit)
+        except RevisionConflictError:  # another process boots too
+            if not store.is_shared:
+                raise
+            for foreign in store.log(engine.snapshot.revision, _BOOT_COMMITS):
+                engine.apply(foreign)
+        else:
+            engine.apply(commit)
     _log.info("configuration-loaded", revision=engine.snapshot.revision)
 
 
 async def _serve(
     engine: ConfigEngine,
-    store: Store,
-    executor: ThreadPoolExecutor,
+    writer: Writer,
+    journal: Journal,
+    is_shared: bool,
     listens: Sequence[Listen],
     stop: asyncio.Event,
     started: Callable[[list[Listen]], None] | None,
 ) -> None:
-    journal = Journal(engine.snapshot.revision)
     barrier = Barrier(clock.now)
-    writer = Writer(engine, store, journal, executor, clock.wall)
     since = clock.wall()
 
     def status() -> dict[str, Any]:
@@ -78,10 +94,12 @@ async def _serve(
         await stop.wait()
         journal.close()
 
-    async with asyncio.TaskGroup() as tasks:
-        writing = tasks.create_task(writer.run())
-        closing = tasks.create_task(close_streams())
-        await serve_http(api.application(), listens, stop=stop, started=started)
-        journal.close()
-        writing.cancel()
-        closing.cancel()
+    with ThreadPoolExecutor(max_workers=1, thread_name_prefix="follow") as follow:
+        async with asyncio.TaskGroup() as tasks:
+            background = [tasks.create_task(writer.run()), tasks.create_task(close_streams())]
+            if is_shared:
+                background.append(tasks.create_task(writer.follow(follow)))
+            await serve_http(api.application(), listens, stop=stop, started=started)
+            journal.close()
+            for task in background:
+                task.cancel()

@@ -47,6 +47,21 @@ class RevisionConflictError(ConflictError):
         self.revision = revision
 
 
+class PreconditionError(FilamentError):
+    """The caller's picture is older than what it wants to change: HTTP 412.
+
+    `revision` is the current one.
+    """
+
+    def __init__(self, message: str, revision: int) -> None:
+        super().__init__(message)
+        self.revision = revision
+
+
+class QuotaError(FilamentError):
+    """A project may have no more objects of a kind: HTTP 412, as TF answers it."""
+
+
 class ForbiddenError(FilamentError):
     """The caller may not do this: HTTP 403."""
 

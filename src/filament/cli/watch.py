@@ -10,10 +10,10 @@ from typing import Any
 import click
 
 from filament.base.errors import ConflictError, PermanentError
-from filament.cli import http
 from filament.cli.options import json_option, pass_session
 from filament.cli.output import print_json_line, print_lines
 from filament.cli.session import Session
+from filament.client import http
 
 # The API sends a comment when there is nothing to say, more often than this.
 _SILENCE_S = 90.0
