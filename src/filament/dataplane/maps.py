@@ -7,6 +7,7 @@ zeros; per-CPU values are added up. What the rows mean is `forward`'s.
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Self
@@ -112,10 +113,13 @@ class PinnedMaps:
 
         Flows, drops and counters: a successor must inherit neither verdicts nor statistics.
         """
+        # Both keys begin with the number; a full flow table is too long to decode for one port.
+        start = vif.to_bytes(4, sys.byteorder)
         for name in ("flows", "drops"):
-            table = TABLE_BY_NAME[name]
-            keys = [key for key in self.read_all(name) if key[0] == vif]
-            self._delete(table, keys)
+            descriptor = self._descriptors[name]
+            size = self._value_bytes(TABLE_BY_NAME[name])
+            keys = [key for key, _ in bpf.items(descriptor, size) if key.startswith(start)]
+            bpf.delete_all(descriptor, keys)
         self._delete(TABLE_BY_NAME["counters"], [(vif,)])
 
     def clear(self, name: str) -> None:
