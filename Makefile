@@ -1,6 +1,6 @@
 # Everything a person types here. `make` alone lists the targets.
 #
-# The work is done by scripts/; stamps in .venv/ and build/ keep a warm run from repeating it.
+# The work is done by scripts/; stamps in .venv/ keep a warm run from repeating it.
 
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
