@@ -9,7 +9,6 @@ import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from filament.base.limits import MAX_ACL_RULES
 from filament.base.net import MPLS_OVER_UDP_PORT
 from filament.forward import layout
 from filament.forward.layout import TABLES, DropReason, Field, NextHopType, Table
@@ -91,7 +90,6 @@ def header() -> str:
         "",
         f"#define LAYOUT_ABI 0x{layout.ABI:016x}ULL",
         f"#define MPLS_OVER_UDP_PORT {MPLS_OVER_UDP_PORT}",
-        f"#define MAX_ACL_RULES {MAX_ACL_RULES}",
     ]
     lines += [f"#define {name} {getattr(layout, name)}u" for name in _CONSTANTS]
     lines += ["", "enum drop_reason {"]

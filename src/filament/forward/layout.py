@@ -180,7 +180,9 @@ TABLES: tuple[Table, ...] = (
         1,
         True,
     ),
-    # Flows, per port, owned by the kernel. `rule` is the index in the ACL that decided.
+    # Flows, per port, owned by the kernel: the verdict on a packet's tuple, which holds for that
+    # `generation` and `acl`. `rule` is the index in the ACL that decided; `bytes` are the IPv4
+    # packets'.
     Table(
         "flows",
         "LRU_HASH",
