@@ -211,7 +211,8 @@ class _Run:
     def next_hop(self, number: int) -> NextHopValues | None:
         row = self.rows.find("next_hops", (number,))
         self.trail.meet("next-hop", "next_hops", (number,), row)
-        return NextHopValues(*row.values) if row is not None else None
+        next_hop = NextHopValues(*row.values) if row is not None else None
+        return next_hop if next_hop is not None and next_hop.type else None
 
     def route(self, stage: str, vrf: int, address: int) -> RouteValues | None:
         found = self.rows.find_route(vrf, address)

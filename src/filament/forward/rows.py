@@ -125,8 +125,11 @@ class _Routes:
         return None
 
 
+_ARRAYS = frozenset(table.name for table in TABLES if table.map_type.endswith("ARRAY"))
+
+
 class Rows:
-    """The planned tables of one data plane."""
+    """The planned tables of one data plane. As in the kernel a row of zeros in an array is none."""
 
     def __init__(self, tables: Tables | None = None) -> None:
         self.by_table: dict[str, dict[Key, Row]] = {t.name: {} for t in TABLES if t.planned}
@@ -158,6 +161,9 @@ class Rows:
         }
 
     def _put(self, name: str, key: Key, row: Row) -> None:
+        if name in _ARRAYS and not any(row.values):
+            self._remove(name, key)
+            return
         self.by_table[name][key] = row
         if name == "routes":
             self._routes.put(key, row)
