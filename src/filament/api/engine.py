@@ -12,6 +12,8 @@ from typing import Literal
 
 import msgspec
 
+from filament.api.access import Access
+from filament.api.caller import Caller, trusted
 from filament.api.complete import NewUuid, completed
 from filament.api.identity import (
     changed_perms2,
@@ -23,8 +25,16 @@ from filament.api.identity import (
     require_same_identity,
     timestamp,
 )
+from filament.api.rbac import RuleBook
+from filament.api.sharing import shared_as_shown
 from filament.api.shown import ShownPlan
-from filament.base.errors import ConflictError, ForbiddenError, InputError, NotFoundError
+from filament.base.errors import (
+    ConflictError,
+    FilamentError,
+    ForbiddenError,
+    InputError,
+    NotFoundError,
+)
 from filament.compiler.plan import Slot
 from filament.model.body import Body, RefBody, convert_attribute
 from filament.model.change import Allocation, Commit, Object, Ref
@@ -38,6 +48,7 @@ from filament.model.check import (
 from filament.model.kind import Kind
 from filament.model.kinds import KINDS
 from filament.model.snapshot import Candidate, PoolView, Snapshot
+from filament.model.view import View
 from filament.store.contract import Store
 
 _ROUTE_TARGET_POOL = "route-target/"
@@ -94,26 +105,42 @@ class ConfigEngine:
         self.snapshot = Snapshot()
         self.shown = ShownPlan()
         self._new_uuid = new_uuid
+        self._rules = RuleBook()
+        self._access = self.access(trusted("system"))  # of the request being prepared
 
     def load(self, store: Store) -> None:
         """Start from what a store holds."""
         self.snapshot = Snapshot(*store.load())
         self.shown.load(self.snapshot)
 
+    def access(self, caller: Caller, view: View | None = None) -> Access:
+        """The rights of a caller over `view` (default: the committed snapshot)."""
+        return Access(caller, view or self.snapshot, self.shown.objects, self._rules)
+
     def prepare(
-        self, request: Request, *, now: float, who: str, view: PoolView | None = None
+        self, request: Request, *, now: float, who: Caller | str, view: PoolView | None = None
     ) -> Prepared:
         """Turn a request into a commit on top of `view` (default: the committed snapshot).
 
-        `now` is epoch seconds. Raises InputError, NotFoundError, ForbiddenError, ConflictError;
+        `now` is epoch seconds. `who` is a caller with its rights, or the name of someone who may
+        do everything. Raises InputError, NotFoundError, ForbiddenError, ConflictError;
         then nothing has changed.
         """
         change = Candidate(self.snapshot if view is None else view)
-        return self._finish(change, self._carry_out(change, request, now), now, who)
+        caller = trusted(who) if isinstance(who, str) else who
+        self._access = self.access(caller, change)
+        try:
+            item = self._carry_out(change, request, now)
+            if self._access.is_restricted and not self._access.was_asked:
+                raise ForbiddenError("Permission Denied: only a cloud admin may do this")
+            return self._finish(change, item, now, caller.user)
+        except FilamentError as error:
+            raise self._access.concealed(error) from error.__cause__
 
     def prepare_all(self, requests: Iterable[Request], *, now: float, who: str) -> Commit:
         """Turn several requests, each seeing the ones before, into one commit (boot objects)."""
         change = Candidate(self.snapshot)
+        self._access = self.access(trusted(who), change)
         for request in requests:
             self._carry_out(change, request, now)
         self._allocate_slots(change)
@@ -149,16 +176,20 @@ class ConfigEngine:
         kind = KINDS.named(request.kind)
         match request:
             case Create(body=body, tenant=tenant):
+                self._access.require_create(kind, body)
                 return self._create(change, kind, body, tenant, now)
             case Update(uuid=uuid, body=body):
+                self._access.require_update(kind, uuid, body)
                 return self._update(change, kind, self.find(change, kind, uuid), body, now)
             case Delete(uuid=uuid):
+                self._access.require_delete(kind, uuid)
                 item = self.find(change, kind, uuid)
                 _require_intent(kind, item)
                 require_deletable(item)
                 self._delete(change, kind, item)
                 return item
-            case RefUpdate():
+            case RefUpdate(uuid=uuid, target=target, operation=operation):
+                self._access.require_ref_update(kind, uuid, target, operation)
                 return self._update_ref(change, kind, request, now)
 
     def _finish(self, change: Candidate, item: Object, now: float, who: str) -> Prepared:
@@ -178,19 +209,20 @@ class ConfigEngine:
         existing = change.named(kind.name, fq_name)
         if existing is not None:
             raise ConflictError(
-                f"{kind.name} {existing.name} already exists with uuid: {existing.uuid}"
+                f"{kind.name} {existing.name} already exists"
+                + (f" with uuid: {existing.uuid}" if self._access.sees(existing) else "")
             )
         uuid = body.uuid or self._new_uuid()
         holder = change.get(uuid)
         if holder is not None:
-            raise ConflictError(
-                f"uuid {uuid} already exists: {holder.kind} {holder.name}; leave uuid out"
-            )
+            named = f": {holder.kind} {holder.name}" if self._access.sees(holder) else ""
+            raise ConflictError(f"uuid {uuid} already exists{named}; leave uuid out")
         _require_no_system_property(kind, body, None)
         props = {name: value for name, value in body.props.items() if value is not None}
         props["display_name"] = props.get("display_name") or fq_name[-1]
         props["id_perms"] = new_id_perms(uuid, props.get("id_perms") or {}, now)
         props["perms2"] = new_perms2(kind, uuid, parent, props.get("perms2") or {}, tenant)
+        shared_as_shown(kind, body, props, {})
         item = Object(
             kind=kind.name,
             uuid=uuid,
@@ -278,9 +310,18 @@ class ConfigEngine:
                 props.pop(name, None)
             else:
                 props[name] = value
+        shared_as_shown(kind, body, props, before.props)
         refs = list(before.refs)
         for target, given in body.refs.items():
-            refs = [ref for ref in refs if ref.kind != target] + self._resolve(change, given)
+            new = self._resolve(change, given)
+            named = {ref.uuid for ref in new}
+            # What the caller cannot see it did not leave out on purpose.
+            refs = [
+                ref
+                for ref in refs
+                if ref.kind != target
+                or (ref.uuid not in named and not self._access.sees_uuid(ref.uuid))
+            ] + new
         after = msgspec.structs.replace(before, props=props, refs=_ordered(kind, refs))
         return self._put_if_changed(change, after, before, now)
 
@@ -359,13 +400,13 @@ class ConfigEngine:
             for child_kind in KINDS[one.kind].children.values():
                 blocking += change.children(one.uuid, child_kind)
         if blocking:
-            raise ConflictError(_still("children still present", item, blocking))
+            raise ConflictError(self._still("children still present", item, blocking))
         users: list[Object] = []
         for one in (item, *shown):
             for user_kind in KINDS[one.kind].back_references.values():
                 users += change.referrers(one.uuid, user_kind)
         if users:
-            raise ConflictError(_still("resource still referred", item, users))
+            raise ConflictError(self._still("resource still referred", item, users))
         for child in cascade:
             self._delete(change, KINDS[child.kind], child)
         self._mirror(change, msgspec.structs.replace(item, refs=()), item)
@@ -374,6 +415,10 @@ class ConfigEngine:
             for owner in self.shown.owners(item):
                 for allocation in change.allocations_of(owner):
                     change.free(allocation)
+
+    def _still(self, reason: str, item: Object, others: list[Object]) -> str:
+        seen = [one for one in others if self._access.sees(one)]
+        return _still(reason, item, seen, len(others) - len(seen))
 
     # -- numbers of the plan -----------------------------------------------------------------
 
@@ -433,10 +478,13 @@ def _goes_with(kind: Kind, child: Object) -> bool:
     return child.kind in kind.derived_children or child.fq_name[-1] == f"default-{child.kind}"
 
 
-def _still(reason: str, item: Object, others: list[Object]) -> str:
+def _still(reason: str, item: Object, others: list[Object], unseen: int) -> str:
     links = [f"/{one.kind}/{one.uuid}" for one in others[:10]]
     named = ", ".join(f"{one.kind} {one.name}" for one in others[:3])
     more = f" and {len(others) - 3} more" if len(others) > 3 else ""
+    if unseen:
+        named += " and " if named else ""
+        more += f"{unseen} that you may not read"
     return (
         f"Delete when {reason}: {links}; {item.kind} {item.name} is still used by {named}{more}:"
         " delete or detach them first"

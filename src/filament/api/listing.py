@@ -46,7 +46,7 @@ def parse_query(reader: Reader, kind: Kind, given: Mapping[str, Any]) -> ListQue
             links="exclude_hrefs" not in given,
         ),
         parents=_parents(reader, kind, given),
-        referred=_split(given, "back_ref_id"),
+        referred=reader.known(_split(given, "back_ref_id")),
         uuids=_split(given, "obj_uuids"),
         names=_names(given),
         filters=_filters(kind, given),

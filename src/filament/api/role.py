@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+from filament.api.auth import OPEN, Authentication
 from filament.api.barrier import Barrier
 from filament.api.boot import boot_commit
 from filament.api.engine import ConfigEngine
@@ -17,7 +18,7 @@ from filament.api.routes import Api
 from filament.api.writer import Writer
 from filament.runtime import clock
 from filament.runtime.log import logger
-from filament.runtime.serve import Listen, serve_http
+from filament.runtime.serve import Listen, TlsFiles, serve_http
 from filament.store.contract import Store
 from filament.store.sqlite import SqliteStore
 
@@ -30,8 +31,13 @@ async def run_api(
     listens: Sequence[Listen],
     stop: asyncio.Event,
     started: Callable[[list[Listen]], None] | None = None,
+    authentication: Callable[[], Authentication] = lambda: OPEN,
+    tls: TlsFiles | None = None,
 ) -> None:
     """Serve the configuration in `database` on `listens` until `stop`.
+
+    `authentication` is made inside the event loop and closed at the end; `tls` is for the TCP
+    addresses.
 
     Raises TransientError when the database or an address is taken.
     """
@@ -41,15 +47,21 @@ async def run_api(
         store: Store = await loop.run_in_executor(executor, SqliteStore, database)
         try:
             engine = ConfigEngine(lambda: str(uuid.uuid4()))
-            await loop.run_in_executor(executor, _start, engine, store)
-            await _serve(engine, store, executor, listens, stop, started)
+            known = authentication()
+            try:
+                await loop.run_in_executor(
+                    executor, _start, engine, store, known.aaa_mode == "rbac"
+                )
+                await _serve(engine, store, executor, listens, stop, started, known, tls)
+            finally:
+                await known.close()
         finally:
             await loop.run_in_executor(executor, store.close)
 
 
-def _start(engine: ConfigEngine, store: Store) -> None:
+def _start(engine: ConfigEngine, store: Store, has_rules: bool) -> None:
     engine.load(store)
-    commit = boot_commit(engine, clock.wall())
+    commit = boot_commit(engine, clock.wall(), has_rules=has_rules)
     if commit is not None:
         store.commit(commit)
         engine.apply(commit)
@@ -63,6 +75,8 @@ async def _serve(
     listens: Sequence[Listen],
     stop: asyncio.Event,
     started: Callable[[list[Listen]], None] | None,
+    authentication: Authentication,
+    tls: TlsFiles | None,
 ) -> None:
     journal = Journal(engine.snapshot.revision)
     barrier = Barrier(clock.now)
@@ -72,7 +86,7 @@ async def _serve(
     def status() -> dict[str, Any]:
         return {"role": "api", "since": since, "objects": len(engine.snapshot)}
 
-    api = Api(engine, writer, journal, barrier, status)
+    api = Api(engine, writer, journal, barrier, status, authentication)
 
     async def close_streams() -> None:
         await stop.wait()
@@ -81,7 +95,7 @@ async def _serve(
     async with asyncio.TaskGroup() as tasks:
         writing = tasks.create_task(writer.run())
         closing = tasks.create_task(close_streams())
-        await serve_http(api.application(), listens, stop=stop, started=started)
+        await serve_http(api.application(), listens, stop=stop, started=started, tls=tls)
         journal.close()
         writing.cancel()
         closing.cancel()

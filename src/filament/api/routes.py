@@ -13,6 +13,8 @@ from starlette.responses import PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from filament.api import links
+from filament.api.access import READ, Access
+from filament.api.auth import OPEN, Authentication, Guard, caller_of
 from filament.api.barrier import Barrier, Report, Wait
 from filament.api.engine import ConfigEngine, Create, Delete, Prepared, RefUpdate, Update
 from filament.api.engine import Request as Write
@@ -71,14 +73,16 @@ class Api:
         journal: Journal,
         barrier: Barrier,
         status: Callable[[], dict[str, Any]],
+        authentication: Authentication = OPEN,
     ) -> None:
         self._engine = engine
         self._writer = writer
         self._journal = journal
         self._barrier = barrier
         self._status = status
+        self._authentication = authentication
 
-    def application(self) -> Starlette:
+    def application(self) -> Guard:
         """The ASGI application."""
         listed: list[tuple[str, list[str], Callable[[Request], Any]]] = [
             ("/", ["GET"], self.home),
@@ -101,16 +105,21 @@ class Api:
         for path, methods, handler in listed:
             shape = path.replace("{collection}", "{name}").replace("{kind}", "{name}")
             routes.setdefault(shape, {}).update(dict.fromkeys(methods, handler))
-        return Starlette(
+        application = Starlette(
             routes=[
                 Route(path, answering_errors(_by_method(handlers)), methods=list(handlers))
                 for path, handlers in routes.items()
             ]
         )
+        return Guard(application, self._authentication, self._engine)
 
-    @property
-    def _reader(self) -> Reader:
-        return Reader(self._engine.snapshot, self._engine.shown)
+    def _access(self, request: Request) -> Access:
+        return self._engine.access(caller_of(request))
+
+    def _reader(self, request: Request) -> Reader:
+        access = self._access(request)
+        sees = access.sees if access.is_restricted else None
+        return Reader(self._engine.snapshot, self._engine.shown, sees)
 
     # -- reading -----------------------------------------------------------------------------
 
@@ -121,7 +130,8 @@ class Api:
     async def list(self, request: Request) -> Response:
         """GET /<kind>s."""
         kind = KINDS.collected(request.path_params["name"])
-        reader = self._reader
+        self._access(request).require_rule(kind.name, "R")
+        reader = self._reader(request)
         query = parse_query(reader, kind, request.query_params)
         return json_response(answer_list(reader, kind, query, _base(request)))
 
@@ -136,14 +146,19 @@ class Api:
         wanted = {name: value for name, value in given.items() if value is not None}
         if not wanted.get("exclude_hrefs", True):
             del wanted["exclude_hrefs"]
-        reader = self._reader
+        self._access(request).require_rule(kind.name, "R")
+        reader = self._reader(request)
         query = parse_query(reader, kind, wanted)
         return json_response(answer_list(reader, kind, query, _base(request)))
 
     async def read(self, request: Request) -> Response:
         """GET /<kind>/<uuid>."""
         kind = KINDS.named(request.path_params["name"])
-        item = self._engine.find(self._engine.snapshot, kind, request.path_params["uuid"])
+        uuid = request.path_params["uuid"]
+        access = self._access(request)
+        access.require_rule(kind.name, "R")
+        access.require_own(kind, uuid, READ)
+        item = self._engine.find(self._engine.snapshot, kind, uuid)
         query = request.query_params
         fields = [one for one in query.get("fields", "").split(",") if one]
         check_fields(kind, fields)
@@ -157,20 +172,27 @@ class Api:
             back_references="exclude_back_refs" not in query,
             links="exclude_hrefs" not in query,
         )
-        answer = {kind.name: self._reader.full(item, _base(request), include)}
+        answer = {kind.name: self._reader(request).full(item, _base(request), include)}
         return json_response(answer, headers=tags)
 
     async def name_to_id(self, request: Request) -> Response:
         """POST /fqname-to-id."""
         given = decode(_name, await read_body(request))
         kind = KINDS.named(given.type)
+        access = self._access(request)
+        access.require_action("fqname-to-id")
         item = self._engine.find_named(self._engine.snapshot, kind, tuple(given.fq_name))
+        if access.is_hidden(item):
+            raise NotFoundError(f"Name {given.fq_name} not found: there is no such {kind.name}")
+        access.require(item, READ, item.name)
         return json_response({"uuid": item.uuid})
 
     async def id_to_name(self, request: Request) -> Response:
         """POST /id-to-fqname."""
         given = decode(_uuid, await read_body(request))
-        item = self._reader.get(given.uuid)
+        access = self._access(request)
+        access.require_action("id-to-fqname")
+        item = self._reader(request).get(given.uuid)
         if item is None:
             raise NotFoundError(f"UUID {given.uuid} not found: no object has it")
         return json_response({"fq_name": list(item.fq_name), "type": item.kind})
@@ -181,9 +203,12 @@ class Api:
         """POST /<kind>s."""
         kind = KINDS.collected(request.path_params["name"])
         body = decode_body(kind, await read_body(request))
-        tenant = request.headers.get("x-project-id")
+        caller = caller_of(request)
+        tenant = caller.project or request.headers.get("x-project-id")
+        if not caller.is_cloud_admin:
+            tenant = caller.project  # the header is the caller's own word
         prepared = await self._write(request, Create(kind.name, body, tenant))
-        answer = self._reader.identity(prepared.object, _base(request), Include())
+        answer = self._reader(request).identity(prepared.object, _base(request), Include())
         return await self._written(request, prepared, {kind.name: answer})
 
     async def update(self, request: Request) -> Response:
@@ -221,7 +246,7 @@ class Api:
 
     async def _write(self, request: Request, write: Write) -> Prepared:
         _wait_of(request)  # refuse a bad query before anything is written
-        return await self._writer.submit(write, _who(request))
+        return await self._writer.submit(write, caller_of(request))
 
     async def _written(self, request: Request, prepared: Prepared, answer: Any) -> Response:
         """Answer a write that is durable; wait for those the caller wants to have applied it."""
@@ -336,11 +361,6 @@ def _by_method(handlers: dict[str, Callable[[Request], Any]]) -> Callable[[Reque
 
 def _base(request: Request) -> str:
     return f"{request.url.scheme}://{request.url.netloc}"
-
-
-def _who(request: Request) -> str:
-    headers = request.headers
-    return headers.get("x-contrail-useragent") or headers.get("user-agent") or "api"
 
 
 def _wait_of(request: Request) -> tuple[Wait | None, float]:

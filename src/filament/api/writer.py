@@ -11,6 +11,7 @@ from collections.abc import Callable
 from concurrent.futures import Executor
 from typing import NamedTuple
 
+from filament.api.caller import Caller
 from filament.api.engine import ConfigEngine, Prepared, Request
 from filament.api.journal import Journal
 from filament.base.errors import FilamentError, TransientError
@@ -26,7 +27,7 @@ _COMPACT_EVERY = 1000
 
 class _Waiting(NamedTuple):
     request: Request
-    who: str
+    who: Caller | str
     answer: asyncio.Future[Prepared]
 
 
@@ -48,7 +49,7 @@ class Writer:
         self._wall = wall
         self._queue: asyncio.Queue[_Waiting] = asyncio.Queue(MAX_WAITING)
 
-    async def submit(self, request: Request, who: str) -> Prepared:
+    async def submit(self, request: Request, who: Caller | str) -> Prepared:
         """Have a request carried out; returns once it is durable, raises what refused it."""
         answer: asyncio.Future[Prepared] = asyncio.get_running_loop().create_future()
         try:

@@ -23,8 +23,10 @@ from filament.base.errors import (
     PermanentError,
     TransientError,
 )
+from filament.client.trust import NO_TRUST, Trust
 
 _ERRORS: dict[int, type[FilamentError]] = {
+    401: ForbiddenError,
     403: ForbiddenError,
     404: NotFoundError,
     409: ConflictError,
@@ -63,14 +65,16 @@ class _UnixConnection(http.client.HTTPConnection):
 
 
 class Client:
-    """One connection, kept open. `address` is `http://host:port` or `unix:/path`."""
+    """One connection, kept open. `address` is `http(s)://host:port` or `unix:/path`."""
 
-    def __init__(self, address: str, *, timeout_s: float = 30.0, who: str = "") -> None:
+    def __init__(
+        self, address: str, *, timeout_s: float = 30.0, who: str = "", trust: Trust = NO_TRUST
+    ) -> None:
         self._address = address
-        self._headers = {"Content-Type": "application/json"}
+        self._headers = {"Content-Type": "application/json", **trust.headers()}
         if who:
             self._headers["X-Contrail-Useragent"] = who
-        self._connection = _connection(address, timeout_s)
+        self._connection = _connection(address, timeout_s, trust)
 
     def __enter__(self) -> Self:
         return self
@@ -204,17 +208,21 @@ class Client:
         )
 
 
-def _connection(address: str, timeout_s: float) -> http.client.HTTPConnection:
+def _connection(address: str, timeout_s: float, trust: Trust) -> http.client.HTTPConnection:
     if address.startswith("unix:"):
         return _UnixConnection(address.removeprefix("unix:"), timeout_s)
     parts = urlsplit(address)
-    if parts.scheme != "http" or not parts.hostname:
+    if parts.scheme not in {"http", "https"} or not parts.hostname:
         raise InputError(
             "bad-address",
             f"{address!r} is no address of an API",
-            hint="write http://HOST:PORT or unix:/PATH",
+            hint="write http://HOST:PORT, https://HOST:PORT or unix:/PATH",
         )
-    return http.client.HTTPConnection(parts.hostname, parts.port or 8082, timeout=timeout_s)
+    port = parts.port or 8082
+    if parts.scheme == "https":
+        context = trust.context()
+        return http.client.HTTPSConnection(parts.hostname, port, timeout=timeout_s, context=context)
+    return http.client.HTTPConnection(parts.hostname, port, timeout=timeout_s)
 
 
 def _error(status: int, text: str) -> FilamentError:

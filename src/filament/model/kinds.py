@@ -88,6 +88,11 @@ _GLOBAL = (
     ),
     _row("domain", (ROOT,), {"domain_limits": system.DomainLimitsType}),
     _row(
+        "api-access-list",
+        ("domain", "project", "global-system-config"),
+        {"api_access_list_entries": system.RbacRuleEntriesType},
+    ),
+    _row(
         "project",
         ("domain",),
         {
