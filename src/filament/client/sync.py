@@ -216,7 +216,7 @@ def _connection(address: str, timeout_s: float, trust: Trust) -> http.client.HTT
         raise InputError(
             "bad-address",
             f"{address!r} is no address of an API",
-            hint="write http://HOST:PORT, https://HOST:PORT or unix:/PATH",
+            hint="write http(s)://HOST:PORT or unix:/PATH",
         )
     port = parts.port or 8082
     if parts.scheme == "https":

@@ -53,7 +53,7 @@ class WatchClient:
             raise InputError(
                 "bad-address",
                 f"{address!r} is no address of an API",
-                hint="write http://HOST:PORT, https://HOST:PORT or unix:/PATH",
+                hint="write http(s)://HOST:PORT or unix:/PATH",
             )
         timeout = httpx2.Timeout(_SILENCE_S, connect=_CONNECT_S)
         # No proxies from the environment: the API is on our own network.

@@ -1,0 +1,362 @@
+"""A tenant never sees, reads or links what it must not: random worlds against an oracle of its own.
+
+The oracle below knows nothing of the code: it restates contrail-api's rules from the reference.
+"""
+
+import asyncio
+import contextlib
+import itertools
+import json
+from concurrent.futures import ThreadPoolExecutor
+
+import httpx2
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from filament.api.auth import Authentication
+from filament.api.barrier import Barrier
+from filament.api.caller import Caller
+from filament.api.journal import Journal
+from filament.api.rbac import DEFAULT_NAME
+from filament.api.routes import Api
+from filament.api.writer import Writer
+from filament.model.kinds import KINDS
+
+from .office import NOW, Office, ipam_refs, subnet
+
+PROJECTS = [f"aaaaaaaa-0000-4000-8000-00000000000{n}" for n in range(3)]
+DOMAINS = [f"dddddddd-0000-4000-8000-00000000000{n}" for n in range(2)]
+READ, WRITE, LINK = 4, 2, 1
+KINDS_MADE = ["virtual-network", "network-policy", "virtual-machine-interface", "network-ipam"]
+
+access = st.integers(0, 7)
+share = st.builds(
+    lambda tenant, level: {"tenant": tenant, "tenant_access": level},
+    st.sampled_from(
+        [
+            *PROJECTS,
+            *(f"tenant:{one}" for one in PROJECTS),
+            *(f"domain:{one}" for one in DOMAINS),
+            *(one.replace("-", "") for one in PROJECTS),
+        ]
+    ),
+    access,
+)
+perms = st.fixed_dictionaries(
+    {
+        "owner": st.sampled_from([*(one.replace("-", "") for one in PROJECTS), "cloud-admin"]),
+        "owner_access": st.sampled_from([7, 7, 7, 4, 5, 0]),
+        "global_access": st.sampled_from([0, 0, 0, 4, 5, 1, 7]),
+        "share": st.lists(share, max_size=2),
+    }
+)
+made = st.lists(
+    st.tuples(
+        st.sampled_from(KINDS_MADE),
+        st.integers(0, 2),  # the project
+        perms,
+        st.booleans() | st.just(True) | st.just(True),  # user_visible
+        st.integers(0, 30),  # what it refers to
+    ),
+    min_size=3,
+    max_size=9,
+)
+callers = st.builds(
+    lambda project, domain: Caller("tess", frozenset({"member"}), project=project, domain=domain),
+    st.sampled_from([*PROJECTS, None]),
+    st.sampled_from([*DOMAINS, None]),
+)
+
+
+class Anyone:
+    """Takes everybody for the caller of the moment."""
+
+    challenge = "Test"
+
+    def __init__(self):
+        self.caller = None
+
+    async def verify(self, credentials):
+        return self.caller
+
+    async def close(self):
+        pass
+
+
+def oracle(caller, props):
+    """Rights by the reference: owner bits for the owner's project, share bits, everybody's."""
+    if props.get("id_perms", {}).get("user_visible") is False:
+        return 0
+    perms2 = props["perms2"]
+    rights = perms2["global_access"]
+    me = (caller.project or "-").replace("-", "")
+    if me and perms2["owner"].replace("-", "") == me:
+        rights |= perms2["owner_access"]
+    for one in perms2["share"]:
+        words = one["tenant"].split(":")
+        theirs = words[-1].replace("-", "")
+        mine = caller.domain if words[0] == "domain" else caller.project
+        if mine and mine.replace("-", "") == theirs:
+            rights |= one["tenant_access"]
+    return rights
+
+
+class World:
+    """Random objects, an API over them and its oracle."""
+
+    def __init__(self, specs):
+        self.office = Office()
+        self.rights_source = {}
+        keep = self.office.create
+        for n, uuid in enumerate(DOMAINS):
+            keep("domain", f"d{n}", uuid=uuid)
+        for n, uuid in enumerate(PROJECTS):
+            keep("project", "d0", f"p{n}", uuid=uuid)
+        everything = {"rule_object": "*", "rule_perms": [{"role_name": "*", "role_crud": "CRUD"}]}
+        keep(
+            "api-access-list",
+            *DEFAULT_NAME,
+            parent_type="global-system-config",
+            api_access_list_entries={"rbac_rule": [everything]},
+        )
+        self.items = []
+        for n, (kind, project, perms2, visible, choice) in enumerate(specs):
+            self.items.append(self._make(n, kind, project, perms2, visible, choice))
+
+    def _make(self, n, kind, project, perms2, visible, choice):
+        fields = {"perms2": perms2, "id_perms": {"user_visible": visible}}
+        of = {one: [x for x in self.items if x.kind == one] for one in KINDS_MADE}
+        if kind == "virtual-network":
+            ipams, policies = of["network-ipam"], of["network-policy"]
+            if policies:
+                policy = policies[choice % len(policies)]
+                fields["network_policy_refs"] = [{"uuid": policy.uuid, "attr": {"sequence": {}}}]
+            if ipams:
+                attr = {"ipam_subnets": [subnet(f"10.{n}.0.0")]}
+                refs = [{"uuid": ipams[choice % len(ipams)].uuid, "attr": attr}]
+            else:
+                refs = ipam_refs(subnet(f"10.{n}.0.0"))
+            fields["network_ipam_refs"] = refs
+        if kind == "virtual-machine-interface":
+            networks = of["virtual-network"]
+            if not networks:
+                kind = "network-policy"
+            else:
+                fields["virtual_network_refs"] = [{"uuid": networks[choice % len(networks)].uuid}]
+                fields["parent_type"] = "project"
+        return self.office.create(kind, "d0", f"p{project}", f"o{n}", **fields)
+
+    def all(self):
+        """Every object there is, rendered ones too, with the props that say its rights."""
+        view, shown = self.office.engine.snapshot, self.office.engine.shown.objects
+        for item in view.objects():
+            yield item, item.props
+        for kind in ("routing-instance", "access-control-list"):
+            for item in shown.of_kind(kind):
+                network = view.get(item.parent_uuid)
+                if network is not None:
+                    yield item, network.props
+
+    def unreadable(self, caller):
+        return {item.uuid: item for item, props in self.all() if not oracle(caller, props) & READ}
+
+
+class Served:
+    """The HTTP face, called without sockets."""
+
+    def __init__(self, world, caller):
+        self.world = world
+        engine = world.office.engine
+        self.anyone = Anyone()
+        self.anyone.caller = caller
+        self.executor = ThreadPoolExecutor(1)
+        journal = Journal(engine.snapshot.revision)
+        self.writer = Writer(engine, world.office.store, journal, self.executor, lambda: NOW)
+        api = Api(
+            engine,
+            self.writer,
+            journal,
+            Barrier(lambda: 0.0),
+            dict,
+            Authentication(self.anyone, "rbac"),
+        )
+        transport = httpx2.ASGITransport(app=api.application())
+        self.http = httpx2.AsyncClient(transport=transport, base_url="http://api")
+
+    @contextlib.asynccontextmanager
+    async def running(self):
+        task = asyncio.create_task(self.writer.run())
+        try:
+            yield self
+        finally:
+            task.cancel()
+            await self.http.aclose()
+            self.executor.shutdown()
+
+    async def __call__(self, method, path, body=None, **query):
+        return await self.http.request(
+            method, path, content=None if body is None else json.dumps(body), params=query
+        )
+
+
+def mentions(text, unseen, may_know=()):
+    """Unreadable objects whose uuid is in an answer."""
+    return [item.name for uuid, item in unseen.items() if uuid in text and uuid not in may_know]
+
+
+def ancestors(world, items):
+    """An object's fq_name and parent_uuid tell its parents: TF's model, and ours."""
+    view = world.office.engine.snapshot
+    known = set()
+    for item in items:
+        uuid = item.parent_uuid
+        while uuid is not None:
+            known.add(uuid)
+            parent = view.get(uuid)
+            uuid = parent.parent_uuid if parent is not None else None
+    return known
+
+
+async def check_reads(world, caller):
+    unseen = world.unreadable(caller)
+    everything = list(world.all())
+    seen = [item for item, _ in everything if item.uuid not in unseen]
+    # perms2 of a readable object tells uuids of those it is shared with.
+    may_know = {*ancestors(world, seen), *PROJECTS, *DOMAINS}
+    async with Served(world, caller).running() as ask:
+        for item, props in everything:
+            answer = await ask("GET", f"/{item.kind}/{item.uuid}")
+            if item.uuid in unseen:
+                hidden = props.get("id_perms", {}).get("user_visible") is False
+                assert answer.status_code == (404 if hidden else 403), (item, answer.text)
+                assert item.fq_name[-1] not in answer.text.replace(item.uuid, "")
+            else:
+                assert answer.status_code == 200, (item, answer.text)
+                assert not mentions(answer.text, unseen, may_know)
+            named = await ask(
+                "POST", "/fqname-to-id", {"type": item.kind, "fq_name": list(item.fq_name)}
+            )
+            back = await ask("POST", "/id-to-fqname", {"uuid": item.uuid})
+            if item.uuid in unseen:
+                assert named.status_code in {403, 404}
+                assert item.uuid not in named.text
+                assert back.status_code == 404
+            else:
+                assert named.json()["uuid"] == item.uuid
+                assert back.json()["fq_name"] == list(item.fq_name)
+        for kind in (*KINDS_MADE, "routing-instance", "access-control-list", "project"):
+            row = KINDS[kind]
+            fields = ",".join((*row.reference_fields, *row.children, *row.back_references))
+            expected = {item.uuid for item in seen if item.kind == kind}
+            for query in (
+                {},
+                {"detail": "true"},
+                {"detail": "true", "fields": fields},
+                {"fields": fields},
+                {"obj_uuids": ",".join(unseen) or "x"},
+                {"back_ref_id": ",".join(unseen) or "x"},
+                {"page_limit": "100"},
+            ):
+                bulk = {"type": kind, **query}
+                for answer in (
+                    await ask("GET", f"/{row.collection}", **query),
+                    await ask("POST", "/list-bulk-collection", bulk),
+                ):
+                    assert answer.status_code == 200, answer.text
+                    assert not mentions(answer.text, unseen, may_know), query
+                    got = [one.get(kind, one)["uuid"] for one in answer.json()[row.collection]]
+                    if not {"obj_uuids", "back_ref_id"} & query.keys():
+                        assert set(got) == expected
+                    else:
+                        assert not got
+            count = (await ask("GET", f"/{row.collection}", count="true")).json()
+            assert count[row.collection]["count"] == len(expected)
+        for path in ("/watch?after=0", "/filament/snapshot", "/filament/status"):
+            assert (await ask("GET", path)).status_code == 403
+        assert (await ask("POST", "/transaction", {})).status_code == 403
+
+
+@settings(max_examples=3, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(made, callers)
+def test_a_tenant_reads_exactly_what_the_rules_let_it(specs, caller):
+    asyncio.run(check_reads(World(specs), caller))
+
+
+def expected_write(caller, props, right):
+    rights = oracle(caller, props)
+    if props["id_perms"].get("user_visible") is False:
+        return 404
+    return None if rights & right else 403
+
+
+async def check_writes(world, caller):
+    view = world.office.engine.snapshot
+    networks = [item for item in world.items if item.kind == "virtual-network"]
+    policies = [item for item in world.items if item.kind == "network-policy"]
+    async with Served(world, caller).running() as ask:
+        for network, policy in itertools.product(networks[:3], policies[:3]):
+            before = view.get(network.uuid)
+            linked = {ref.uuid for ref in before.refs}
+            refused = expected_write(caller, before.props, WRITE)
+            # The PUT repeats what is there and adds one, so a link is asked for only if it is new.
+            put_refused = refused
+            if refused is None and policy.uuid not in linked:
+                put_refused = expected_write(caller, view.get(policy.uuid).props, LINK)
+            update_refused = refused or expected_write(caller, view.get(policy.uuid).props, LINK)
+            attr = {"sequence": {}}
+            have = [
+                {"uuid": ref.uuid, "attr": ref.attr} for ref in before.refs_to("network-policy")
+            ]
+            wanted = have if policy.uuid in linked else [*have, {"uuid": policy.uuid, "attr": attr}]
+            body = {"virtual-network": {"network_policy_refs": wanted}}
+            answer = await ask("PUT", f"/virtual-network/{network.uuid}", body)
+            assert answer.status_code == (put_refused or 200), answer.text
+            if put_refused:
+                assert view.get(network.uuid) == before
+            add = {
+                "type": "virtual-network",
+                "uuid": network.uuid,
+                "ref-type": "network-policy",
+                "ref-uuid": policy.uuid,
+                "operation": "ADD",
+                "attr": {"sequence": {"major": 1}},
+            }
+            before = view.get(network.uuid)
+            answer = await ask("POST", "/ref-update", add)
+            assert answer.status_code == (update_refused or 200), answer.text
+            if update_refused:
+                assert view.get(network.uuid) == before
+        for n, item in enumerate(world.items):
+            project = view.get(item.parent_uuid)
+            refused = expected_write(caller, project.props, WRITE)
+            body = {item.kind: {"fq_name": [*item.fq_name[:-1], f"new{n}"]}}
+            if item.kind == "virtual-machine-interface":
+                network = view.get(item.refs[0].uuid)
+                body[item.kind] |= {
+                    "parent_type": "project",
+                    "virtual_network_refs": [{"to": list(network.fq_name)}],
+                }
+                refused = refused or expected_write(caller, network.props, LINK)
+            answer = await ask("POST", f"/{item.kind}s", body)
+            assert answer.status_code == (refused or 200), answer.text
+        for item in world.items:
+            props = view.get(item.uuid).props
+            refused = expected_write(caller, props, WRITE)
+            owner = props["perms2"]["owner"].replace("-", "")
+            if refused is None and owner != (caller.project or "-").replace("-", ""):
+                refused = 403
+            refused = refused or expected_write(caller, view.get(item.parent_uuid).props, WRITE)
+            unseen = world.unreadable(caller)
+            answer = await ask("DELETE", f"/{item.kind}/{item.uuid}")
+            if refused is not None:
+                assert answer.status_code == refused, answer.text
+                assert view.get(item.uuid) is not None
+            else:
+                assert answer.status_code in {200, 409}, answer.text  # 409: still referred
+            assert not mentions(answer.text, unseen, {item.uuid, item.parent_uuid})
+
+
+@settings(max_examples=3, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(made, callers)
+def test_a_tenant_writes_and_links_exactly_what_the_rules_let_it(specs, caller):
+    asyncio.run(check_writes(World(specs), caller))
