@@ -8,18 +8,21 @@ import subprocess
 import httpx2
 import pytest
 
+from filament.api.access import granted, letters
 from filament.api.auth import Authentication, Credentials, UnauthenticatedError
 from filament.api.caller import Caller
 from filament.api.rbac import Rules
 from filament.api.roles import RoleNames
 from filament.api.tokens import KeystoneTokens
-from filament.api.users import LocalUsers, User, hash_password, write_user
+from filament.api.users import LocalUsers, User, hash_password, is_password, read_users, write_user
 from filament.app.protection import api_protection, read_secret
 from filament.app.settings import ApiSettings
 from filament.base.errors import ForbiddenError, InputError, NotFoundError, TransientError
+from filament.cli.main import run
+from filament.cli.session import Session
 from filament.client.keystone import KeystoneClient, ServiceUser
 from filament.client.sync import Client
-from filament.client.trust import Trust
+from filament.client.trust import Trust, trust_of
 from filament.client.watch import WatchClient
 from filament.runtime.serve import TlsFiles
 
@@ -282,6 +285,36 @@ def test_rules_add_up_and_fall_back_from_field_to_object_to_all():
     assert rules(("project", ["a", "b"], "x", "U")).lacking({"x"}, "project", "U", ["b"]) is None
 
 
+# -- perms2 ----------------------------------------------------------------------------------
+
+OTHER = "99999999-2222-4333-8444-555555555555"
+
+
+@pytest.mark.parametrize(
+    ("perms2", "expected"),
+    [
+        ({}, ""),
+        ({"owner": PROJECT}, "RWX"),
+        ({"owner": PROJECT.replace("-", ""), "owner_access": 4}, "R"),
+        ({"owner": OTHER, "owner_access": 7}, ""),
+        ({"owner": OTHER, "global_access": 5}, "RX"),
+        ({"owner": OTHER, "share": [{"tenant": PROJECT, "tenant_access": 2}]}, "W"),
+        ({"share": [{"tenant": f"tenant:{PROJECT}", "tenant_access": 1}]}, "X"),
+        ({"share": [{"tenant": f"domain:{OTHER}", "tenant_access": 6}]}, "RW"),
+        ({"share": [{"tenant": f"domain:{PROJECT}", "tenant_access": 7}]}, ""),
+        ({"share": [{"tenant": f"tenant:{OTHER}", "tenant_access": 7}]}, ""),
+        ({"share": [{"tenant": f"galaxy:{PROJECT}", "tenant_access": 7}]}, ""),
+        ({"owner": "", "share": [{"tenant": "", "tenant_access": 7}]}, ""),
+        ({"global_access": 1, "share": [{"tenant": PROJECT, "tenant_access": 4}]}, "RX"),
+    ],
+)
+def test_rights_come_from_owner_shares_and_everybody(perms2, expected):
+    caller = Caller("tess", project=PROJECT, domain=OTHER)
+    assert letters(granted(caller, perms2)) == expected
+    nobody = Caller("nobody")
+    assert granted(nobody, perms2) == (perms2.get("global_access") or 0)
+
+
 # -- a served API ----------------------------------------------------------------------------
 
 
@@ -403,7 +436,7 @@ def test_hidden_objects_do_not_exist_for_tenants(ask):
         lambda: tess.update("virtual-network", inner, mtu=1500),
         lambda: tess.delete("virtual-network", inner),
     ):
-        with pytest.raises(NotFoundError, match="not found|No virtual_network"):
+        with pytest.raises(NotFoundError, match=r"not found|No virtual_network"):
             call()
     with pytest.raises(Exception, match=r"default-domain:tess:inner already exists$"):
         tess.create("virtual-network", name)
@@ -434,12 +467,14 @@ async def test_control_nodes_show_a_token_which_opens_nothing_else(guarded, cert
         ask(token="guess").list("project")
 
 
-def test_commits_name_the_user(ask, guarded):
-    uuid = ask("root", "toor").create("virtual-machine", ["signed"])
-    with Client(guarded.socket) as client:
-        revision = client.request("GET", "/filament/status").value["revision"]
-    assert uuid
-    assert revision
+async def test_commits_name_the_user(ask, guarded, certificate):
+    trust = Trust(token="control-secret", ca=certificate.certificate)
+    async with WatchClient(guarded.url, trust) as client:
+        loaded = await client.load()
+        ask("root", "toor").create("virtual-machine", ["signed"])
+        async for commit in client.watch(loaded.revision):
+            assert commit.who == "root"
+            break
 
 
 def test_certificates_are_checked_unless_told_not_to(guarded):
@@ -449,6 +484,27 @@ def test_certificates_are_checked_unless_told_not_to(guarded):
         assert client.request("GET", "/").value["href"].startswith("https://127.0.0.1:")
     with pytest.raises(InputError, match="cannot believe the certificates of /none"):
         Client("https://x", trust=Trust(ca="/none"))
+
+
+def test_the_command_line_finds_credentials_in_its_environment(guarded, certificate, monkeypatch):
+    monkeypatch.setenv("FILAMENT_USER", "olga")
+    monkeypatch.setenv("FILAMENT_PASSWORD", "look")
+    monkeypatch.setenv("FILAMENT_CA", certificate.certificate)
+    assert Session(None, guarded.url).get("/filament/status")["role"] == "api"
+    assert trust_of({"OS_TOKEN": "t"}).headers() == {"X-Auth-Token": "t"}
+    assert trust_of({"FILAMENT_INSECURE": "1"}).is_insecure
+
+
+def test_passwd_adds_and_changes_users(tmp_path, capsys):
+    path = tmp_path / "users.json"
+    add = ["passwd", "tess", "--file", str(path), "--password", "one", "--role", "member"]
+    assert run([*add, "--project", PROJECT]) == 0
+    assert "tess is in" in capsys.readouterr().out
+    assert run(["passwd", "tess", "--file", str(path), "--password", "two"]) == 0
+    user = read_users(path)["tess"]
+    assert (user.roles, user.project) == (("member",), PROJECT)
+    assert is_password("two", user.password)
+    assert not is_password("one", user.password)
 
 
 def test_half_settings_are_refused(tmp_path):

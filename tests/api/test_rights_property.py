@@ -276,7 +276,7 @@ async def check_reads(world, caller):
         assert (await ask("POST", "/transaction", {})).status_code == 403
 
 
-@settings(max_examples=3, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(made, callers)
 def test_a_tenant_reads_exactly_what_the_rules_let_it(specs, caller):
     asyncio.run(check_reads(World(specs), caller))
@@ -356,7 +356,7 @@ async def check_writes(world, caller):
             assert not mentions(answer.text, unseen, {item.uuid, item.parent_uuid})
 
 
-@settings(max_examples=3, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(made, callers)
 def test_a_tenant_writes_and_links_exactly_what_the_rules_let_it(specs, caller):
     asyncio.run(check_writes(World(specs), caller))

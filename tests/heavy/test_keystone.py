@@ -43,7 +43,7 @@ def free_port():
 
 @contextlib.contextmanager
 def process(command, log, **more):
-    with open(log, "wb") as out:
+    with log.open("wb") as out:
         started = subprocess.Popen(command, stdout=out, stderr=out, env=ENVIRONMENT, **more)
         try:
             yield started

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import ssl
+from collections.abc import Mapping
 from typing import NamedTuple
 
 from filament.base.errors import InputError
@@ -53,3 +54,16 @@ class Trust(NamedTuple):
 
 
 NO_TRUST = Trust()
+
+
+def trust_of(environment: Mapping[str, str]) -> Trust:
+    """What a person's environment says: FILAMENT_TOKEN (or OS_TOKEN) is keystone's, FILAMENT_USER
+    and FILAMENT_PASSWORD a local user's; FILAMENT_CA and FILAMENT_INSECURE are about the server.
+    """
+    return Trust(
+        auth_token=environment.get("FILAMENT_TOKEN") or environment.get("OS_TOKEN", ""),
+        user=environment.get("FILAMENT_USER", ""),
+        password=environment.get("FILAMENT_PASSWORD", ""),
+        ca=environment.get("FILAMENT_CA", ""),
+        is_insecure=environment.get("FILAMENT_INSECURE", "") not in {"", "0"},
+    )
