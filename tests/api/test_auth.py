@@ -8,9 +8,9 @@ import subprocess
 import httpx2
 import pytest
 
-from filament.api.access import granted, letters
 from filament.api.auth import Authentication, Credentials, UnauthenticatedError
 from filament.api.caller import Caller
+from filament.api.permission import granted, letters
 from filament.api.rbac import Rules
 from filament.api.roles import RoleNames
 from filament.api.tokens import KeystoneTokens

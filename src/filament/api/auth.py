@@ -2,7 +2,7 @@
 
 Everything that is not known to be safe for tenants is for cloud admins only, so that a new
 endpoint is closed until somebody has thought about it. What a tenant may do with which object is
-`api.access`'s business.
+`api.permission`'s business.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _OPEN_PATHS = frozenset({"/"})
 _READING_METHODS = frozenset({"GET", "HEAD"})
 # Actions that only read, though they are POSTs.
 _READING_ACTIONS = frozenset({"/fqname-to-id", "/id-to-fqname", "/list-bulk-collection"})
-# Besides collections and objects: paths where `api.access` is asked for every object touched.
+# Besides collections and objects: paths where `api.permission` is asked for every object touched.
 TENANT_PATHS = frozenset({*_READING_ACTIONS, "/", f"/{ROOT}", "/ref-update"})
 _CONTROL_PATHS = frozenset({"/watch", "/filament/snapshot", "/filament/status", "/filament/report"})
 _DEFAULT_DOMAIN = ("default-domain",)

@@ -12,7 +12,6 @@ from typing import Literal
 
 import msgspec
 
-from filament.api.access import Access
 from filament.api.caller import Caller, trusted
 from filament.api.complete import NewUuid, completed
 from filament.api.identity import (
@@ -25,6 +24,7 @@ from filament.api.identity import (
     require_same_identity,
     timestamp,
 )
+from filament.api.permission import Access
 from filament.api.rbac import RuleBook
 from filament.api.sharing import shared_as_shown
 from filament.api.shown import ShownPlan

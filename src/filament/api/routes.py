@@ -13,13 +13,13 @@ from starlette.responses import PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from filament.api import links
-from filament.api.access import READ, Access
 from filament.api.auth import OPEN, Authentication, Guard, caller_of
 from filament.api.barrier import Barrier, Report, Wait
 from filament.api.engine import ConfigEngine, Create, Delete, Prepared, RefUpdate, Update
 from filament.api.engine import Request as Write
 from filament.api.journal import Journal, event_of
 from filament.api.listing import answer_list, check_fields, parse_query
+from filament.api.permission import READ, Access
 from filament.api.render import Include, Reader
 from filament.api.writer import Writer
 from filament.base.errors import InputError, NotFoundError
