@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import ctypes
+import os
+import subprocess
+from pathlib import Path
+
 import pytest
 
 from filament.agent.core import AgentCore, Device
 from filament.agent.plug import parse_plug
+from filament.agent.role import AgentPlace
 from filament.base.net import Prefix, parse_ipv4
+from filament.runtime.serve import Listen
 from filament.wire.xmpp.stanza import (
     ConfigSent,
     EndOfRib,
@@ -210,3 +217,41 @@ def running(talk, script):
     talk.say(script.network(), script.port(), revision=5)
     talk.say(script.routes(script.route("10.1.1.4/32")), EndOfRib(), revision=5, whole=True)
     return talk
+
+
+_libc = ctypes.CDLL(None, use_errno=True)
+_CLONE_NEWNET = 0x40000000
+
+
+def ip(*lines):
+    subprocess.run(["ip", "-batch", "-"], input="\n".join(lines) + "\n", text=True, check=True)
+
+
+@pytest.fixture
+def place(tmp_path, script):
+    """A host of its own: network namespace with underlay and taps 3 and 4, BPF file system."""
+    pins = tmp_path / "bpffs"
+    pins.mkdir()
+    subprocess.run(["mount", "-t", "bpf", "none", pins], check=True)
+    with Path("/proc/thread-self/ns/net").open("rb") as home:
+        if _libc.unshare(_CLONE_NEWNET):
+            raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+        try:
+            ip(
+                "link set lo up",
+                "link add eth0 type veth peer name far0",
+                "address add 172.30.0.1/24 dev eth0",
+                *(f"link add tap{n} mtu 1468 type veth peer name far{n}" for n in (3, 4)),
+            )
+            yield AgentPlace(
+                name="host1",
+                address=script.host,
+                controls=("127.0.0.1:5269",),
+                underlay="eth0",
+                state=tmp_path / "state",
+                pins=pins / "filament" / "host1",
+                listens=(Listen(path=str(tmp_path / "agent.sock")),),
+            )
+        finally:
+            _libc.setns(home.fileno(), _CLONE_NEWNET)
+            subprocess.run(["umount", "-l", pins], check=True)

@@ -318,3 +318,16 @@ def test_a_deleted_link_takes_only_itself(script):
     assert graph.linked(port, f"instance-ip-{VMI}", "instance-ip") == []
     assert len(graph.linked(port, f"{VMI}-virtual-machine", "virtual-machine")) == 1
     graph.receive(ConfigSent(deleted_links=(ip,)))  # unknown by now: nothing to do
+
+
+def test_an_edge_told_both_ways_stays_until_both_are_deleted(script):
+    graph = Graph()
+    graph.receive(script.port())
+    metadata = f"instance-ip-{VMI}"
+    there = Link("instance-ip", "ip-3", VMI, PORT, metadata)
+    back = Link(VMI, PORT, "instance-ip", "ip-3", metadata)
+    graph.receive(ConfigSent(links=(back,)))
+    graph.receive(ConfigSent(deleted_links=(there,)))
+    assert len(graph.linked(graph.node(VMI, PORT), metadata, "instance-ip")) == 1
+    graph.receive(ConfigSent(deleted_links=(back,)))
+    assert graph.linked(graph.node(VMI, PORT), metadata, "instance-ip") == []

@@ -330,3 +330,11 @@ def test_an_agent_without_ports_answers_the_barrier():
     core.receive("ctl1", Sync(1, 12))
     core.applied(core.inputs(), {}, {})
     assert core.take_outbox() == [("ctl1", ROUTER), ("ctl1", EndOfRib()), ("ctl1", Synced(1, 12))]
+
+
+def test_half_a_batch_of_a_session_that_ended_never_happened(running, script):
+    running.core.receive("ctl1", script.port(address="10.1.1.30"))
+    running.core.control_connected("ctl1")  # again, before the loss was noticed
+    running.core.take_outbox()
+    running.say(revision=6)
+    assert running.core.inputs().ports[0].addresses == (parse_ipv4("10.1.1.3"),)

@@ -172,6 +172,21 @@ def test_rm_deletes_nothing_when_one_name_is_wrong(demo, capsys):
     assert capsys.readouterr().out.startswith("network-policy default-domain:demo:open deleted in")
 
 
+def test_rm_deletes_in_order(demo, capsys):
+    assert demo("create", "virtual-machine", "vm") == 0
+    capsys.readouterr()
+    words = ("network-policy", "open", "virtual-machine", "vm")
+    assert demo("rm", *words, "--wait", "control", "--timeout", "0.05") == 1
+    said = capsys.readouterr()
+    assert said.err.endswith("waiting for a control node (none is connected)\n")
+    assert [line.split()[:2] for line in said.out.splitlines()] == [
+        ["network-policy", "default-domain:demo:open"],
+        ["virtual-machine", "vm"],
+    ]
+    assert demo("ls", "virtual-machine", "--json") == 0
+    assert json.loads(capsys.readouterr().out) == []
+
+
 def test_rm_of_what_is_referred_to_says_who_does(demo, capsys):
     assert demo("ln", "virtual-network", "red", "network-policy", "open") == 0
     capsys.readouterr()

@@ -3,7 +3,7 @@ import json
 import pytest
 
 from filament.cli.main import run
-from filament.cli.objects import leaves, summary
+from filament.cli.objects import leaves, rules, summary
 
 PROJECT = "default-domain:demo"
 
@@ -164,6 +164,21 @@ def test_summaries_flatten_what_is_nested():
         "network_ipam": ["10.0.0.0/8", "other"],
     }
     assert leaves({"a": [1, {"b": None}], "c": "x"}) == ["1", "x"]
+
+
+def test_rules_are_said_in_a_few_words():
+    def side(**address):
+        return [address]
+
+    rule = {
+        "direction": "<>",
+        "protocol": "tcp",
+        "src_addresses": side(virtual_network="default-domain:demo:red"),
+        "dst_addresses": side(subnet={"ip_prefix": "10.1.2.0", "ip_prefix_len": 24}),
+        "action_list": {"simple_action": "pass"},
+    }
+    assert rules({"policy_rule": [rule, {}]}) == ["pass tcp red <> 10.1.2.0/24", "? any any > any"]
+    assert rules({"other": 1}) == []
 
 
 def test_a_run_directory_with_a_socket_is_where_the_api_is(demo, capsys):

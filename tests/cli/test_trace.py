@@ -3,7 +3,6 @@ import socket
 from contextlib import ExitStack
 
 import pytest
-
 from tests.doctor.two_hosts import agent_json, ids_of, plan_hosts, rule
 
 
@@ -118,6 +117,14 @@ def test_without_an_api_the_names_of_agents_do(lab, capsys):
     assert note.endswith("; names are those that agents know")
 
 
+@pytest.mark.parametrize(
+    "name", ["red-1", "red-1-port", "default-domain:demo:red-1-port", "uuid-red-1"]
+)
+def test_agents_know_ports_by_all_their_names(lab, capsys, name):
+    assert lab(plan_hosts())("trace", name, "10.1.1.1") == 0
+    assert f"{name} (10.1.1.3) sends an ICMP echo request to 10.1.1.1" in capsys.readouterr().out
+
+
 def test_addresses_need_no_names(lab, capsys):
     command = lab(plan_hosts())
     assert command("trace", "10.1.1.3", "10.1.1.1") == 0
@@ -143,8 +150,9 @@ def test_an_unknown_workload_names_the_nearest(lab, api_knows, capsys):
 
 def test_an_unknown_port_is_named_by_agents_too(lab, capsys):
     assert lab(plan_hosts())("trace", "red-1", "red-9") == 2
-    assert "no host that answers has a port 'red-9'; did you mean red-2 or red-1?" in (
-        capsys.readouterr().err
+    assert capsys.readouterr().err == (
+        "filament: no host that answers has a port 'red-9'; did you mean red-2 or red-1? "
+        "(the API does not answer: agents know less)\n"
     )
 
 

@@ -166,3 +166,12 @@ def test_every_planned_table_is_reconciled(table):
     maps = MemoryMaps()
     Reconciler(maps).apply(tables({table: {(0,) * width: (1,)}}), may_delete=True)
     assert maps.rows[table] == {(0,) * width: (1,)}
+
+
+def test_deletes_keep_their_order_when_one_of_them_fails():
+    maps = MemoryMaps({**ROUTE, **NEXT_HOP, "labels": {(20,): (3,)}, "acls": {(1,): (2,)}})
+    maps.refused = {("labels", (20,)): "refused"}
+    outcome = Reconciler(maps).apply(tables({}), may_delete=True)
+    assert [one.table for one in outcome.failures] == ["labels"]
+    # The first is of the batch that failed half-way.
+    assert [one.table for one in maps.log] == ["routes", "routes", "next_hops", "acls"]

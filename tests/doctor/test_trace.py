@@ -50,7 +50,15 @@ def test_silent_agents_have_no_facts_but_their_address_has_a_name():
 
 def test_a_port_that_is_not_described_yet_is_left_out():
     evidence = evidence_of(plan_hosts()["host1"])
-    waiting = {"uuid": "x", "name": "", "device": "tap9", "ifindex": 0, "mac": "", "addresses": []}
+    waiting = {
+        "uuid": "x",
+        "name": "",
+        "display_name": "red-9",
+        "device": "tap9",
+        "ifindex": 0,
+        "mac": "",
+        "addresses": [],
+    }
     found = facts_of([evidence._replace(interfaces=[*evidence.interfaces, waiting])], {})
     assert [port.uuid for port in found["host1"].ports] == ["uuid-red-1", "uuid-blue-1"]
 

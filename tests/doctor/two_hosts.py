@@ -39,11 +39,15 @@ def vrf_name(network):
     return f"{network_name(network)}:{network}"
 
 
+def workload_of(port):
+    return port.uuid.removeprefix("uuid-")
+
+
 def port_of(name):
     _, network, address, _, ifindex = WORKLOADS[name]
     return Port(
         uuid=f"uuid-{name}",
-        name=f"default-domain:demo:{name}",
+        name=f"default-domain:demo:{name}-port",
         device=f"tap{ifindex}",
         ifindex=ifindex,
         is_veth=True,
@@ -113,19 +117,24 @@ def facts_of_host(host, rules, leaks, revision=9):
     inputs = inputs_of(host, rules, leaks, revision)
     tables = plan(inputs, ids)
     for port in inputs.ports:
-        assert ids.get("label", port.uuid) == WORKLOADS[port.name.rpartition(":")[2]][3]
+        assert ids.get("label", port.uuid) == WORKLOADS[workload_of(port)][3]
     names = Names(
         vrfs={number: name for name, number in ids.numbers("vrf").items()},
         networks={number: name for name, number in ids.numbers("network").items()},
         acls={number: name.split(" ")[0] for name, number in ids.numbers("acl").items()},
-        ports={
-            port.ifindex: PortNames(port.name.rpartition(":")[2], port.device)
-            for port in inputs.ports
-        },
+        ports={port.ifindex: PortNames(workload_of(port), port.device) for port in inputs.ports},
         hosts={address: name for name, address in HOSTS.items()},
     )
     ports = tuple(
-        PortFacts(port.uuid, port.name, port.device, port.ifindex, port.mac, port.addresses)
+        PortFacts(
+            port.uuid,
+            port.name,
+            workload_of(port),
+            port.device,
+            port.ifindex,
+            port.mac,
+            port.addresses,
+        )
         for port in inputs.ports
     )
     return HostFacts(host, HOSTS[host], tables, names, ports, revision)
@@ -149,11 +158,12 @@ def agent_json(facts, ids_by_space):
         {
             "uuid": port.uuid,
             "name": port.name,
+            "display_name": port.display_name,
             "device": port.device,
             "ifindex": port.ifindex,
             "mac": format_mac(port.mac),
             "addresses": [format_ipv4(address) for address in port.addresses],
-            "vrf": vrf_name(WORKLOADS[port.name.rpartition(":")[2]][1]),
+            "vrf": vrf_name(WORKLOADS[workload_of(port)][1]),
         }
         for port in facts.ports
     ]

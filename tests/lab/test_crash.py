@@ -218,7 +218,8 @@ def test_the_api_killed_amid_writes_keeps_what_it_acknowledged_and_nothing_half(
     assert len(set(ids)) == len(ids)
     for network in ours:
         assert network["network_ipam_refs"][0]["attr"]["ipam_subnets"][0]["subnet_uuid"]
-        assert network["routing_instances"], network["fq_name"]
+        whole = lab.intent.client.get("virtual-network", network["uuid"])
+        assert len(whole["routing_instances"]) == 1, network["fq_name"]
     converged(lab, "control")
     for network in ours:
         lab.intent.client.delete("virtual-network", network["uuid"])

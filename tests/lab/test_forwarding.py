@@ -68,7 +68,7 @@ def test_a_tenants_full_frame_crosses_whole(lab):
 
 def iperf(lab, source, target, address, *options):
     """Run one second of TCP and return iperf3's report."""
-    server = lab.popen(target, ["iperf3", "-s", "-1"], stdout=subprocess.PIPE)
+    server = lab.popen(target, ["iperf3", "-s", "-1", "--forceflush"], stdout=subprocess.PIPE)
     try:
         while "listening" not in server.stdout.readline():
             assert server.poll() is None

@@ -214,6 +214,22 @@ def test_tearing_down_twice_is_harmless(clean):
 
 
 @pytest.mark.lab
+def test_what_is_left_of_a_lab_after_a_restart_of_the_machine_is_removed(clean):
+    lab = Lab.build(RUN)
+    earlier = processes.spawn(lab.directories.pids, program())
+    lab.kill("sleeper")
+    # A restart takes mounts and processes; files stay where /run is no tmpfs.
+    for point in namespaces.mounts_under(RUN):
+        namespaces.unmount(point)
+    path = processes.pid_file(lab.directories.pids, "sleeper")
+    path.write_bytes(msgspec.json.encode(msgspec.structs.replace(earlier, boot="earlier")))
+    with pytest.raises(NotFoundError, match="the namespace of host1 is gone"):
+        lab.place("host1")
+    tear_down(RUN, lambda _: None)
+    assert not RUN.exists()
+
+
+@pytest.mark.lab
 def test_a_directory_that_is_no_lab_is_not_removed(clean, tmp_path):
     (tmp_path / "letters").write_text("precious")
     with pytest.raises(PermanentError, match="holds something that is not a lab \\(letters\\)"):

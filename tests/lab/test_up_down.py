@@ -119,7 +119,7 @@ def test_up_killed_at_any_moment_leaves_nothing_that_down_does_not_remove(clean)
     moments = random.Random(seed)
     for _ in range(6):
         with filament("lab", "up") as process:
-            time.sleep(moments.uniform(0.2, 4))
+            time.sleep(moments.uniform(0.2, 2.5))
             process.kill()
             process.communicate()
         code, text = run("lab", "down")

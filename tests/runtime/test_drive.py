@@ -20,7 +20,7 @@ class Echo:
         self.events.append(data)
         if data == b"timer":
             self.timer = at + 0.01
-        if data == b"bye":
+        if data.startswith(b"bye"):
             self.closed = True
 
     def data_to_send(self, at):
@@ -69,6 +69,35 @@ async def test_events_output_timers_and_goodbye():
     assert events == [b"timer", b"bye"]
     assert machine.fired == 1
     writer.close()
+    server.close()
+
+
+async def test_last_words_reach_a_peer_that_is_still_sending():
+    machine, events = Echo(), []
+    server, reader, writer, _, done = await _start(machine, events)
+    async with asyncio.timeout(5):
+        writer.write(b"bye")
+        # More than fits the buffers between us: closing with this unread would be a reset.
+        for _ in range(200):
+            writer.write(b"x" * 65536)
+        assert (await reader.read())[:3] == b"bye"
+        writer.transport.abort()
+        await done.wait()
+    server.close()
+
+
+async def test_a_goodbye_of_the_owners_ends_the_run():
+    machine, events = Echo(), []
+    server, reader, writer, drivers, done = await _start(machine, events)
+    async with asyncio.timeout(5):
+        writer.write(b"x")
+        await reader.readexactly(1)
+        machine.out.append(b"over")
+        machine.close("enough", now())
+        drivers[0].flush()
+        assert await reader.read() == b"over"
+        writer.close()
+        await done.wait()
     server.close()
 
 

@@ -54,6 +54,8 @@ class Devices:
         self._attached: dict[str, int] = {}
         self._problems: dict[str, str] = {}
         self._leaving: set[int] = set()
+        self._provisional: set[int] = set()
+        self._refresh(underlay)
 
     @property
     def hook(self) -> str:
@@ -101,6 +103,22 @@ class Devices:
         for name in (self.underlay, *sorted(self._wanted)):
             self._refresh(name)
 
+    @property
+    def provisional(self) -> list[int]:
+        """Devices (ifindex) whose program runs by a filter, and should by a link."""
+        self._provisional &= set(self._attached.values())
+        return sorted(self._provisional)
+
+    def settle(self, ifindex: int) -> None:
+        """Replace a device's filter by a link. Slow: to be called from another thread."""
+        self._attachments.ensure(ifindex, self._port_program)
+
+    def settled(self, ifindex: int) -> None:
+        """Take note that `settle` has returned; the device may have been released meanwhile."""
+        self._provisional.discard(ifindex)
+        if ifindex not in self._attached.values():
+            self._attachments.forget(ifindex)
+
     def forget_strangers(self) -> None:
         """Detach from devices that an earlier process left attached and no port is plugged in.
 
@@ -131,8 +149,10 @@ class Devices:
         is_underlay = name == self.underlay
         if self._attached.get(name) != link.ifindex:
             try:
-                program = self._fabric_program if is_underlay else self._port_program
-                self._attachments.ensure(link.ifindex, program)
+                if is_underlay:
+                    self._attachments.ensure(link.ifindex, self._fabric_program)
+                elif not self._attachments.ensure_soon(link.ifindex, self._port_program):
+                    self._provisional.add(link.ifindex)
                 if not link.is_up and not is_underlay:
                     set_up(name)
             except FilamentError as error:

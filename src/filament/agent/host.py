@@ -1,7 +1,7 @@
 """One compute host's agent: the core, its state on disk, its devices and the data plane together.
 
 Everything here is synchronous and owned by one task (`agent.role` runs it); a `turn` brings the
-kernel to where the core wants it, and tells the control nodes. Order in a turn: numbers on disk
+kernel to where the core wants it, and tells the control nodes. Order in a turn: numbers in a file
 before they are used in the kernel, rows before routes are published, rows gone before a device is
 let go. Nothing is taken out of the kernel when the process ends.
 """
@@ -43,6 +43,7 @@ class AgentHost:
         maps: PinnedMaps,
         devices: Devices,
         changed: Callable[[], None],
+        send: Callable[[list[tuple[str, FromAgent]]], None],
     ) -> None:
         self.core = core
         self.maps = maps
@@ -54,18 +55,19 @@ class AgentHost:
         self.problem = ""
         self._state = state
         self._changed = changed
+        self._send = send
         self._plugs: dict[str, Plug] = {}
         self._done: Inputs | None = None
         self._is_due = True
+        self._may_delete = False
         self._ids_on_disk = self.ids.changes
-        self._has_swept = False
         for plug in state.load_plugs():
             self._adopt(plug)
 
     # ports ------------------------------------------------------------------------------------
 
     def plug(self, plug: Plug) -> None:
-        """Plug a port, or plug it again in another device; it is on disk when this returns.
+        """Plug a port, or plug it again in another device; it is kept when this returns.
 
         Raises InputError when the device is another port's or the underlay.
         """
@@ -121,22 +123,32 @@ class AgentHost:
         self.devices.try_again()
         self._is_due = True
 
-    def turn(self) -> list[tuple[str, FromAgent]]:
-        """Bring the kernel up to date; return what to tell which control node."""
+    def turn(self) -> None:
+        """Ask control nodes what there is to ask, bring the kernel up to date, tell what follows.
+
+        Questions go first: the answer to one is on its way while rows are made.
+        """
         self.devices.follow()
+        self._send(self.core.take_outbox())
         inputs = self.core.inputs()
-        if self._is_due or inputs is not self._done:
-            self._is_due = False
-            try:
-                self._program(inputs)
-            except FilamentError as error:
-                if self.problem != str(error):
-                    _log.error("rows-not-planned", reason=str(error))
-                self.problem = str(error)
-            else:
-                self.problem = ""
-                self._done = inputs
-        return self.core.take_outbox()
+        if not self._is_due and inputs is self._done:
+            return
+        try:
+            may_delete = self.core.may_delete
+            if self._is_due or inputs != self._done or may_delete != self._may_delete:
+                self._is_due = False
+                self._program(inputs, may_delete=may_delete)
+                self._may_delete = may_delete
+            self._tell_applied(inputs)
+            self.devices.detach_released()
+        except FilamentError as error:
+            if self.problem != str(error):
+                _log.error("rows-not-planned", reason=str(error))
+            self.problem = str(error)
+        else:
+            self.problem = ""
+            self._done = inputs
+        self._send(self.core.take_outbox())
 
     def audited(self, found: Rows, mark: int) -> int:
         """Compare what was read from the maps; return how many rows had drifted.
@@ -150,8 +162,7 @@ class AgentHost:
             self._is_due = True
         return len(drifted)
 
-    def _program(self, inputs: Inputs) -> None:
-        may_delete = self.core.may_delete
+    def _program(self, inputs: Inputs, *, may_delete: bool) -> None:
         tables = plan(inputs, self.ids, whole=may_delete)
         if self.ids.changes != self._ids_on_disk:
             self._state.save_ids(self.ids.export())
@@ -163,13 +174,14 @@ class AgentHost:
             self.maps.forget_port(vif)
         for failure in self.outcome.failures:
             _log.error("row-failed", table=failure.table, key=failure.key, reason=failure.text)
+        if may_delete and not self._may_delete:
+            self.devices.forget_strangers()
+
+    def _tell_applied(self, inputs: Inputs) -> None:
+        """Tell the core which of the inputs' rows are in the kernel."""
         labels = self.ids.numbers("label")
         failed = self._failed_ports(inputs, labels, self.outcome.failures)
         self.core.applied(inputs, self.ids.numbers("vrf"), labels, failed)
-        self.devices.detach_released()
-        if may_delete and not self._has_swept:
-            self._has_swept = True
-            self.devices.forget_strangers()
 
     def _vifs(self) -> set[int]:
         return {values[0] for values in self.reconciler.actual["interfaces"].values()}

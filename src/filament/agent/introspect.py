@@ -101,6 +101,7 @@ class AgentView:
         return {
             "uuid": uuid,
             "name": config.name if config else "",
+            "display_name": str(port.plug.posted.get("display-name") or ""),
             "machine": port.plug.machine,
             "device": port.plug.device,
             "state": port.state,

@@ -20,7 +20,7 @@ from filament.runtime.web import BodyTooLargeError, json_response, read_body
 
 
 class PortHolder(Protocol):
-    """Who plugs: changes are on disk, and on their way to the data plane, on return."""
+    """Who plugs: changes are kept, and on their way to the data plane, on return."""
 
     def plug(self, plug: Plug) -> None:
         """Plug a port, or plug it again in another device."""

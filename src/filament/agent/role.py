@@ -1,6 +1,6 @@
 """The agent as a process: opens what it needs, runs its tasks, and leaves everything in place.
 
-One task owns the host (`_Agent.turns`); sessions, HTTP and the kernel's news wake it. Ending,
+One task owns the host (`AgentProcess.turns`); sessions, HTTP and the kernel's news wake it. Ending,
 however abruptly, takes nothing out of the kernel: packets flow on, and the next process adopts
 programs, rows and numbers.
 """
@@ -30,10 +30,12 @@ from filament.dataplane.netlink import Links, allow_route_lookups
 from filament.runtime.clock import now
 from filament.runtime.log import logger
 from filament.runtime.serve import Listen, serve_http
+from filament.wire.xmpp.stanza import FromAgent
 
 _log = logger("agent")
 _AUDIT_EVERY_S = 30.0
 _TRY_AGAIN_S = 1.0
+_QUIET_S = 1.0
 _VIEWS_EVERY_S = 0.2
 _VIEWS_SHARE = 20  # at most 1/20 of the time goes into writing views to disk
 
@@ -65,8 +67,8 @@ async def run_agent(
     TransientError when an address to listen on is taken. `started` hears the addresses listened on.
     """
     with ExitStack() as opened:
-        agent = _Agent(place, opened)
-        agent.turn()  # from what is on disk, before anybody is asked
+        agent = AgentProcess(place, opened)
+        agent.host.turn()  # from what is on disk, before anybody is asked
         _log.info("agent-started", name=place.name, hook=agent.host.devices.hook)
         await agent.run(stop, started)
         agent.save_views()
@@ -83,7 +85,7 @@ def forget_host(pins: Path) -> None:
         forget_filters(links)
 
 
-class _Agent:
+class AgentProcess:
     """The tasks of one agent process and what they share."""
 
     def __init__(self, place: AgentPlace, opened: ExitStack) -> None:
@@ -91,6 +93,9 @@ class _Agent:
         self._wake = asyncio.Event()
         self._state = State(place.state)
         core = AgentCore(place.name, place.address, place.controls, self._state.load_views())
+        self.connections = {
+            control: Connection(control, core, self._wake.set) for control in place.controls
+        }
         programs = opened.enter_context(load(place.pins / "maps"))
         maps = opened.enter_context(PinnedMaps(place.pins / "maps"))
         self._links = opened.enter_context(closing(Links()))
@@ -103,18 +108,14 @@ class _Agent:
             fabric_program=programs["from_fabric"],
             underlay=place.underlay,
         )
-        self.host = AgentHost(core, self._state, maps, devices, self._wake.set)
-        devices.ensure_all()
-        self._connections = {
-            control: Connection(control, core, self._wake.set) for control in place.controls
-        }
+        self.host = AgentHost(core, self._state, maps, devices, self._wake.set, self.send)
         self._saved_mark = core.saved_mark
 
     async def run(
         self, stop: asyncio.Event, started: Callable[[list[Listen]], None] | None
     ) -> None:
         """Run every task until `stop`."""
-        view = AgentView(self.host, self._connections)
+        view = AgentView(self.host, self.connections)
         app = Starlette(routes=[*port_routes(self.host), *agent_routes(view)])
         loop = asyncio.get_running_loop()
         loop.add_reader(self._links.fileno(), self._wake.set)
@@ -124,7 +125,8 @@ class _Agent:
                     tasks.create_task(self._turns()),
                     tasks.create_task(self._keep_views()),
                     tasks.create_task(self._audits()),
-                    *(tasks.create_task(one.run()) for one in self._connections.values()),
+                    tasks.create_task(self._settle_devices()),
+                    *(tasks.create_task(one.run()) for one in self.connections.values()),
                 ]
                 await serve_http(app, self._place.listens, stop=stop, started=started)
                 for task in others:
@@ -132,11 +134,11 @@ class _Agent:
         finally:
             loop.remove_reader(self._links.fileno())
 
-    def turn(self) -> None:
-        """Run one turn and send what follows from it."""
+    def send(self, outbox: list[tuple[str, FromAgent]]) -> None:
+        """Send stanzas to control nodes."""
         touched = {}
-        for control, stanza in self.host.turn():
-            connection = self._connections[control]
+        for control, stanza in outbox:
+            connection = self.connections[control]
             connection.send(stanza)
             touched[control] = connection
         for connection in touched.values():
@@ -163,7 +165,7 @@ class _Agent:
             except TimeoutError:
                 self.host.try_again()
             self._wake.clear()
-            self.turn()
+            self.host.turn()
 
     async def _keep_views(self) -> None:
         """Save views soon after they change, but spend little time on it."""
@@ -171,6 +173,20 @@ class _Agent:
             began = now()
             self.save_views()
             await asyncio.sleep(max(_VIEWS_EVERY_S, _VIEWS_SHARE * (now() - began)))
+
+    async def _settle_devices(self) -> None:
+        """Give devices their links while no port is being plugged."""
+        while True:
+            before = self.host.devices.provisional
+            await asyncio.sleep(_QUIET_S)
+            if before != self.host.devices.provisional:
+                continue
+            for ifindex in before:
+                try:
+                    await asyncio.to_thread(self.host.devices.settle, ifindex)
+                except FilamentError as error:
+                    _log.warning("link-not-made", ifindex=ifindex, reason=str(error))
+                self.host.devices.settled(ifindex)
 
     async def _audits(self) -> None:
         """Compare all rows with the kernel now and then; reading happens beside the other tasks."""

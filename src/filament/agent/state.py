@@ -1,15 +1,18 @@
 """What an agent keeps on disk: plugged ports, its own numbers, and what it was last told.
 
 Directory STATE/agent-NAME/: `ports/<uuid>` (each the JSON object as it was posted, like TF's
-/var/lib/contrail/ports), `ids.json`, `views.json`. Files are replaced atomically. A file that
-cannot be read is moved aside and reported; the agent goes on without it: ports can be plugged
-again, views are sent again, and numbers are taken above those in use in the kernel.
+/var/lib/contrail/ports), `ids.json`, `views.json`. A file that cannot be read is moved aside and
+reported; the agent goes on without it: ports can be plugged again, views are sent again, and
+numbers are taken above those in use in the kernel.
+
+Files are replaced atomically and not forced to the disk. All of this describes what is in the
+kernel's memory (maps, devices, workloads): an agent that is killed finds files and kernel as it
+left them, and a host that loses power loses both. Forcing costs 4 to 15 ms per plugged port.
 """
 
 from __future__ import annotations
 
 import itertools
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Generic, TypeVar
@@ -64,7 +67,7 @@ class State:
         return plugs
 
     def save_plug(self, plug: Plug) -> None:
-        """Keep a plugged port; it is on disk when this returns."""
+        """Keep a plugged port."""
         _write(self._ports / plug.uuid, msgspec.json.encode(plug.posted))
 
     def forget_plug(self, uuid: str) -> None:
@@ -76,7 +79,7 @@ class State:
         return self._load("ids.json", msgspec.json.Decoder(_Versioned[shape]).decode)  # type: ignore[valid-type]
 
     def save_ids(self, ids: object) -> None:
-        """Keep this host's numbers; they are on disk when this returns, so may be used."""
+        """Keep this host's numbers; when this has returned they may be used."""
         _write(self._directory / "ids.json", msgspec.json.encode(_Versioned(_VERSION, ids)))
 
     def load_views(self) -> list[SavedView]:
@@ -85,11 +88,8 @@ class State:
         return self._load("views.json", decode) or []
 
     def save_views(self, views: list[SavedView]) -> None:
-        """Keep what control nodes said. Not forced to disk: it survives this process, and a host
-        that lost power has no workloads left to serve from memory.
-        """
-        content = msgspec.json.encode(_Versioned(_VERSION, views))
-        _write(self._directory / "views.json", content, forced=False)
+        """Keep what control nodes said."""
+        _write(self._directory / "views.json", msgspec.json.encode(_Versioned(_VERSION, views)))
 
     def _load(self, name: str, decode: Callable[[bytes], _Versioned[ValueT]]) -> ValueT | None:
         path = self._directory / name
@@ -114,28 +114,18 @@ class State:
                 return
 
 
-def _write(path: Path, content: bytes, *, forced: bool = True) -> None:
-    """Replace a file's content atomically; `forced` waits until it is on disk.
+def _write(path: Path, content: bytes) -> None:
+    """Replace a file's content atomically.
 
     Raises TransientError when that fails: disks may be full for a while.
     """
     try:
-        _replace(path, content, forced=forced)
+        _replace(path, content)
     except OSError as error:
         raise TransientError(f"cannot write {path}: {error.strerror}") from error
 
 
-def _replace(path: Path, content: bytes, *, forced: bool) -> None:
+def _replace(path: Path, content: bytes) -> None:
     new = path.with_name(f".{path.name}.new")
-    with new.open("wb") as file:
-        file.write(content)
-        if forced:
-            file.flush()
-            os.fsync(file.fileno())
+    new.write_bytes(content)
     new.replace(path)
-    if forced:
-        directory = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(directory)
-        finally:
-            os.close(directory)

@@ -127,15 +127,17 @@ def rm(
     session: Session, words: tuple[str, ...], wait: str, timeout_s: float, as_json: bool
 ) -> None:
     """Delete objects, in the order given. The API refuses what others still refer to."""
-    last: Written | None = None
     # Each is found before the first is deleted: a mistyped last name deletes nothing.
-    for found in names.find_all(session, words, strict=True):
-        last = session.change(
-            "DELETE", f"/{found.kind}/{found.uuid}", None, wait=wait, timeout_s=timeout_s
-        )
-        _report([(str(found), found.uuid)], "deleted", last, as_json)
-    if last is not None:
-        _require_applied(last, wait, timeout_s)
+    *first, last = names.find_all(session, words, strict=True)
+    for found in first:
+        written = session.change("DELETE", f"/{found.kind}/{found.uuid}", None)
+        _report([(str(found), found.uuid)], "deleted", written, as_json)
+    # Revisions are applied in order: who has the last one has them all.
+    written = session.change(
+        "DELETE", f"/{last.kind}/{last.uuid}", None, wait=wait, timeout_s=timeout_s
+    )
+    _report([(str(last), last.uuid)], "deleted", written, as_json)
+    _require_applied(written, wait, timeout_s)
 
 
 @click.command("ln")
@@ -230,8 +232,6 @@ def identity_of(kind: str, name: str) -> dict[str, Any]:
         default = next((DEFAULT_PARENTS[each] for each in DEFAULT_PARENTS if each in parents), ())
         fq_name = (*default, name)
     fitting = [each for each in parents if len(fq_name) - 1 in depths(each)]
-    # TF's clients put ports below projects; a virtual-router's would have as long a name.
-    fitting.sort(key=lambda each: each != "project")
     parent = {"parent_type": fitting[0]} if fitting and fitting[0] != ROOT else {}
     return {"fq_name": list(fq_name), **parent}
 

@@ -81,9 +81,15 @@ def end_from_agents(text: str, interfaces: Sequence[tuple[str, Record]], *, is_s
             raise NotFoundError(f"no port on a host that answers has the address {text}")
         return End(text, address, holders[0]["uuid"] if is_source else "")
     for _, item in interfaces:
-        if text in (item["uuid"], item["name"], item["name"].rpartition(":")[2]):
+        if text in _names_of(item):
             if not item["addresses"]:
                 raise InputError("no-address", f"the port {item['name']} has no address yet")
             return End(text, parse_ipv4(item["addresses"][0]), item["uuid"])
-    known = [item["name"].rpartition(":")[2] for _, item in interfaces]
+    known = dict.fromkeys(name for _, item in interfaces for name in _names_of(item))
     raise NotFoundError(f"no host that answers has a port {text!r}{suggestion(text, known)}")
+
+
+def _names_of(item: Record) -> list[str]:
+    """What an interface may be called without an API to ask: its workload's name too."""
+    names = (item["display_name"], item["name"].rpartition(":")[2], item["name"], item["uuid"])
+    return [name for name in names if name]

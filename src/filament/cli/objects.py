@@ -39,7 +39,7 @@ def ls(session: Session, kind: str | None, is_long: bool, as_json: bool) -> None
     """List kinds, or the objects of a kind."""
     if kind is None:
         counts = [
-            {"kind": each, "count": len(names.objects_of(session, each))}
+            {"kind": each, "count": session.get(f"/{each}s", count="true")[f"{each}s"]["count"]}
             for each in names.kinds(session)
         ]
         print_records(
@@ -101,7 +101,7 @@ def summary(value: dict[str, Any]) -> dict[str, Any]:
         elif isinstance(content, str | int | float | bool):
             row[field] = content
         else:
-            text = ", ".join(leaves(content))
+            text = ", ".join(rules(content) or leaves(content))
             row[field] = text if len(text) <= _WIDEST_SUMMARY else text[:_WIDEST_SUMMARY] + "…"
     return row
 
@@ -115,6 +115,34 @@ def _ref_summary(ref: dict[str, Any]) -> str:
         if each.get("subnet")
     ]
     return " ".join(prefixes) or str(ref["to"][-1])
+
+
+def rules(value: object) -> list[str]:
+    """Say the rules of a policy, one text each; nothing when the value holds none."""
+    listed = value.get("policy_rule") if isinstance(value, dict) else None
+    return [
+        " ".join(
+            (
+                str((rule.get("action_list") or {}).get("simple_action") or "?"),
+                str(rule.get("protocol") or "any"),
+                _rule_side(rule.get("src_addresses")),
+                str(rule.get("direction") or ">"),
+                _rule_side(rule.get("dst_addresses")),
+            )
+        )
+        for rule in listed or ()
+    ]
+
+
+def _rule_side(addresses: list[dict[str, Any]] | None) -> str:
+    """Name the networks or subnets on one side of a rule."""
+    names = [
+        leaf.rpartition(":")[2]
+        for address in addresses or ()
+        for leaf in ["/".join(leaves(address.get("subnet"))) or address.get("virtual_network")]
+        if leaf
+    ]
+    return "+".join(names) or "any"
 
 
 def leaves(value: object) -> list[str]:

@@ -174,7 +174,7 @@ def show_interface(session: Session, hosts: tuple[str, ...], as_json: bool) -> N
         rows = [_shortened(row) | {"name": short_name(row["name"])} for row in rows]
     _print(
         rows + _silent(answers),
-        "host vif name device state vrf address mac label",
+        "host vif name display_name device state vrf address mac label",
         as_json=as_json,
         nothing="no port is plugged",
     )

@@ -7,11 +7,11 @@ from typing import NamedTuple
 
 import click
 
-from filament.base.errors import PermanentError, TransientError
+from filament.base.errors import NotFoundError, PermanentError, TransientError
 from filament.base.net import parse_ipv4
 from filament.cli import local
 from filament.cli.complete import complete_workloads
-from filament.cli.ends import end_from_agents, end_from_api, is_address
+from filament.cli.ends import Record, end_from_agents, end_from_api, is_address
 from filament.cli.options import json_option, pass_session
 from filament.cli.output import print_json, print_lines
 from filament.cli.session import Session
@@ -128,9 +128,21 @@ def _ends(
     held = [
         (each.host, dict(item)) for each in evidence if not each.problem for item in each.interfaces
     ]
-    return [
-        end_from_agents(text, held, is_source=index == 0)
-        if api_is_away or is_address(text)
-        else end_from_api(session, text)
-        for index, text in enumerate(texts)
-    ]
+    ends = []
+    for index, text in enumerate(texts):
+        if api_is_away or is_address(text):
+            ends.append(_end_from_agents(text, held, is_source=index == 0, api_is_away=api_is_away))
+        else:
+            ends.append(end_from_api(session, text))
+    return ends
+
+
+def _end_from_agents(
+    text: str, held: Sequence[tuple[str, Record]], *, is_source: bool, api_is_away: bool
+) -> End:
+    try:
+        return end_from_agents(text, held, is_source=is_source)
+    except NotFoundError as error:
+        if not api_is_away or is_address(text):
+            raise
+        raise NotFoundError(f"{error} (the API does not answer: agents know less)") from error

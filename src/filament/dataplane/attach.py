@@ -1,7 +1,10 @@
 """Programs at the ingress of devices: pinned tcx links, or clsact filters where tcx is missing.
 
 Both outlive the process that made them, so packets flow while an agent is dead, and both are
-replaced atomically, so no packet passes between an old program and a new one. tcx needs Linux 6.6.
+replaced atomically, so no packet passes between an old program and a new one. tcx needs Linux 6.6,
+and making a link takes the kernel 10 ms and more (it waits for an RCU grace period, with the lock
+of all network devices held), a filter 0.5 ms: `ensure_soon` starts with a filter where there is no
+link yet, and `ensure` puts the link in front of it when nobody is waiting.
 Links are pinned under PINS/links by ifindex (a BPF file system takes no dots, device names have
 them). All of this happens in the network namespace of the calling thread.
 """
@@ -58,18 +61,25 @@ class Attachments:
 
         Raises TransientError when the kernel refuses: the device may just have gone.
         """
-        try:
+        with _about(ifindex):
             if self.hook is Hook.CLSACT:
                 self._ensure_filter(ifindex, program_descriptor)
             elif not self._adopt(ifindex, program_descriptor):
                 self._attach(ifindex, program_descriptor)
-        except KernelError as error:
-            raise TransientError(f"cannot attach to device {ifindex}: {error}") from error
+                # What passes the link meets the filter: nothing passes twice, or unseen.
+                netlink.forget_filter(ifindex, _FILTER_PRIORITY)
+
+    def ensure_soon(self, ifindex: int, program_descriptor: int) -> bool:
+        """Run a program at a device's ingress at once; False: `ensure` it when there is time."""
+        with _about(ifindex):
+            if self.hook is Hook.TCX and self._adopt(ifindex, program_descriptor):
+                return True
+            self._ensure_filter(ifindex, program_descriptor)
+        return self.hook is Hook.CLSACT
 
     def forget(self, ifindex: int) -> None:
         """Take our program off a device; nothing to do when it or the device is gone."""
-        if self.hook is Hook.CLSACT:
-            netlink.forget_filter(ifindex, _FILTER_PRIORITY)
+        netlink.forget_filter(ifindex, _FILTER_PRIORITY)
         _forget_link(self._links / str(ifindex))
 
     def attached(self) -> set[int]:
@@ -150,6 +160,15 @@ def _forget_link(path: Path) -> None:
         if error.errno not in (errno.ENOENT, errno.ENOLINK):
             raise
     path.unlink(missing_ok=True)
+
+
+@contextmanager
+def _about(ifindex: int) -> Iterator[None]:
+    """Say of a kernel's refusal which device it was about."""
+    try:
+        yield
+    except KernelError as error:
+        raise TransientError(f"cannot attach to device {ifindex}: {error}") from error
 
 
 @contextmanager

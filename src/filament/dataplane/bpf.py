@@ -107,7 +107,8 @@ def map_shape(descriptor: int) -> MapShape:
 class Program(NamedTuple):
     """What the kernel says of a program; equal `tag`s mean equal instructions.
 
-    `run_time_ns` and `run_count` grow while somebody holds `enable_stats`.
+    `run_time_ns` and `run_count` grow while somebody holds `enable_stats`;
+    `verified_instructions` is what the verifier had to walk (since Linux 5.16, else 0).
     """
 
     type: int
@@ -116,15 +117,16 @@ class Program(NamedTuple):
     name: str
     run_time_ns: int
     run_count: int
+    verified_instructions: int
 
 
 def program(descriptor: int) -> Program:
     """Ask the kernel about a program (struct bpf_prog_info)."""
-    raw = _describe(descriptor, 216, "a program")
+    raw = _describe(descriptor, 232, "a program")
     kind, number = struct.unpack_from("=II", raw)
-    run_time_ns, run_count = struct.unpack_from("=QQ", raw, 192)
+    run_time_ns, run_count, _, verified = struct.unpack_from("=QQQI", raw, 192)
     name = raw[64:80].split(b"\0")[0].decode()
-    return Program(kind, number, raw[8:16].hex(), name, run_time_ns, run_count)
+    return Program(kind, number, raw[8:16].hex(), name, run_time_ns, run_count, verified)
 
 
 def enable_stats() -> int:

@@ -15,7 +15,7 @@ from filament.base.origin import Origin
 from filament.doctor.explain import Explanation, behind
 from filament.doctor.packet import Flow
 from filament.doctor.walk import HostFacts, Journey, Outcome, PortFacts, Sender, Walker
-from filament.doctor.words import Names, PortNames, short_name
+from filament.doctor.words import Names, PortNames
 from filament.forward.layout import DropReason
 from filament.forward.tables import Row, Tables
 from filament.wire.packet.ipv4 import ICMP, TCP, UDP
@@ -85,7 +85,7 @@ def trace(
         if is_mistaken:
             said.append(
                 f"in the sender's network {format_ipv4(destination.address)} is "
-                f"{short_name(port.name)}, not {destination.label}"
+                f"{port.label}, not {destination.label}"
             )
         if walks_answer:
             back = Sender(question.host, port)
@@ -132,7 +132,7 @@ def facts_of(
         ports = tuple(_port(item) for item in each.interfaces if item["mac"] and item["ifindex"])
         names = Names(
             hosts=named,
-            ports={port.ifindex: PortNames(short_name(port.name), port.device) for port in ports},
+            ports={port.ifindex: PortNames(port.label, port.device) for port in ports},
             **names_of(each.tables["ids"]),
         )
         tables = tables_of(each.tables)
@@ -177,6 +177,7 @@ def _port(item: Mapping[str, Any]) -> PortFacts:
     return PortFacts(
         item["uuid"],
         item["name"],
+        item["display_name"],
         item["device"],
         item["ifindex"],
         parse_mac(item["mac"]),

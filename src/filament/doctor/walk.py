@@ -18,7 +18,7 @@ from filament.base.net import MPLS_OVER_UDP_PORT, Prefix, format_ipv4, format_ma
 from filament.base.origin import NOWHERE, Origin
 from filament.doctor import packet
 from filament.doctor.packet import Flow
-from filament.doctor.words import Names, phrase
+from filament.doctor.words import Names, phrase, short_name
 from filament.forward import steps
 from filament.forward.layout import FLOW_RESPONDER, DropReason, NextHopType
 from filament.forward.model import Model, Result, UnderlayPath
@@ -33,14 +33,23 @@ _ANY_WAY = UnderlayPath(0, 0, None, 0xFFFF)
 
 
 class PortFacts(msgspec.Struct, frozen=True):
-    """A port as its agent holds it; addresses are host-order ints."""
+    """A port as its agent holds it; addresses are host-order ints.
+
+    `display_name` is the workload's, as whoever plugged the port called it; "" when not told.
+    """
 
     uuid: str
     name: str
+    display_name: str
     device: str
     ifindex: int
     mac: int
     addresses: tuple[int, ...]
+
+    @property
+    def label(self) -> str:
+        """What a person calls it."""
+        return self.display_name or short_name(self.name)
 
 
 class HostFacts(msgspec.Struct, frozen=True):
@@ -136,7 +145,6 @@ class Walker:
 
     def _follow(self, host: str, flow: Flow, met: list[Step], result: Result) -> Journey:
         """Follow what a host did with the packet to the next host, until it ends."""
-        start = host
         for _ in range(MAX_HOPS):
             facts = self.hosts[host]
             met += met_steps(facts, result.trail)
@@ -148,11 +156,8 @@ class Walker:
                 met.append(Step(host, "drop", result.reason.text))
                 return Journey(flow, tuple(met), Outcome.DROPPED, result.reason, host)
             if not output.is_to_fabric:
-                # Back to where it came from, by the address it was sent to: the gateway replied.
-                is_answer = host == start and packet.frame_ends(output.frame) == (
-                    flow.destination,
-                    flow.source,
-                )
+                # Only the gateway turns a packet around by itself.
+                is_answer = packet.frame_ends(output.frame) == (flow.destination, flow.source)
                 outcome = Outcome.ANSWERED if is_answer else Outcome.DELIVERED
                 whom = facts.names.port(output.ifindex)
                 text = f"the gateway answers {whom}" if is_answer else f"to {whom}"

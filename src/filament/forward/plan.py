@@ -226,13 +226,13 @@ class _Planner:
         self.rows["host"][0,] = Row(values, self._host_origin())
 
     def _policy_facts(self) -> list[object]:
-        """Return all that a verdict in the flow table may rest on, in a stable order."""
-        owners = {
-            port.ifindex: (port.uuid, self.rows["interfaces"][port.ifindex,].values[:6])
-            for port in self.inputs.ports
-        }
+        """Return all that a verdict in the flow table may rest on, in a stable order.
+
+        ACLs are in it by their numbers, which stand for their contents.
+        """
+        ports = {key: row.values[:6] for key, row in self.rows["interfaces"].items()}
         routes = {key: row.values[2] for key, row in self.rows["routes"].items()}
-        return [sorted(owners.items()), sorted(self.used["acl"]), network_borders(routes)]
+        return [sorted(ports.items()), network_borders(routes)]
 
     def _host_origin(self) -> Origin:
         return Origin(f"virtual-router {self.inputs.host.name}", "host", self.inputs.revision)

@@ -7,6 +7,7 @@ calls `flush`. Output is bounded: a peer that does not read is dropped, others a
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable
 from typing import Generic, TypeVar
 
@@ -16,6 +17,7 @@ from filament.runtime.clock import now
 
 EventT = TypeVar("EventT")
 _READ_BYTES = 65536
+_LINGER_S = 1.0
 
 
 class Driver(Generic[EventT]):
@@ -42,6 +44,7 @@ class Driver(Generic[EventT]):
         self._on_event = on_event
         self._max_queue_bytes = max_queue_bytes
         self._timer: asyncio.TimerHandle | None = None
+        self._parting: asyncio.TimerHandle | None = None
         self._stepping = False
 
     async def run(self) -> None:
@@ -49,17 +52,17 @@ class Driver(Generic[EventT]):
         try:
             self.flush()
             while not self.machine.closed:
-                try:
-                    data = await self._reader.read(_READ_BYTES)
-                except (OSError, EOFError):
-                    data = b""
+                data = await self._read()
                 self.machine.receive_data(data, now())
                 self.flush()
                 if not data:
                     break
+            while not self._writer.is_closing() and await self._read():
+                pass  # see _part
         finally:
-            if self._timer is not None:
-                self._timer.cancel()
+            for timer in (self._timer, self._parting):
+                if timer is not None:
+                    timer.cancel()
             if self.overflowed:
                 self._writer.transport.abort()
             self._writer.close()
@@ -84,9 +87,26 @@ class Driver(Generic[EventT]):
         if self._writer.transport.get_write_buffer_size() > self._max_queue_bytes:
             self.overflowed = True
             self._writer.transport.abort()
-        elif self.machine.closed and not self._writer.is_closing():
-            self._writer.close()  # flushes what is queued, then ends the reader too
+        elif self.machine.closed:
+            self._part()
         self._arm()
+
+    async def _read(self) -> bytes:
+        try:
+            return await self._reader.read(_READ_BYTES)
+        except OSError:
+            return b""
+
+    def _part(self) -> None:
+        """End our side after what is queued, and give the peer a moment to end its own.
+
+        What it still sends meanwhile is read and thrown away: closing with unread input resets
+        the connection, and the reset would overtake our last words, which say why we close.
+        """
+        if self._parting is None and not self._writer.is_closing():
+            self._parting = asyncio.get_running_loop().call_later(_LINGER_S, self._writer.close)
+            with contextlib.suppress(OSError):  # the connection may have broken meanwhile
+                self._writer.write_eof()
 
     def _arm(self) -> None:
         if self._timer is not None:

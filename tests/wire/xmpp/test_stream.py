@@ -67,6 +67,20 @@ def test_a_stanza_is_known_at_its_last_byte():
     assert not stream.inside_stanza
 
 
+@pytest.mark.parametrize(
+    "unfinished",
+    [b"<", b"<iq a='1", b"<iq a='>'", b"<iq a=\"'>", b"<!", b"<!-- >", b"<?x >", b"</a", b"&#x41"],
+)
+def test_the_parser_never_sees_half_a_token(unfinished):
+    """Expat since 2.6 waits for more bytes after it has; the Expat of this Python may not."""
+    stream = XmlStream()
+    list(stream.feed(HEADER + b"<a>text"))
+    for byte in unfinished:
+        list(stream.feed(bytes([byte])))
+    assert stream._held == unfinished
+    assert stream._fed_bytes == len(HEADER) + 7
+
+
 @given(st.binary(max_size=300) | st.binary(max_size=300).map(lambda tail: HEADER + tail))
 def test_whatever_the_bytes_only_protocol_errors(data):
     stream = XmlStream()

@@ -9,19 +9,22 @@ from __future__ import annotations
 from pathlib import Path
 
 from filament.testing.lab import links
+from filament.testing.lab.namespaces import mounts_under
 from filament.testing.lab.processes import started_at
 
 Picture = dict[str, list[str]]
 
 
 def picture() -> Picture:
-    """Mounts, devices, running processes, network namespaces, pins and /run, as they are now."""
+    """Mounts below /run, devices, running processes, network namespaces, pins and /run's entries.
+
+    Mounts elsewhere may be copies of somebody else's, which go when their directory is removed.
+    """
     entries = (entry.name for entry in Path("/proc").iterdir() if entry.name.isdigit())
     running = [pid for pid in entries if started_at(int(pid)) is not None]
-    mounts = Path("/proc/self/mountinfo").read_text().splitlines()
     pins = Path("/sys/fs/bpf")
     return {
-        "mounts": sorted(line.split()[4] for line in mounts),
+        "mounts": sorted(str(point) for point in mounts_under(Path("/run"))),
         "devices": sorted(links.device_names(Path("/proc/self/ns/net"))),
         "processes": sorted(running),
         "namespaces": sorted({_namespace_of(pid) for pid in running}),

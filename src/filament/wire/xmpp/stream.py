@@ -21,7 +21,9 @@ STREAM_NAMESPACE = "http://etherx.jabber.org/streams"
 FILAMENT_NAMESPACE = "urn:filament"
 
 _SLICE_BYTES = 16_384  # what the parser may be ahead of our size check
-_MAX_TAG_BYTES = 16_384  # the parser scans an unfinished tag again with every piece it is given
+_MAX_TAG_BYTES = 16_384
+_WHOLE_TAG = re.compile(rb"""<(?:[^>"']|"[^"]*"|'[^']*')*>""")
+_CLOSINGS = {b"<?": b"?>", b"<!--": b"-->", b"<![CDATA[": b"]]>"}
 _NO_ATTRIBUTES: dict[str, str] = {}
 
 
@@ -81,6 +83,7 @@ class XmlStream:
         self._texts: list[list[str]] = []
         self._depth = 0
         self._fed_bytes = 0
+        self._held = b""  # an unfinished tag or entity reference, kept from the parser
         self._boundary = 0  # stream offset where the current stanza may have begun
         self._broken: ProtocolError | None = None
         self._parser = expat.ParserCreate("UTF-8", " ")
@@ -92,10 +95,6 @@ class XmlStream:
         self._parser.EntityDeclHandler = self._refuse_entity
         self._parser.ProcessingInstructionHandler = self._refuse_instruction
         self._parser.CommentHandler = self._refuse_comment
-        # Expat 2.6 may hold back a finished token until more bytes come: on a stream they may not.
-        undefer = getattr(self._parser, "SetReparseDeferralEnabled", None)
-        if undefer is not None:
-            undefer(False)
 
     def feed(self, data: bytes) -> Iterator[StreamEvent]:
         """Take the next bytes; yield what they complete, in order (consume all of it).
@@ -105,7 +104,7 @@ class XmlStream:
         if self._broken is not None:
             raise self._broken
         for start in range(0, len(data), _SLICE_BYTES):
-            piece = data[start : start + _SLICE_BYTES]
+            piece = self._take_whole(data[start : start + _SLICE_BYTES])
             try:
                 self._parser.Parse(piece, False)
                 self._fed_bytes += len(piece)
@@ -126,9 +125,25 @@ class XmlStream:
         """Say whether the stream would be truncated inside a stanza if it ended here."""
         return bool(self._open)
 
+    def _take_whole(self, piece: bytes) -> bytes:
+        """Return what was held and `piece`, without the unfinished end, which is held instead.
+
+        Expat since 2.6 (and Debian's 2.5) does not look again at a token it has seen half of until
+        as many bytes have come again: the end of a stanza could wait for the next one, which may
+        wait for our answer. Not every Python can switch that off, so it never sees half a token.
+        """
+        if self._held:
+            if not any(mark in piece for mark in (b">", b";", b"<")):
+                self._held += piece
+                return b""
+            piece = self._held + piece
+        end = _end_of_whole(piece)
+        self._held = piece[end:]
+        return piece[:end]
+
     def _require_bounds(self) -> None:
         parsed = self._parser.CurrentByteIndex
-        if self._fed_bytes - parsed > _MAX_TAG_BYTES:
+        if self._fed_bytes - parsed + len(self._held) > _MAX_TAG_BYTES:
             raise ProtocolError("policy-violation", f"a tag is longer than {_MAX_TAG_BYTES} bytes")
         if not self._open:
             # White space between stanzas (keepalives) never adds up to a stanza.
@@ -200,6 +215,32 @@ class XmlStream:
 
     def _refuse_comment(self, *_: object) -> None:
         raise ProtocolError("restricted-xml", "a comment is not accepted")
+
+
+def _end_of_whole(data: bytes) -> int:
+    """Return where an unfinished tag or entity reference at the end of `data` begins.
+
+    Markup begins at the last `<`: nowhere else may one stand but in a CDATA section, whose end may
+    so be found only with the next tag.
+    """
+    tag = data.rfind(b"<")
+    text = tag + 1
+    if tag >= 0:
+        text = _end_of_markup(data, tag)
+        if text < 0:
+            return tag
+    entity = data.rfind(b"&", text)
+    return entity if entity >= 0 and data.find(b";", entity) < 0 else len(data)
+
+
+def _end_of_markup(data: bytes, start: int) -> int:
+    """Return the offset after the markup that begins at `start`; -1 when it is unfinished."""
+    for opening, closing in _CLOSINGS.items():
+        if data.startswith(opening, start):
+            found = data.find(closing, start + len(opening))
+            return found + len(closing) if found >= 0 else -1
+    whole = _WHOLE_TAG.match(data, start)
+    return whole.end() if whole is not None else -1
 
 
 def _too_big(limit: int) -> ProtocolError:

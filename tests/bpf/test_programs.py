@@ -1,0 +1,339 @@
+"""Cases that generated packets meet too rarely, on both the programs and the model."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from filament.base.net import ROUTER_MAC, Prefix
+from filament.dataplane import bpf
+from filament.forward.ids import Ids
+from filament.forward.inputs import (
+    Filter,
+    FilterMatch,
+    FilterRule,
+    Host,
+    Inputs,
+    Port,
+    Subnet,
+)
+from filament.forward.layout import (
+    FLOW_IDLE_S,
+    FLOW_RESPONDER,
+    TABLE_BY_NAME,
+    DropReason,
+    Verdict,
+)
+from filament.forward.plan import plan
+from filament.forward.policy import Flow, FlowKey
+from filament.forward.tables import Change
+from filament.wire.packet.ethernet import Ethernet, encode_ethernet
+from filament.wire.packet.frames import icmp_packet, ipv4_frame, ipv4_packet, tcp_packet, udp_packet
+from filament.wire.packet.icmp import ECHO_REPLY, ECHO_REQUEST, Icmp
+from filament.wire.packet.ipv4 import UDP, Ipv4
+from filament.wire.packet.mpls import LabelEntry, encode_label
+from filament.wire.packet.tcp import Tcp
+
+from .twin import HOST, NEAR, NEAR_MAC, UNDERLAY_MAC, UNDERLAY_MTU, Seen, Twin
+from .universe import ADDRESSES, MACS, RED, UUIDS, route
+
+pytestmark = pytest.mark.bpf
+
+GATEWAY, RED_0, RED_1, RED_NEAR = (ADDRESSES[index] for index in (0, 2, 3, 5))
+ANY = FilterMatch()
+OUT = FilterRule(FilterMatch(prefix=Prefix(RED_0, 32)), ANY, None, passes=True, both_ways=False)
+IN = FilterRule(ANY, FilterMatch(prefix=Prefix(RED_0, 32)), None, passes=True, both_ways=False)
+
+
+class Room:
+    """Port 0 of red under one ACL, and a neighbour on another host."""
+
+    def __init__(self, pair: Twin) -> None:
+        pair.reset()
+        self.pair = pair
+        self.ids = Ids()
+
+    def apply(self, *rules: FilterRule, revision: int = 1) -> None:
+        """Write the rows of these rules."""
+        port = Port(
+            uuid=UUIDS[0],
+            name="red 0",
+            device="p0",
+            ifindex=self.pair.ports[0],
+            is_veth=True,
+            mac=MACS[0],
+            addresses=(RED_0,),
+            vrf=RED,
+            network=RED,
+            acl="acl",
+        )
+        found = Inputs(
+            host=Host("host1", HOST),
+            revision=revision,
+            ports=(port,),
+            subnets=(Subnet(RED, RED, Prefix.parse("10.1.1.0/24"), GATEWAY),),
+            routes=(
+                route(RED, "10.1.1.10/32", NEAR, 30, RED),
+                route(RED, "10.1.1.11/32", NEAR, 31, RED),
+            ),
+            filters=(Filter("acl", rules),),
+        )
+        self.pair.write(plan(found, self.ids))
+
+    def send(self, packet: bytes) -> Seen:
+        """Send a packet from the port."""
+        return self.pair.from_port(self.pair.ports[0], ipv4_frame(MACS[0], ROUTER_MAC, packet))
+
+    def receive(self, packet: bytes, *, tos: int = 0) -> Seen:
+        """Let a packet arrive for the port."""
+        label = self.ids.numbers("label")[UUIDS[0]]
+        inner = encode_label(LabelEntry(label)) + packet
+        segment = bytes.fromhex("c00019eb") + (8 + len(inner)).to_bytes(2, "big") + bytes(2) + inner
+        outer = ipv4_packet(Ipv4(NEAR, HOST, UDP, 0, tos=tos), segment)
+        return self.pair.from_fabric(ipv4_frame(NEAR_MAC, UNDERLAY_MAC, outer))
+
+    def age(self, seconds: float, *keys: FlowKey) -> None:
+        """Make entries of the flow table (all, or some) older than they are."""
+        then = time.monotonic_ns() - int(seconds * 1e9)
+        flows = self.pair.model._policy.flows
+        for key in keys or list(flows):
+            flow = flows[key]
+            values = (*flow.values()[:2], then, *flow.values()[3:])
+            flows[key] = Flow(*values)
+            self.pair.maps.write([Change("flows", key, values)])
+
+
+@pytest.fixture
+def room(pair: Twin) -> Room:
+    return Room(pair)
+
+
+def out(protocol_ports: tuple[int, int] = (40000, 53), payload: bytes = b"") -> bytes:
+    return udp_packet(RED_0, RED_NEAR, protocol_ports, payload)
+
+
+def back(ports: tuple[int, int] = (53, 40000)) -> bytes:
+    return udp_packet(RED_NEAR, RED_0, ports)
+
+
+def echo(kind: int, source: int, destination: int, identifier: int = 7) -> bytes:
+    return icmp_packet(source, destination, Icmp(kind, 0, 0, identifier, 1), b"x" * 32)
+
+
+def test_answers_pass_and_strangers_do_not(room: Room) -> None:
+    room.apply(OUT)
+    assert room.receive(back()).reason is DropReason.POLICY_TO_PORT
+    assert room.send(out()).verdict is Verdict.REDIRECT
+    assert room.receive(back()).verdict is Verdict.REDIRECT
+    assert room.receive(back((53, 40001))).reason is DropReason.POLICY_TO_PORT
+    room.pair.compare_state()
+
+
+def test_echo_is_one_flow_by_its_identifier(room: Room) -> None:
+    room.apply(OUT)
+    assert room.send(echo(ECHO_REQUEST, RED_0, RED_NEAR)).verdict is Verdict.REDIRECT
+    assert room.receive(echo(ECHO_REPLY, RED_NEAR, RED_0)).verdict is Verdict.REDIRECT
+    other = echo(ECHO_REPLY, RED_NEAR, RED_0, identifier=8)
+    assert room.receive(other).reason is DropReason.POLICY_TO_PORT
+    room.pair.compare_state()
+
+
+def test_a_changed_policy_stops_running_flows_and_lets_them_go_on(room: Room) -> None:
+    room.apply(OUT)
+    room.send(out())
+    assert room.receive(back()).verdict is Verdict.REDIRECT
+    room.apply()
+    assert room.receive(back()).reason is DropReason.POLICY_TO_PORT
+    assert room.send(out()).reason is DropReason.POLICY_FROM_PORT
+    room.apply(OUT)
+    # The answerer speaks first, and is still known as one.
+    assert room.receive(back()).verdict is Verdict.REDIRECT
+    room.pair.compare_state()
+
+
+def test_who_answered_becomes_who_started_when_only_that_is_allowed(room: Room) -> None:
+    room.apply(OUT)
+    room.send(out())
+    room.apply(IN)
+    assert room.send(out()).reason is DropReason.POLICY_FROM_PORT
+    assert room.receive(back()).verdict is Verdict.REDIRECT
+    assert room.send(out()).verdict is Verdict.REDIRECT
+    room.pair.compare_state()
+
+
+def test_a_revision_alone_judges_nothing_again(room: Room) -> None:
+    room.apply(OUT)
+    room.send(out())
+    before = room.pair.maps.read_all("flows")
+    room.apply(OUT, revision=2)
+    room.send(out())
+    after = room.pair.maps.read_all("flows")
+    generation = [field.name for field in TABLE_BY_NAME["flows"].value].index("generation")
+    assert {values[generation] for values in after.values()} == {1}
+    assert before.keys() == after.keys()
+    room.pair.compare_state()
+
+
+@pytest.mark.parametrize(
+    ("idle_s", "expected"),
+    [
+        (FLOW_IDLE_S - 5, DropReason.NONE),
+        (FLOW_IDLE_S + 5, DropReason.POLICY_TO_PORT),
+    ],
+)
+def test_an_idle_flow_is_forgotten(room: Room, idle_s: float, expected: DropReason) -> None:
+    room.apply(OUT)
+    room.send(out())
+    room.age(idle_s)
+    assert room.receive(back()).reason is expected
+    room.pair.compare_state()
+
+
+def test_tcp_stays_longer(room: Room) -> None:
+    room.apply(OUT)
+    room.send(tcp_packet(RED_0, RED_NEAR, Tcp(40000, 80)))
+    answer = tcp_packet(RED_NEAR, RED_0, Tcp(80, 40000, flags=18))
+    room.age(FLOW_IDLE_S + 5)
+    assert room.receive(answer).verdict is Verdict.REDIRECT
+    room.pair.compare_state()
+
+
+def test_one_direction_keeps_the_other_alive(room: Room) -> None:
+    room.apply(OUT)
+    room.send(out())
+    room.receive(back())
+    key = next(key for key in room.pair.model.flows() if key.destination == RED_0)
+    room.age(FLOW_IDLE_S + 5, key)
+    assert room.receive(back()).verdict is Verdict.REDIRECT
+    room.pair.compare_state()
+
+
+def test_an_idle_starter_does_not_vouch_for_strangers(room: Room) -> None:
+    room.apply(OUT)
+    room.send(out())
+    answers = next(key for key in room.pair.model.flows() if key.destination == RED_0)
+    del room.pair.model._policy.flows[answers]
+    room.pair.maps.write([Change("flows", answers, None)])
+    room.age(FLOW_IDLE_S + 5)
+    assert room.receive(back()).reason is DropReason.POLICY_TO_PORT
+    room.pair.compare_state()
+
+
+def test_an_evicted_answer_is_known_by_its_question(room: Room) -> None:
+    room.apply(OUT)
+    room.send(out())
+    answers = next(key for key in room.pair.model.flows() if key.destination == RED_0)
+    del room.pair.model._policy.flows[answers]
+    room.pair.maps.write([Change("flows", answers, None)])
+    assert room.receive(back()).verdict is Verdict.REDIRECT
+    assert room.pair.model.flows()[answers][6] == FLOW_RESPONDER
+    room.pair.compare_state()
+
+
+def test_errors_pass_with_the_flow_they_are_about(room: Room) -> None:
+    room.apply(OUT)
+    question = out()
+    error = icmp_packet(RED_NEAR, RED_0, Icmp(3, 3), question[:28])
+    assert room.receive(error).reason is DropReason.POLICY_TO_PORT
+    room.send(question)
+    assert room.receive(error).verdict is Verdict.REDIRECT
+    # Not to somebody else, and not about a flow that nobody has.
+    about_other = icmp_packet(RED_NEAR, RED_0, Icmp(3, 3), out((40001, 53))[:28])
+    assert room.receive(about_other).reason is DropReason.POLICY_TO_PORT
+    room.pair.compare_state()
+
+
+def test_errors_go_only_to_the_sender_of_what_they_are_about(room: Room) -> None:
+    room.apply(IN)
+    question = udp_packet(RED_NEAR, RED_0, (53, 40000))
+    room.receive(question)
+    right = icmp_packet(RED_0, RED_NEAR, Icmp(3, 3), question[:28])
+    wrong = icmp_packet(RED_0, RED_NEAR + 1, Icmp(3, 3), question[:28])
+    assert room.send(right).verdict is Verdict.REDIRECT
+    assert room.send(wrong).reason is DropReason.POLICY_FROM_PORT
+    room.pair.compare_state()
+
+
+def test_half_an_acl_denies(room: Room) -> None:
+    room.apply(FilterRule(ANY, ANY, 99, passes=True, both_ways=False), OUT)
+    acl = next(iter(room.ids.numbers("acl").values()))
+    room.pair.write_rows([Change("acl_rules", (acl, 0), None)])
+    assert room.send(out()).reason is DropReason.POLICY_FROM_PORT
+    room.pair.compare_state()
+
+
+@pytest.mark.parametrize(
+    ("ttl", "reason"),
+    [(0, DropReason.TTL_EXCEEDED), (1, DropReason.TTL_EXCEEDED), (2, DropReason.NONE)],
+)
+def test_the_last_ttl_is_for_the_receiver(room: Room, ttl: int, reason: DropReason) -> None:
+    room.apply(OUT)
+    assert room.send(udp_packet(RED_0, RED_NEAR, (1, 2), ttl=ttl)).reason is reason
+
+
+def test_segments_to_be_cut_must_fit_with_their_tunnel_header(room: Room) -> None:
+    """The kernel pushes no header before a test packet with a GSO size, but checks come first."""
+    room.apply(OUT)
+    tcp = tcp_packet(RED_0, RED_NEAR, Tcp(1, 80, options=bytes(12)), bytes(2000))
+    frame = ipv4_frame(MACS[0], ROUTER_MAC, tcp)
+    fits = UNDERLAY_MTU - 32 - 20 - 32
+    for gso_size, reason in (
+        (fits, DropReason.PUSH_FAILED),
+        (fits + 1, DropReason.MTU_EXCEEDED),
+        (0, DropReason.MTU_EXCEEDED),
+    ):
+        ifindex = room.pair.ports[0]
+        seen = room.pair.in_kernel("from_port", frame, ifindex=ifindex, gso_size=gso_size)
+        assert seen.reason is reason
+        result = room.pair.model.from_port(ifindex, frame, gso_size=gso_size)
+        assert (result.verdict is Verdict.REDIRECT) == (reason is DropReason.PUSH_FAILED)
+
+
+def test_the_biggest_packet_that_fits_passes(room: Room) -> None:
+    room.apply(OUT)
+    payload = bytes(UNDERLAY_MTU - 32 - 28)
+    seen = room.send(out(payload=payload))
+    assert seen.frame is not None
+    assert len(seen.frame) == 14 + UNDERLAY_MTU
+    assert room.send(out(payload=payload + b"x")).reason is DropReason.MTU_EXCEEDED
+
+
+def test_congestion_in_the_underlay_reaches_the_workload(room: Room) -> None:
+    room.apply(IN)
+    capable = ipv4_packet(Ipv4(RED_NEAR, RED_0, UDP, 0, tos=2), bytes.fromhex("0035004000080000"))
+    seen = room.receive(capable, tos=3)
+    assert seen.frame is not None
+    assert seen.frame[15] & 3 == 3
+    assert room.receive(back(), tos=3).reason is DropReason.CONGESTION_LOST
+
+
+def test_the_gateway_answers_echo_for_every_ttl(room: Room) -> None:
+    room.apply(OUT)
+    asked = icmp_packet(RED_0, GATEWAY, Icmp(ECHO_REQUEST, 0, 0, 1, 1), b"ping", ttl=1)
+    seen = room.send(asked)
+    assert seen.frame is not None
+    assert seen.frame[:12] == MACS[0].to_bytes(6, "big") + ROUTER_MAC.to_bytes(6, "big") or (
+        seen.frame[6:12] == ROUTER_MAC.to_bytes(6, "big")
+    )
+    # Right to the last checksum: what a host would have sent.
+    answer = icmp_packet(GATEWAY, RED_0, Icmp(ECHO_REPLY, 0, 0, 1, 1), b"ping")
+    assert seen.frame[14:] == answer
+
+
+def test_tagged_frames_are_not_served(room: Room) -> None:
+    room.apply(OUT)
+    frame = encode_ethernet(Ethernet(ROUTER_MAC, MACS[0], 0x8100)) + b"\0\x05\x08\0" + out()
+    assert room.pair.from_port(room.pair.ports[0], frame).reason is DropReason.UNSUPPORTED_PROTOCOL
+
+
+def test_an_unprogrammed_host_leaves_the_fabric_alone(pair: Twin) -> None:
+    pair.reset()
+    frame = ipv4_frame(NEAR_MAC, UNDERLAY_MAC, udp_packet(NEAR, 0, (50000, 6635), bytes(40)))
+    assert pair.from_fabric(frame).verdict is Verdict.OK
+
+
+def test_programs_are_small(pair: Twin) -> None:
+    """Room for the verifiers of older kernels, which allow a million steps."""
+    for name in ("from_port", "from_fabric"):
+        assert bpf.program(pair.programs[name]).verified_instructions < 100_000

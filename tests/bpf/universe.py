@@ -1,0 +1,294 @@
+"""Generated networks and packets: ordinary ones, and everything a hostile workload may send."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from hypothesis import strategies as st
+
+from filament.base.net import ROUTER_MAC, Prefix, parse_ipv4
+from filament.base.origin import Origin
+from filament.forward.inputs import (
+    Filter,
+    FilterMatch,
+    FilterRule,
+    Host,
+    Inputs,
+    Port,
+    Route,
+    Subnet,
+)
+from filament.wire.packet.arp import REPLY, REQUEST, Arp, encode_arp
+from filament.wire.packet.ethernet import BROADCAST_MAC, Ethernet, encode_ethernet
+from filament.wire.packet.frames import ipv4_frame, ipv4_packet
+from filament.wire.packet.icmp import Icmp, encode_icmp
+from filament.wire.packet.ipv4 import ICMP, SCTP, TCP, UDP, Ipv4
+from filament.wire.packet.mpls import LabelEntry, encode_label
+from filament.wire.packet.tcp import Tcp, encode_tcp
+from filament.wire.packet.udp import Udp, encode_udp
+
+from .twin import FAR, HOST, NEAR, NOWHERE, SILENT
+
+RED, BLUE = "demo:red", "demo:blue"
+MACS = [0x020000000000 + index for index in range(4)]
+UUIDS = [f"port-{index}" for index in range(4)]
+ADDRESSES = [
+    parse_ipv4(text)
+    for text in (
+        "10.1.1.1",  # red's gateway
+        "10.1.1.2",  # red's service address
+        "10.1.1.3",  # port 0
+        "10.1.1.4",  # port 1
+        "10.1.1.5",  # port 1's second
+        "10.1.1.10",  # near
+        "10.1.1.11",  # silent
+        "10.1.1.12",  # far
+        "10.1.1.13",  # no underlay route
+        "10.1.1.99",  # nobody
+        "10.1.2.1",  # blue's gateway
+        "10.1.2.3",  # port 2, in blue
+        "10.1.2.10",  # blue, near
+        "10.1.1.6",  # port 3
+        "192.168.7.7",  # routed to port 1
+        "198.51.100.1",  # only a default route
+        "224.0.0.5",
+        "255.255.255.255",
+        "0.0.0.0",
+        "10.1.1.255",
+    )
+]
+OWN_BY_PORT = [
+    [ADDRESSES[2]],
+    [ADDRESSES[3], ADDRESSES[4], ADDRESSES[14]],
+    [ADDRESSES[11]],
+    [ADDRESSES[13]],
+]
+REACHABLE = [*ADDRESSES[2:8], ADDRESSES[11], ADDRESSES[12]]
+REMOTE = [ADDRESSES[5], ADDRESSES[6], ADDRESSES[7], ADDRESSES[12], ADDRESSES[15]]
+PORTS = [53, 80, 40000]
+
+
+def origin(rule: str) -> Origin:
+    return Origin("test", rule, 1)
+
+
+def route(vrf: str, prefix: str, next_hop: int, label: int, network: str) -> Route:
+    return Route(vrf, Prefix.parse(prefix), next_hop, label, network, origin("route"))
+
+
+def mostly(usual: object, *rare: object) -> st.SearchStrategy[Any]:
+    """The usual value nineteen times of twenty."""
+    return st.integers(0, 19).flatmap(lambda n: st.sampled_from(rare) if n == 9 else st.just(usual))
+
+
+@st.composite
+def matches(draw: st.DrawFn) -> FilterMatch:
+    some, usual = ["10.1.1.0/24", "10.1.1.3/32", "10.1.1.10/32"], ["0.0.0.0/0", "10.1.0.0/16"]
+    prefix = draw(st.sampled_from([*some, *usual, *usual, *usual]))
+    ports = draw(st.sampled_from([(0, 65535)] * 6 + [(0, 0), (80, 80), (53, 80), (40000, 65535)]))
+    network = draw(st.sampled_from(["", "", "", RED, RED, BLUE, "demo:green"]))
+    return FilterMatch(network, Prefix.parse(prefix), ports)
+
+
+@st.composite
+def rules(draw: st.DrawFn) -> FilterRule:
+    return FilterRule(
+        draw(matches()),
+        draw(matches()),
+        draw(st.sampled_from([None, None, ICMP, TCP, UDP])),
+        draw(st.sampled_from([True, True, False])),
+        draw(st.booleans()),
+        origin("rule"),
+    )
+
+
+def filters(name: str) -> st.SearchStrategy[Filter]:
+    return st.lists(rules(), max_size=5).map(lambda found: Filter(name, tuple(found)))
+
+
+@st.composite
+def ports(draw: st.DrawFn, ifindexes: list[int]) -> tuple[Port, ...]:
+    made = []
+    for index, (vrf, addresses) in enumerate(
+        [(RED, (2,)), (RED, (3, 4)), (BLUE, (11,)), (RED, (13,))]
+    ):
+        if index == 3 and draw(st.booleans()):
+            continue
+        made.append(
+            Port(
+                uuid=UUIDS[index],
+                name=f"port {index}",
+                device=f"p{index}",
+                ifindex=ifindexes[index],
+                is_veth=draw(st.booleans()),
+                mac=MACS[index],
+                addresses=tuple(ADDRESSES[one] for one in addresses),
+                vrf=vrf,
+                network=vrf,
+                acl=draw(st.sampled_from([None, "acl", "acl", "other", "not received"])),
+                has_policy=draw(st.sampled_from([True, True, True, False])),
+                origin=origin("port"),
+            )
+        )
+    return tuple(made)
+
+
+@st.composite
+def inputs(draw: st.DrawFn, ifindexes: list[int], labels: dict[str, int]) -> Inputs:
+    """A host with up to four ports in two networks; `labels` by port uuid, 0 if none yet."""
+    routes = [
+        route(RED, "10.1.1.10/32", NEAR, 30, RED),
+        route(RED, "10.1.1.11/32", SILENT, 0xFFFFF, RED),
+        route(RED, "10.1.1.12/32", FAR, 32, RED),
+        route(RED, "10.1.1.13/32", NOWHERE, 33, RED),
+        route(BLUE, "10.1.2.10/32", NEAR, 34, BLUE),
+        route(RED, "192.168.7.0/24", HOST, labels.get(UUIDS[1], 0), RED),
+    ]
+    if draw(st.booleans()):
+        routes += [
+            route(RED, "10.1.2.3/32", HOST, labels.get(UUIDS[2], 0), BLUE),
+            route(RED, "10.1.2.10/32", NEAR, 34, BLUE),
+            route(BLUE, "10.1.1.3/32", HOST, labels.get(UUIDS[0], 0), RED),
+            route(BLUE, "10.1.1.10/32", NEAR, 30, RED),
+        ]
+    if draw(st.booleans()):
+        routes.append(route(RED, "0.0.0.0/0", FAR, 40, "demo:green"))
+    gateway, service, blue_gateway = ADDRESSES[0], ADDRESSES[1], ADDRESSES[10]
+    return Inputs(
+        host=Host("host1", HOST),
+        revision=draw(st.integers(0, 5)),
+        ports=draw(ports(ifindexes)),
+        subnets=(
+            Subnet(RED, RED, Prefix.parse("10.1.1.0/24"), gateway, service, origin("subnet")),
+            Subnet(BLUE, BLUE, Prefix.parse("10.1.2.0/24"), blue_gateway, 0, origin("subnet")),
+        ),
+        routes=tuple(routes),
+        filters=(draw(filters("acl")), draw(filters("other"))),
+    )
+
+
+@st.composite
+def transports(draw: st.DrawFn, protocol: int) -> bytes:
+    source, destination = draw(st.sampled_from(PORTS)), draw(st.sampled_from(PORTS))
+    payload = bytes(draw(st.sampled_from([0, 1, 30, 1400, 1540, 1560])))
+    if protocol in (UDP, SCTP):
+        return encode_udp(Udp(source, destination, 8 + len(payload))) + payload
+    if protocol == TCP:
+        options = bytes(draw(st.sampled_from([0, 12])))
+        return encode_tcp(Tcp(source, destination, options=options)) + payload
+    if protocol == ICMP:
+        kind = draw(st.sampled_from([8, 0, 8, 0, 5, 13]))
+        identifier = draw(st.sampled_from(PORTS))
+        return encode_icmp(Icmp(kind, 0, 0x1234, identifier, 1)) + payload
+    return payload
+
+
+@st.composite
+def packets(
+    draw: st.DrawFn, sources: Sequence[int], destinations: Sequence[int], *, is_quoted: bool = False
+) -> bytes:
+    """An IPv4 packet, mostly between the given addresses."""
+    protocol = draw(st.sampled_from([ICMP, TCP, UDP, UDP, ICMP, TCP, UDP, SCTP, 47]))
+    if is_quoted and protocol == ICMP:
+        transport = encode_icmp(Icmp(8, 0, 0, draw(st.sampled_from(PORTS)), 1))
+    elif protocol == ICMP and draw(st.integers(0, 4)) == 0:
+        # An error goes to whom it is about.
+        quoted = draw(packets(destinations, sources, is_quoted=True))
+        cut = draw(st.sampled_from([28, 2000, 48, 27, 20]))
+        transport = encode_icmp(Icmp(draw(st.sampled_from([3, 11, 12])), 1)) + quoted[:cut]
+    else:
+        transport = draw(transports(protocol))
+    header = Ipv4(
+        draw(mostly(draw(st.sampled_from(sources)), *ADDRESSES)),
+        draw(st.sampled_from(destinations)),
+        protocol,
+        0,
+        draw(mostly(64, 0, 1, 2, 255)),
+        draw(st.sampled_from([0, 0, 1, 2, 3, 0xB8, 0xBA])),
+        draw(st.integers(0, 65535)),
+        draw(st.booleans()),
+        draw(mostly(False, True)),
+        draw(mostly(0, 185)),
+        bytes([1]) * draw(mostly(0, 4, 40)),
+    )
+    packet = ipv4_packet(header, transport)
+    if draw(st.integers(0, 9)) == 0:  # a wrong checksum stays wrong
+        packet = packet[:10] + b"\x12\x34" + packet[12:]
+    return packet
+
+
+# What BPF_PROG_TEST_RUN refuses to run: shorter frames never get to a program.
+_LEAST_BYTES = {b"\x08\x00": 34, b"\x86\xdd": 54}
+
+
+def accepted(frame: bytes) -> bytes:
+    """The frame, padded to what a test run accepts."""
+    return frame.ljust(_LEAST_BYTES.get(frame[12:14], 15), b"\0")
+
+
+@st.composite
+def mangled(draw: st.DrawFn, frame: bytes) -> bytes:
+    """The frame, sometimes cut short, padded, or with bytes changed."""
+    how = draw(mostly("not", "cut", "pad", "flip"))
+    if how == "cut":
+        frame = frame[: draw(st.integers(14, max(14, len(frame))))]
+    elif how == "pad":
+        frame += bytes(draw(st.integers(1, 60)))
+    elif how == "flip":
+        changed = bytearray(frame)
+        for _ in range(draw(st.integers(1, 3))):
+            changed[draw(st.integers(0, min(len(frame), 120) - 1))] = draw(st.integers(0, 255))
+        frame = bytes(changed)
+    return accepted(frame)
+
+
+@st.composite
+def arp_frames(draw: st.DrawFn) -> bytes:
+    arp = Arp(
+        draw(st.sampled_from([REQUEST, REQUEST, REQUEST, REPLY])),
+        MACS[0],
+        draw(st.sampled_from(ADDRESSES)),
+        0,
+        draw(st.sampled_from(ADDRESSES)),
+    )
+    to = draw(st.sampled_from([BROADCAST_MAC, ROUTER_MAC]))
+    return encode_ethernet(Ethernet(to, MACS[0], 0x0806)) + encode_arp(arp)
+
+
+@st.composite
+def port_frames(draw: st.DrawFn, index: int) -> bytes:
+    """What may come from the port of a number."""
+    how = draw(mostly("ip", "arp", "arp", "other", "noise"))
+    if how == "arp":
+        return draw(mangled(draw(arp_frames())))
+    if how == "noise":
+        return accepted(draw(st.binary(min_size=14, max_size=100)))
+    to = draw(mostly(ROUTER_MAC, MACS[1], BROADCAST_MAC, 0x01005E000005))
+    packet = draw(packets(OWN_BY_PORT[index], [*ADDRESSES, *REACHABLE, *REACHABLE]))
+    if how == "other":
+        ethertype = draw(st.sampled_from([0x86DD, 0x8100, 0x88A8, 0x8847, 0x0064]))
+        return accepted(encode_ethernet(Ethernet(to, MACS[0], ethertype)) + packet)
+    return draw(mangled(ipv4_frame(MACS[0], to, packet)))
+
+
+@st.composite
+def fabric_frames(draw: st.DrawFn, label_by_port: Mapping[str, int]) -> bytes:
+    """What may come from the underlay."""
+    index = draw(st.integers(0, 3))
+    label = label_by_port.get(UUIDS[index], 16)
+    label = draw(mostly(label, 16, 17, 18, 19, 20, 3, 16383, 16384, 0xFFFFF))
+    packet = draw(packets(REMOTE, OWN_BY_PORT[index]))
+    inner = encode_label(LabelEntry(label, is_bottom=draw(mostly(True, False)), ttl=63)) + packet
+    udp = encode_udp(Udp(50000, draw(mostly(6635, 4789, 53)), 8 + len(inner))) + inner
+    outer = Ipv4(
+        NEAR,
+        draw(mostly(HOST, FAR)),
+        draw(mostly(UDP, TCP)),
+        0,
+        tos=draw(st.integers(0, 3)),
+        more_fragments=draw(mostly(False, True)),
+        options=bytes([1]) * draw(mostly(0, 4)),
+    )
+    frame = ipv4_frame(0x021700000002, 0x021700000001, ipv4_packet(outer, udp))
+    return draw(mangled(frame))
