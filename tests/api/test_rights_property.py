@@ -360,3 +360,33 @@ async def check_writes(world, caller):
 @given(made, callers)
 def test_a_tenant_writes_and_links_exactly_what_the_rules_let_it(specs, caller):
     asyncio.run(check_writes(World(specs), caller))
+
+
+# One network that the caller may write, policies of a stranger with every mix of rights: what a
+# link needs is told apart from what a read needs.
+stranger = st.builds(
+    lambda everybody, mine: {
+        "owner": PROJECTS[1],
+        "owner_access": 7,
+        "global_access": everybody,
+        "share": [{"tenant": f"{scope}:{uuid}", "tenant_access": level}]
+        if (scope := mine[0])
+        and (uuid := {"tenant": PROJECTS[0], "domain": DOMAINS[0]}[scope])
+        and (level := mine[1])
+        else [],
+    },
+    st.sampled_from([0, 1, 4, 5]),
+    st.tuples(st.sampled_from(["tenant", "domain"]), st.sampled_from([0, 1, 2, 4, 6])),
+)
+
+
+@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(st.lists(stranger, min_size=3, max_size=3))
+def test_a_link_needs_x_and_nothing_else(policies):
+    mine = {"owner": PROJECTS[0], "owner_access": 7, "global_access": 0, "share": []}
+    specs = [("virtual-network", 0, mine, True, 0)]
+    specs += [("network-policy", 1, perms2, True, 0) for perms2 in policies]
+    specs += [("virtual-network", 1, perms2, True, 0) for perms2 in policies]
+    specs += [("virtual-machine-interface", 0, mine, True, n) for n in range(4)]
+    caller = Caller("tess", frozenset({"member"}), project=PROJECTS[0], domain=DOMAINS[0])
+    asyncio.run(check_writes(World(specs), caller))
