@@ -4,6 +4,7 @@ import pytest
 from filament.agent.core import AgentCore
 from filament.base.errors import ProtocolError
 from filament.base.net import Prefix, parse_ipv4
+from filament.base.origin import NOWHERE, Origin
 from filament.forward.inputs import Route
 from filament.wire.xmpp.stanza import (
     ConfigRefused,
@@ -14,6 +15,7 @@ from filament.wire.xmpp.stanza import (
     InstanceSubscribed,
     InstanceUnsubscribed,
     NextHop,
+    Node,
     RoutePublished,
     RouteRetracted,
     Sync,
@@ -330,6 +332,13 @@ def test_an_agent_without_ports_answers_the_barrier():
     core.receive("ctl1", Sync(1, 12))
     core.applied(core.inputs(), {}, {})
     assert core.take_outbox() == [("ctl1", ROUTER), ("ctl1", EndOfRib()), ("ctl1", Synced(1, 12))]
+
+
+def test_the_hosts_row_comes_from_the_virtual_router_that_was_received(running):
+    assert running.core.inputs().host.origin == NOWHERE
+    name = "default-global-system-config:host1"
+    running.say(ConfigSent(nodes=(Node("virtual-router", name, {}, 4),), links=()), revision=6)
+    assert running.core.inputs().host.origin == Origin(f"virtual-router {name}", "host", 4)
 
 
 def test_half_a_batch_of_a_session_that_ended_never_happened(running, script):

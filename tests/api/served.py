@@ -21,6 +21,8 @@ async def main():
         database=pathlib.Path(sys.argv[1]),
         listens=[Listen(path=sys.argv[2])],
         stop=asyncio.Event(),
+        store_address=sys.argv[3],
+        retain_commits=int(sys.argv[4]),
         started=lambda bound: print("started", flush=True),
     )
 asyncio.run(main())
@@ -75,15 +77,32 @@ class ServedApi:
 
 
 @contextlib.contextmanager
-def api_process(directory):
+def api_process(directory, store="", name="api", retain_commits=100_000):
     """Start an API as a process of its own; yields (process, address). Kills it at the end."""
-    socket = directory / "api.sock"
-    command = [sys.executable, "-c", PROCESS, directory / "filament.db", socket]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
-    with process.stdout:
-        try:
-            assert process.stdout.readline() == b"started\n"
-            yield process, f"unix:{socket}"
-        finally:
-            process.kill()
-            process.wait()
+    process, address = start_api(directory, store, name, retain_commits)
+    try:
+        yield process, address
+    finally:
+        stop_api(process)
+
+
+def start_api(directory, store="", name="api", retain_commits=100_000):
+    """Start an API process and wait until it serves."""
+    socket = directory / f"{name}.sock"
+    command = [sys.executable, "-c", PROCESS, directory / "filament.db", socket, store]
+    with (directory / f"{name}.log").open("ab") as log:
+        process = subprocess.Popen(
+            [*command, str(retain_commits)], stdout=subprocess.PIPE, stderr=log
+        )
+    said = process.stdout.readline()
+    if said != b"started\n":
+        stop_api(process)
+        raise AssertionError((directory / f"{name}.log").read_text()[-2000:])
+    return process, f"unix:{socket}"
+
+
+def stop_api(process):
+    """End an API process as a power failure would."""
+    process.kill()
+    process.wait()
+    process.stdout.close()

@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import contextlib
 import json
 import subprocess
 
@@ -490,7 +491,8 @@ def test_the_command_line_finds_credentials_in_its_environment(guarded, certific
     monkeypatch.setenv("FILAMENT_USER", "olga")
     monkeypatch.setenv("FILAMENT_PASSWORD", "look")
     monkeypatch.setenv("FILAMENT_CA", certificate.certificate)
-    assert Session(None, guarded.url).get("/filament/status")["role"] == "api"
+    with contextlib.closing(Session(None, guarded.url)) as session:
+        assert session.get("/filament/status")["role"] == "api"
     assert trust_of({"OS_TOKEN": "t"}).headers() == {"X-Auth-Token": "t"}
     assert trust_of({"FILAMENT_INSECURE": "1"}).is_insecure
 

@@ -4,8 +4,10 @@ import re
 
 import pytest
 
+from filament.api.render import Reader
 from filament.base.errors import ConflictError, ForbiddenError, InputError, NotFoundError
 from filament.model.change import Allocation, Ref
+from filament.model.kinds import KINDS
 
 from .office import PROJECT, ipam_refs, rule, subnet
 
@@ -14,8 +16,26 @@ def test_the_first_start_creates_what_tungsten_fabric_starts_with(office):
     assert [(item.kind, item.name) for item in office.view.objects()] == [
         ("global-system-config", "default-global-system-config"),
         ("global-vrouter-config", "default-global-system-config:default-global-vrouter-config"),
+        ("global-qos-config", "default-global-system-config:default-global-qos-config"),
+        ("fabric", "default-global-system-config:default-fabric"),
+        ("alarm", "default-global-system-config:system-defined-bottle-request-size-limit"),
+        ("discovery-service-assignment", "default-discovery-service-assignment"),
+        ("tag-type", "label"),
+        ("tag-type", "application"),
+        ("tag-type", "tier"),
+        ("tag-type", "deployment"),
+        ("tag-type", "site"),
+        ("tag-type", "neutron_fwaas"),
+        ("tag-type", "neutron_tag"),
+        ("policy-management", "default-policy-management"),
+        ("application-policy-set", "default-policy-management:default-application-policy-set"),
         ("domain", "default-domain"),
+        ("namespace", "default-domain:default-namespace"),
         ("project", "default-domain:default-project"),
+        (
+            "application-policy-set",
+            "default-domain:default-project:default-application-policy-set",
+        ),
         ("virtual-network", "default-domain:default-project:ip-fabric"),
         ("virtual-network", "default-domain:default-project:__link_local__"),
         ("virtual-network", "default-domain:default-project:dci-network"),
@@ -253,15 +273,99 @@ def test_what_the_system_stands_on_cannot_be_deleted(office):
 def test_objects_of_the_plan_are_read_only_and_say_what_to_change(office):
     office.network()
     text = "change the virtual-network, its route target lists or its policies instead"
-    with pytest.raises(ForbiddenError, match=text):
-        office.create("routing-instance", *PROJECT, "red", "mine")
+    with pytest.raises(ConflictError, match=r":red:red already exists with uuid: "):
+        office.create("routing-instance", *PROJECT, "red", "red")
     shown = office.engine.shown.objects.named("routing-instance", (*PROJECT, "red", "red"))
-    with pytest.raises(ForbiddenError, match=r"routing-instance .*:red:red cannot be written"):
+    with pytest.raises(ForbiddenError, match=rf"routing-instance .*:red:red cannot be .*{text}"):
         office.update(shown, display_name="x")
     with pytest.raises(ForbiddenError, match="derived from other objects"):
         office.delete(shown)
-    with pytest.raises(ForbiddenError, match="attached to the virtual-network instead"):
-        office.create("access-control-list", *PROJECT, "red", "acl", parent_type="virtual-network")
+    with pytest.raises(ForbiddenError, match="config-root objects cannot be written"):
+        office.create("config-root", "another")
+
+
+def test_a_client_may_make_instances_and_targets_which_take_effect(office):
+    red = office.network()
+    blue = office.network("blue", subnet("10.2.0.0"))
+    target = office.create("route-target", "target:64512:7")
+    shown = office.engine.shown.objects.named("routing-instance", (*PROJECT, "blue", "blue"))
+    extra = office.create(
+        "routing-instance",
+        *PROJECT,
+        "red",
+        "extra",
+        route_target_refs=[{"uuid": target.uuid, "attr": {"import_export": "import"}}],
+        routing_instance_refs=[{"uuid": shown.uuid}],
+    )
+    plan = office.engine.shown._compiler.plan.routing_instances
+    row = plan[extra.name]
+    assert row.own_imports == {row.target, "target:64512:7"}
+    assert row.connections == (shown.name,)
+    assert row.target in plan[shown.name].imports
+    reader = Reader(office.view, office.engine.shown)
+    listed = [each.name for each in reader.children(red.uuid, KINDS["routing-instance"])]
+    assert listed == [extra.name, f"{red.name}:red"]
+    assert [each.name for each in reader.referrers(target.uuid, KINDS["routing-instance"])] == [
+        extra.name
+    ]
+    assert extra.name not in office.shown("routing-instance")
+    with pytest.raises(ConflictError, match=r"still used by routing-instance .*:red:extra"):
+        office.delete(target)
+    with pytest.raises(ConflictError, match=r"still used by routing-instance .*:red:extra"):
+        office.delete(blue)
+    office.delete(red)  # and its instances with it
+    office.delete(blue)
+    office.delete(target)
+    assert office.view.allocations_of(extra.name) == []
+
+
+def test_a_target_of_the_plan_that_intent_names_outlives_the_network_that_used_it(office):
+    red = office.network(route_target_list={"route_target": ["target:64512:7"]})
+    office.network("blue", subnet("10.2.0.0"))
+    shown = office.engine.shown.objects.named("route-target", ("target:64512:7",))
+    with pytest.raises(ConflictError, match=f"7 already exists with uuid: {shown.uuid}"):
+        office.create("route-target", "target:64512:7")
+    extra = office.create(
+        "routing-instance",
+        *PROJECT,
+        "blue",
+        "extra",
+        route_target_refs=[{"to": ["target:64512:7"]}],
+    )
+    assert extra.refs_to("route-target")[0].uuid == shown.uuid
+    office.delete(red)
+    assert office.view.get(shown.uuid).name == "target:64512:7"
+    plan = office.engine.shown._compiler.plan.routing_instances
+    assert "target:64512:7" in plan[extra.name].exports
+
+
+def test_an_access_list_that_a_client_makes_is_its_own(office):
+    red = office.network()
+    acl = office.create(
+        "access-control-list", *PROJECT, "red", "mine", parent_type="virtual-network"
+    )
+    office.update(acl, display_name="x")
+    office.delete(red)
+    assert office.get(acl) is None
+
+
+def test_a_new_project_has_its_application_policy_set(office):
+    project = office.create("project", "default-domain", "demo")
+    (ref,) = project.refs_to("application-policy-set")
+    made = office.view.get(ref.uuid)
+    assert made.name == "default-domain:demo:default-application-policy-set"
+    assert made.props["all_applications"] is True
+    office.delete(project)
+    assert office.get(made) is None
+
+
+def test_a_deleted_service_instance_takes_references_along(office):
+    instance = office.create("service-instance", *PROJECT, "fw")
+    machine = office.create(
+        "virtual-machine", "vm", service_instance_refs=[{"uuid": instance.uuid}]
+    )
+    office.delete(instance)
+    assert office.get(machine).refs == ()
 
 
 def test_objects_may_hang_on_objects_of_the_plan_which_then_stay(office):

@@ -120,6 +120,17 @@ class World:
             api_access_list_entries={"rbac_rule": [everything]},
         )
         self.items = []
+        # Tags of a stranger: one that everybody may link, one that nobody else may.
+        self.tags = [
+            keep(
+                "tag",
+                f"application={name}",
+                tag_type_name="application",
+                tag_value=name,
+                perms2={"owner": PROJECTS[2], "owner_access": 7, "global_access": everybody},
+            )
+            for name, everybody in (("open", LINK), ("closed", 0))
+        ]
         for n, (kind, project, perms2, visible, choice) in enumerate(specs):
             self.items.append(self._make(n, kind, project, perms2, visible, choice))
 
@@ -244,6 +255,7 @@ async def check_reads(world, caller):
             else:
                 assert named.json()["uuid"] == item.uuid
                 assert back.json()["fq_name"] == list(item.fq_name)
+            await check_actions_that_read(ask, caller, item, props, unseen, may_know)
         for kind in (*KINDS_MADE, "routing-instance", "access-control-list", "project"):
             row = KINDS[kind]
             fields = ",".join((*row.reference_fields, *row.children, *row.back_references))
@@ -274,9 +286,50 @@ async def check_reads(world, caller):
                         assert not got
             count = (await ask("GET", f"/{row.collection}", count="true")).json()
             assert count[row.collection]["count"] == len(expected)
-        for path in ("/watch?after=0", "/filament/snapshot", "/filament/status"):
-            assert (await ask("GET", path)).status_code == 403
-        assert (await ask("POST", "/transaction", {})).status_code == 403
+        await check_closed(ask)
+
+
+async def check_actions_that_read(ask, caller, item, props, unseen, may_know):
+    hidden = props.get("id_perms", {}).get("user_visible") is False
+    rights = oracle(caller, props)
+    elements = await ask("GET", "/prop-collection-get", uuid=item.uuid, fields="annotations")
+    permissions = await ask("GET", "/obj-perms", uuid=item.uuid)
+    if item.uuid in unseen:
+        for answer in (elements, permissions):
+            assert answer.status_code == 404
+            assert item.fq_name[-1] not in answer.text.replace(item.uuid, "")
+    else:
+        assert elements.json() == {"annotations": []}
+        letters = "".join(x for x, bit in (("R", READ), ("W", WRITE), ("X", LINK)) if rights & bit)
+        assert permissions.json()["permissions"] == letters
+        assert not permissions.json()["is_cloud_admin_role"]
+    if item.kind == "virtual-network":
+        path = f"/virtual-network/{item.uuid}/subnet-ip-count"
+        answer = await ask("POST", path, {"subnet_list": []})
+        refused = 404 if hidden else 403
+        assert answer.status_code == (refused if item.uuid in unseen else 200), answer.text
+        assert not mentions(answer.text, unseen, {*may_know, item.uuid})
+
+
+async def check_closed(ask):
+    """What is not known to be safe for tenants."""
+    for path in (
+        "/watch?after=0",
+        "/watch?resource_type=virtual-network",
+        "/filament/snapshot",
+        "/filament/status",
+        "/filament/log",
+        "/int-pool?pool=a&value=1",
+        "/aaa-mode",
+    ):
+        assert (await ask("GET", path)).status_code == 403, path
+    for path in ("/useragent-kv", "/int-pools", "/int-pool", "/filament/restore", "/db-check"):
+        assert (await ask("POST", path, {})).status_code == 403, path
+    assert (await ask("PUT", "/aaa-mode", {})).status_code == 403
+    write = {"virtual-network": {"fq_name": ["d0", "p0", "dry"]}}
+    answer = await ask("POST", "/virtual-networks", write, dry_run="true")
+    assert answer.status_code == 403
+    assert "dry_run tells the plan" in answer.text
 
 
 @settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -329,6 +382,10 @@ async def check_writes(world, caller):
             assert answer.status_code == (update_refused or 200), answer.text
             if update_refused:
                 assert view.get(network.uuid) == before
+        for item in world.items:
+            await check_edits(ask, world, caller, item)
+        for network, policy in itertools.product(networks[:2], policies[:2]):
+            await check_transaction(ask, view, caller, network, policy)
         for n, item in enumerate(world.items):
             project = view.get(item.parent_uuid)
             refused = expected_write(caller, project.props, WRITE)
@@ -357,6 +414,93 @@ async def check_writes(world, caller):
             else:
                 assert answer.status_code in {200, 409}, answer.text  # 409: still referred
             assert not mentions(answer.text, unseen, {item.uuid, item.parent_uuid})
+
+
+async def check_edits(ask, world, caller, item):
+    """Actions that change one object: R to know it, W to change it, X on a new target."""
+    view = world.office.engine.snapshot
+    before = view.get(item.uuid)
+    props = before.props
+    may_read = oracle(caller, props) & READ
+    by_uuid = None if may_read else 404
+    by_kind = None if may_read else expected_write(caller, props, READ)
+    no_write = expected_write(caller, props, WRITE)
+    unseen = world.unreadable(caller)
+    owner = props["perms2"]["owner"]
+    annotation = {"key": "who", "value": "tess"}
+    element = {"field": "annotations", "operation": "set", "value": annotation}
+    asked = [
+        ("/chown", {"uuid": item.uuid, "owner": owner}, by_uuid or no_write),
+        ("/chmod", {"uuid": item.uuid, "global_access": None}, by_uuid or no_write),
+        (
+            "/prop-collection-update",
+            {"uuid": item.uuid, "updates": [element]},
+            by_uuid or no_write,
+        ),
+    ]
+    for ref in before.refs[:2]:
+        target = view.get(ref.uuid)
+        relax = {"uuid": item.uuid, "ref-uuid": ref.uuid}
+        lost = None if oracle(caller, target.props) & READ else 404
+        asked.append(("/ref-relax-for-delete", relax, by_uuid or no_write or lost))
+    if item.kind in {"virtual-network", "virtual-machine-interface"}:
+        for tag in world.tags:
+            link = expected_write(caller, tag.props, LINK)
+            body = {
+                "obj_type": item.kind,
+                "obj_uuid": item.uuid,
+                "application": {"is_global": True, "value": tag.name.partition("=")[2]},
+            }
+            asked.append(("/set-tag", body, by_kind or no_write or link))
+    for path, body, refused in asked:
+        before = view.get(item.uuid)
+        answer = await ask("POST", path, body)
+        assert answer.status_code == (refused or 200), (path, answer.text)
+        assert not mentions(
+            answer.text, unseen, set(body.values()) if path[1] == "r" else {item.uuid}
+        )
+        if refused:
+            assert view.get(item.uuid) == before
+    if item.kind == "virtual-network":
+        held = set(view.allocations())
+        answer = await ask("POST", f"/virtual-network/{item.uuid}/ip-alloc", {"count": 1})
+        refused = by_kind or no_write
+        assert answer.status_code == (refused or 200), answer.text
+        if refused:
+            assert set(view.allocations()) == held
+        addresses = answer.json() if not refused else {"ip_addr": ["10.0.0.9"]}
+        answer = await ask("POST", f"/virtual-network/{item.uuid}/ip-free", addresses)
+        assert answer.status_code == (refused or 200), answer.text
+        assert set(view.allocations()) == held
+
+
+async def check_transaction(ask, view, caller, network, policy):
+    props = view.get(network.uuid).props
+    refused = expected_write(caller, props, READ) or expected_write(caller, props, WRITE)
+    refused = refused or expected_write(caller, view.get(policy.uuid).props, LINK)
+    update = {
+        "op": "update",
+        "type": "virtual-network",
+        "fq-name": list(network.fq_name),
+        "object": {"display_name": f"with {policy.uuid}"},
+    }
+    link = {
+        "op": "ref-update",
+        "type": "virtual-network",
+        "uuid": network.uuid,
+        "ref-type": "network-policy",
+        "ref-fq-name": list(policy.fq_name),
+        "attr": {"sequence": {"major": 2}},
+    }
+    before = view.get(network.uuid)
+    answer = await ask("POST", "/transaction", {"operations": [update, link]})
+    assert answer.status_code == (refused or 200), answer.text
+    assert policy.uuid not in answer.text
+    if refused:
+        assert view.get(network.uuid) == before
+        # A name does not tell the uuid of what may not be read.
+        answer = await ask("POST", "/transaction", {"operations": [update]})
+        assert network.uuid not in answer.text or oracle(caller, props) & READ
 
 
 @settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.too_slow])

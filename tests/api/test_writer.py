@@ -1,15 +1,15 @@
 """The single writer: order, groups, durability before answers, refusals."""
 
 import asyncio
+import uuid
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from filament.api.engine import Create, Delete
 from filament.api.journal import Journal
-from filament.api.writer import MAX_WAITING, Writer
+from filament.api.writer import MAX_WAITING, RETAIN_COMMITS, Writer
 from filament.base.errors import ConflictError, NotFoundError, RevisionConflictError, TransientError
-from filament.base.limits import WATCH_BACKLOG_COMMITS
 from filament.model.body import Body
 from filament.model.change import Commit
 
@@ -22,6 +22,8 @@ def machine(name):
 
 class Bench:
     """A writer over an office whose store can be made to fail, and whose groups are recorded."""
+
+    is_shared = False
 
     def __init__(self):
         self.office = Office()
@@ -132,4 +134,69 @@ async def test_the_log_is_compacted_now_and_then(bench):
     await bench.submit_all(machine("a"))
     assert bench.compacted == []
     await bench.submit_all(machine("b"))
-    assert bench.compacted == [1000 - WATCH_BACKLOG_COMMITS]
+    assert bench.compacted == [1000 - RETAIN_COMMITS]
+
+
+class Contested(Bench):
+    """A store in which another process commits first, `losses` times."""
+
+    is_shared = True
+
+    def __init__(self, losses):
+        super().__init__()
+        self.losses = losses
+        self.foreign = 0
+
+    def commit_all(self, commits):
+        if self.losses:
+            self.losses -= 1
+            self.foreign += 1
+            other = Office()
+            other.engine.load(self.office.store)
+            body = Body(fq_name=(f"foreign-{self.foreign}",), uuid=str(uuid.uuid4()))
+            self.office.store.commit(
+                other.engine.prepare(Create("virtual-machine", body), now=NOW, who="other").commit
+            )
+        self.office.store.commit_all(commits)
+
+
+async def carried_out(bench, *requests):
+    running = asyncio.ensure_future(bench.writer.run())
+    try:
+        async with asyncio.timeout(20):
+            return await bench.submit_all(*requests)
+    finally:
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+        bench.executor.shutdown()
+
+
+async def test_who_comes_second_prepares_again_on_what_the_first_did():
+    bench = Contested(2)
+    answers = await carried_out(bench, machine("a"), machine("foreign-2"))
+    assert answers[0].commit.revision == 4
+    assert isinstance(answers[1], ConflictError)  # the other process has made it meanwhile
+    names = [item.name for item in bench.office.view.of_kind("virtual-machine")]
+    assert names == ["foreign-1", "foreign-2", "a"]
+    assert bench.journal.last == 4
+
+
+async def test_who_always_comes_second_gives_up():
+    bench = Contested(1_000_000)
+    (answer,) = await carried_out(bench, machine("a"))
+    assert isinstance(answer, TransientError)
+    assert "other API processes committed first 50 times; try again" in str(answer)
+    assert bench.office.view.named("virtual-machine", ("a",)) is None
+
+
+async def test_a_follower_takes_over_what_others_commit():
+    bench = Contested(0)
+    bench.follow = bench.office.store.follow
+    following = asyncio.ensure_future(bench.writer.follow(bench.executor))
+    bench.office.store.commit(Commit(2, 1.0, "other"))
+    async with asyncio.timeout(10):
+        await bench.journal.changed(1, 10)
+    assert bench.office.view.revision == bench.journal.last == 2
+    following.cancel()
+    await asyncio.gather(following, return_exceptions=True)
+    bench.executor.shutdown()

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from filament.base.net import ROUTER_MAC, Prefix, format_ipv4, format_mac, parse_ipv4
-from filament.dataplane import bpf
+from filament.dataplane.attach import Attachments, forget_pins, probe_hook
 from filament.dataplane.load import Programs, load
 from filament.dataplane.maps import PinnedMaps
 from filament.forward.ids import Ids
@@ -91,13 +91,14 @@ class ComputeHost:
         add_namespace(name)
         with inside(name):
             Path("/proc/sys/net/ipv4/conf/lo/forwarding").write_text("1")
-        self.programs: Programs = load(bpffs / name)
-        self.maps = PinnedMaps(bpffs / name)
-        self.links: list[int] = []
+        self.pins = bpffs / name
+        self.programs: Programs = load(self.pins)
+        self.maps = PinnedMaps(self.pins)
+        hook = probe_hook(self.programs["from_port"])
+        self.attachments = Attachments(self.pins, hook)
 
     def close(self) -> None:
-        for link in self.links:
-            os.close(link)
+        forget_pins(self.pins)
         self.programs.close()
         self.maps.close()
 
@@ -106,7 +107,7 @@ class ComputeHost:
         shown = run_in(self.name, "ip", "-o", "link", "show", device)
         ifindex = int(shown.split(":")[0])
         with inside(self.name):
-            self.links.append(bpf.attach_tcx(self.programs[program], ifindex))
+            self.attachments.ensure(ifindex, self.programs[program])
         return ifindex
 
     def plug(self, workload: Workload, *, is_veth: bool = True) -> Port:

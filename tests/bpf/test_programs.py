@@ -20,6 +20,7 @@ from filament.forward.inputs import (
 )
 from filament.forward.layout import (
     FLOW_IDLE_S,
+    FLOW_IDLE_TCP_S,
     FLOW_RESPONDER,
     TABLE_BY_NAME,
     DropReason,
@@ -99,9 +100,11 @@ class Room:
         flows = self.pair.model._policy.flows
         for key in keys or list(flows):
             flow = flows[key]
-            values = (*flow.values()[:2], then, *flow.values()[3:])
-            flows[key] = Flow(*values)
-            self.pair.maps.write([Change("flows", key, values)])
+            flows[key] = Flow(*flow.values()[:2], then, *flow.values()[3:])
+            # Before the machine was started: the program counts in 64 bits, round and round.
+            values = flows[key].values()
+            aged = (*values[:2], then % (1 << 64), *values[3:])
+            self.pair.maps.write([Change("flows", key, aged)])
 
 
 @pytest.fixture
@@ -194,8 +197,10 @@ def test_tcp_stays_longer(room: Room) -> None:
     room.apply(OUT)
     room.send(tcp_packet(RED_0, RED_NEAR, Tcp(40000, 80)))
     answer = tcp_packet(RED_NEAR, RED_0, Tcp(80, 40000, flags=18))
-    room.age(FLOW_IDLE_S + 5)
+    room.age(FLOW_IDLE_TCP_S - 5)
     assert room.receive(answer).verdict is Verdict.REDIRECT
+    room.age(FLOW_IDLE_TCP_S + 5)
+    assert room.receive(answer).reason is DropReason.POLICY_TO_PORT
     room.pair.compare_state()
 
 

@@ -151,8 +151,9 @@ def test_ln_between_strangers_says_what_may_be(demo, capsys):
     assert demo("create", "virtual-machine", "vm") == 0
     capsys.readouterr()
     assert demo("ln", "virtual-machine", "vm", "virtual-network", "red") == 2
-    assert "a virtual-machine does not refer to a virtual-network; it may refer to: nothing" in (
-        capsys.readouterr().err
+    assert (
+        "a virtual-machine does not refer to a virtual-network;"
+        " it may refer to: service-instance, tag" in capsys.readouterr().err
     )
 
 

@@ -14,8 +14,8 @@ from filament.base.errors import (
     PermanentError,
     TransientError,
 )
-from filament.cli.http import error_of
 from filament.cli.main import COMMANDS, exit_code, filament, run
+from filament.client.http import error_of
 
 
 def test_every_command_can_be_imported_and_explains_itself():
@@ -46,7 +46,17 @@ def test_help_lists_all_commands_and_imports_none():
 
 @pytest.mark.parametrize("name", sorted(COMMANDS))
 def test_no_command_imports_what_takes_long_to_start(name):
-    heavy = {"asyncio", "httpx2", "starlette", "uvicorn", "pyroute2", "structlog", "sqlite3"}
+    heavy = {
+        *("asyncio", "httpx2", "anyio", "starlette", "uvicorn", "pyroute2", "structlog", "sqlite3"),
+        *(
+            "filament.api",
+            "filament.agent",
+            "filament.control",
+            "filament.store",
+            "filament.runtime",
+        ),
+        *("filament.compiler", "filament.dataplane", "filament.testing"),
+    }
     script = (
         f"import sys; from filament.cli.main import run; run([{name!r}, '--help']); "
         f"print(sorted({heavy!r} & set(sys.modules)))"
@@ -91,7 +101,7 @@ def test_what_is_not_an_api_is_the_worlds_fault(tmp_path, capsys):
     with socket.socket(socket.AF_UNIX) as mute:
         mute.bind(str(tmp_path / "api.sock"))
     assert run(["--run-dir", str(tmp_path), "ls"]) == 1
-    assert "Connection refused" in capsys.readouterr().err
+    assert "does not answer (nobody listens there); is it running?" in capsys.readouterr().err
 
 
 def test_a_bad_api_address_is_the_callers_fault(capsys):
@@ -121,7 +131,9 @@ def test_exit_codes_say_whose_fault_it_was(error, code):
         (403, ForbiddenError),
         (404, NotFoundError),
         (409, ConflictError),
-        (412, InputError),
+        (401, ForbiddenError),
+        (412, ConflictError),
+        (413, InputError),
         (500, PermanentError),
         (503, TransientError),
     ],

@@ -75,7 +75,7 @@ def test_an_unknown_kind_names_the_nearest(demo, capsys):
     assert demo("ls", "virtual-netwrok") == 2
     assert capsys.readouterr().err == (
         "filament: there is no kind 'virtual-netwrok'; did you mean virtual-network or "
-        "virtual-router or virtual-machine?; `filament ls` lists all kinds\n"
+        "virtual-DNS or virtual-router?; `filament ls` lists all kinds\n"
     )
 
 

@@ -1,5 +1,6 @@
 import json
 import socket
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
@@ -81,6 +82,138 @@ def test_an_unknown_vrf_is_named_with_the_nearest(hosts, capsys):
 def test_drops(hosts, capsys):
     assert run(["--run-dir", str(hosts), "show", "drops"]) == 0
     assert "host1  red-1      NO_ROUTE        3" in capsys.readouterr().out
+
+
+FLOW = {
+    "interface": "default-domain:demo:red-1-port",
+    "vif": 1,
+    "source": "10.1.1.3",
+    "destination": "10.1.1.4",
+    "source_port": 49152,
+    "destination_port": 443,
+    "protocol": 6,
+    "packets": 3,
+    "bytes": 252,
+    "last_seen_ns": 0,
+    "action": 1,
+    "flags": 0,
+    "acl": 7,
+}
+ECHO = FLOW | {"protocol": 1, "source_port": 26, "destination_port": 0, "flags": 1, "acl": 0}
+DENIED = FLOW | {"vif": 2, "interface": "default-domain:demo:red-2-port", "action": 0}
+PORT = {
+    "vif": 1,
+    "name": "default-domain:demo:red-1-port",
+    "display_name": "red-1",
+    "uuid": "u-1",
+    "address": "10.1.1.3",
+}
+
+
+def words(text):
+    return text.split()
+
+
+@pytest.fixture
+def flows(tmp_path, role, ok):
+    answers = {
+        ("GET", "/filament/flows"): ok({"count": 3, "flows": [FLOW, ECHO, DENIED]}),
+        ("GET", "/filament/interfaces"): ok({"interfaces": [PORT]}),
+    }
+    with role(tmp_path / "agent-host1.sock", answers):
+        yield tmp_path
+
+
+def test_flows_say_who_talks_to_whom_and_what_policy_said(flows, capsys):
+    assert run(["--run-dir", str(flows), "show", "flow"]) == 0
+    titles, tcp, echo, denied = capsys.readouterr().out.splitlines()
+    assert titles.split("  ")[0] == "HOST"
+    assert tcp.split() == words("host1 red-1-port tcp 10.1.1.3:49152 10.1.1.4:443 passes 3 252")
+    assert echo.split() == words(
+        "host1 red-1-port icmp id 26 10.1.1.3 10.1.1.4 passes, as answer (no policy) 3 252"
+    )
+    assert "denied" in denied
+
+
+@pytest.mark.parametrize("name", ["red-1", "red-1-port", "u-1", "10.1.1.3", PORT["name"]])
+def test_the_flows_of_one_port_by_any_of_its_names(flows, capsys, name):
+    assert run(["--run-dir", str(flows), "show", "flow", "--port", name, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == [
+        {"host": "host1", **FLOW},
+        {"host": "host1", **ECHO},
+    ]
+
+
+def test_an_unknown_port_is_named_with_the_nearest(flows, capsys):
+    assert run(["--run-dir", str(flows), "show", "flow", "--port", "red-11"]) == 2
+    assert "no host here has a port 'red-11'; did you mean red-1" in capsys.readouterr().err
+
+
+@pytest.fixture
+def control(tmp_path, role, ok):
+    path = {
+        "peer": "host1",
+        "source_instance": RED,
+        "next_hop": "172.30.0.1",
+        "label": 16,
+        "local_preference": 200,
+        "stale": False,
+        "origin": {"object": "virtual-machine-interface default-domain:demo:red-1-port"},
+        "chosen": True,
+        "via": "",
+        "reason": "best",
+    }
+    worse = path | {
+        "peer": "host2",
+        "local_preference": 100,
+        "stale": True,
+        "chosen": False,
+        "reason": "lower local preference",
+    }
+    route = {"instance": RED, "prefix": "10.1.1.3/32"}
+
+    def routes(target, body):
+        query = parse_qs(urlsplit(target).query)
+        if "prefix" not in query:
+            return ok({"routes": [route | {"source": "host1"}]})
+        candidates = [path, worse] if query.get("instance", [RED]) == [RED] else []
+        instance = query.get("instance", [RED])[0]
+        named = {"instance": instance, "prefix": query["prefix"][0], "candidates": candidates}
+        return ok({"routes": [named]})
+
+    answers = {
+        ("GET", "/filament/routes"): routes,
+        ("GET", "/filament/instances"): ok({"instances": [{"name": RED}, {"name": BLUE}]}),
+    }
+    with role(tmp_path / "control-ctl1.sock", answers):
+        yield tmp_path
+
+
+def test_candidates_and_why_one_was_chosen(control, capsys):
+    assert run(["--run-dir", str(control), "show", "route", "--control", "10.1.1.3"]) == 0
+    _, best, worse = capsys.readouterr().out.splitlines()
+    assert best.split() == words(
+        "ctl1 red 10.1.1.3/32 * host1 172.30.0.1 16 200 red best red-1-port"
+    )
+    assert worse.split() == words(
+        "ctl1 red 10.1.1.3/32 - host2 172.30.0.1 16 100 red "
+        "lower local preference, stale red-1-port"
+    )
+
+
+def test_an_instance_without_a_path_says_so(control, capsys):
+    command = ["show", "route", "--control", "10.1.1.3", "--vrf", "blue"]
+    assert run(["--run-dir", str(control), *command]) == 0
+    assert "no path: neither published in it nor imported" in capsys.readouterr().out
+    assert run(["--run-dir", str(control), *command, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)[0]["candidates"] == []
+
+
+def test_without_a_prefix_control_lists_its_routes(control, capsys):
+    assert run(["--run-dir", str(control), "show", "route", "--control", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == [
+        {"host": "ctl1", "instance": RED, "prefix": "10.1.1.3/32", "source": "host1"}
+    ]
 
 
 def test_no_agent_at_all(tmp_path, capsys):

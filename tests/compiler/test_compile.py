@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from filament.compiler.compile import Compiler, compile_plan
 from filament.compiler.plan import PlanDelta
+from filament.compiler.render import uuid_of as rendered_uuid
 from filament.model.change import Ref
 
 from .universe import Universe, address, rule, uuid_of
@@ -141,6 +142,36 @@ def test_a_network_leaving_a_policy_leaves_the_rules_that_name_the_policy(univer
     assert len(compiler.plan.acls[RED_INSTANCE].rules) == 2
 
 
+def test_an_instance_that_a_client_makes_is_planned_with_its_targets_and_leaks(universe, compiler):
+    universe.network("red")
+    universe.network("blue")
+    universe.target("target:64512:7")
+    step(universe, compiler)
+    extra = f"{RED}:extra"
+    made = universe.instance(
+        "red",
+        "extra",
+        [("target:64512:7", "import")],
+        [rendered_uuid("routing-instance", BLUE_INSTANCE)],
+    )
+    assert step(universe, compiler).instances_put == {extra, BLUE_INSTANCE}
+    rows = compiler.plan.routing_instances
+    own = rows[extra].target
+    blue = rows[BLUE_INSTANCE]
+    assert own == "target:64512:8000002"
+    assert rows[extra].imports == {own, "target:64512:7", blue.target}
+    assert rows[extra].own_imports == {own, "target:64512:7"}
+    assert rows[extra].exports == {own}
+    assert (rows[extra].connections, rows[extra].is_default) == ((BLUE_INSTANCE,), False)
+    assert rows[extra].intent_uuid == made.uuid
+    assert (blue.connections, blue.imports) == ((extra,), {blue.target, own})
+    universe.delete("routing-instance", extra)
+    assert step(universe, compiler) == PlanDelta(
+        3, instances_put=frozenset({BLUE_INSTANCE}), instances_deleted=frozenset({extra})
+    )
+    assert compiler.plan.routing_instances[BLUE_INSTANCE].connections == ()
+
+
 def test_verify_finds_a_row_that_is_wrong(universe, compiler):
     universe.network("red")
     universe.commit()  # and the compiler is not told
@@ -152,6 +183,8 @@ def test_verify_finds_a_row_that_is_wrong(universe, compiler):
 
 NETWORKS = ("red", "blue", "green", "far")
 POLICIES = ("p", "q", "r")
+INSTANCES = ("red:x", "red:y", "blue:x")
+TARGETS = ("target:64512:7", "target:1:1")
 PLACES = st.sampled_from(
     [
         *(Universe.fq(name) for name in NETWORKS[:3]),
@@ -189,6 +222,17 @@ EDITS = st.one_of(
     ),
     st.tuples(st.just("policy"), st.sampled_from(POLICIES), st.lists(RULES, max_size=3)),
     st.tuples(st.just("delete"), st.sampled_from([*NETWORKS, *POLICIES])),
+    st.tuples(
+        st.just("instance"),
+        st.sampled_from(INSTANCES),
+        st.lists(
+            st.tuples(st.sampled_from(TARGETS), st.sampled_from([None, "import", "export"])),
+            max_size=2,
+            unique_by=lambda each: each[0],
+        ),
+        st.lists(st.sampled_from([*NETWORKS[:3], *INSTANCES]), unique=True, max_size=2),
+    ),
+    st.tuples(st.just("delete-instance"), st.sampled_from(INSTANCES)),
     st.tuples(st.just("asn"), st.sampled_from([64512, 65000])),
 )
 
@@ -204,6 +248,12 @@ def stage(universe, edit):
         universe.network(name, known, project=project, networks=links, **props)
     elif what == "policy":
         universe.policy(name, *more[0])
+    elif what == "instance":
+        stage_instance(universe, name, *more)
+    elif what == "delete-instance":
+        found = universe.snapshot.named("routing-instance", (*project, *name.split(":")))
+        if found and found.uuid not in universe.puts and not is_referred_to(universe, found):
+            universe.delete("routing-instance", found.name)
     elif what == "asn":
         universe.global_system_config(name)
     else:
@@ -211,6 +261,23 @@ def stage(universe, edit):
         found = universe.snapshot.named(kind, (*project, name))
         if found and found.uuid not in universe.puts and not is_referred_to(universe, found):
             universe.delete(kind, found.name)
+
+
+def stage_instance(universe, name, targets, wanted):
+    network, _, own = name.partition(":")
+    if not holds(universe, "virtual-network", network):
+        return
+    uuids = []
+    for other in wanted:
+        if ":" in other and other != name and holds(universe, "routing-instance", other):
+            uuids.append(uuid_of("routing-instance", Universe.fq(other)))
+        elif ":" not in other:  # a network's own, which is rendered, whether it is there or not
+            uuids.append(rendered_uuid("routing-instance", Universe.fq(f"{other}:{other}")))
+    for target, _ in targets:
+        universe.target(target)
+    gone = uuid_of("routing-instance", Universe.fq(name))
+    if gone not in universe.deletes:
+        universe.instance(network, own, targets, uuids)
 
 
 def holds(universe, kind, name="red"):
@@ -221,8 +288,15 @@ def holds(universe, kind, name="red"):
 
 def is_referred_to(universe, found):
     """Whether something that stays refers to an object."""
-    staged = any(ref.uuid == found.uuid for put in universe.puts.values() for ref in put.refs)
-    referrers = universe.snapshot.referrers(found.uuid, "virtual-network")
+    staged = any(
+        found.uuid in (put.parent_uuid, *(ref.uuid for ref in put.refs))
+        for put in universe.puts.values()
+    )
+    referrers = [
+        *universe.snapshot.referrers(found.uuid, "virtual-network"),
+        *universe.snapshot.referrers(found.uuid, "routing-instance"),
+        *universe.snapshot.children(found.uuid, "routing-instance"),
+    ]
     return staged or any(
         each.uuid not in universe.deletes and each.uuid not in universe.puts for each in referrers
     )

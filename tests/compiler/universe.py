@@ -120,6 +120,21 @@ class Universe:
             parent=("project", uuid_of("project", ":".join(PROJECT))),
         )
 
+    def target(self, name):
+        return self.put("route-target", (name,))
+
+    def instance(self, network, name, targets=(), instances=()):
+        """A routing instance that a client makes; `targets`: (name, import_export), `instances`:
+        uuids.
+        """
+        refs = [
+            Ref("route-target", uuid_of("route-target", target), {"import_export": direction})
+            for target, direction in targets
+        ]
+        refs += [Ref("routing-instance", uuid, {}) for uuid in instances]
+        parent = ("virtual-network", uuid_of("virtual-network", self.fq(network)))
+        return self.put("routing-instance", (*PROJECT, network, name), {}, refs, parent)
+
     def ipam(self):
         return self.put("network-ipam", (*PROJECT, "ipam"), {"ipam_subnet_method": "x"})
 
@@ -155,9 +170,8 @@ class Universe:
         if gone.uuid in self.deletes:
             return
         self.deletes[gone.uuid] = gone
-        if kind == "virtual-network":
-            for owner in slot_owners(gone):
-                self.frees += self.snapshot.allocations_of(owner)
+        for owner in slot_owners(gone):
+            self.frees += self.snapshot.allocations_of(owner)
 
     @staticmethod
     def fq(name):

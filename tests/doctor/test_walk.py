@@ -54,7 +54,7 @@ def test_every_row_has_its_origin_and_revision():
     assert told == {
         ("host1", "interface"): (f"{port}:red-1", "port", 7),
         ("host1", "route"): (f"{port}:blue-2", "route", 8),
-        ("host1", "next hop"): ("virtual-router host1", "tunnel", 9),
+        ("host1", "next hop"): (f"{port}:blue-2", "tunnel", 8),
         ("host1", "policy"): ("network-policy default-domain:demo:open", "rule 1", 9),
         ("host2", "label"): (f"{port}:blue-2", "port", 7),
         ("host2", "next hop"): (f"{port}:blue-2", "port", 7),

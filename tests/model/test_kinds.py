@@ -23,7 +23,11 @@ def test_rows_are_consistent(kind):
 def test_names_are_formed_as_the_api_forms_them():
     policy = KINDS["network-policy"]
     assert policy.collection == "network-policys"
-    assert policy.back_references == {"virtual_network_back_refs": "virtual-network"}
+    assert policy.back_references == {
+        "virtual_network_back_refs": "virtual-network",
+        "security_logging_object_back_refs": "security-logging-object",
+    }
+    assert KINDS["virtual-DNS"].children == {"virtual_DNS_records": "virtual-DNS-record"}
     assert KINDS["virtual-network"].reference_fields["network_policy_refs"] == "network-policy"
     assert KINDS["project"].children["network_policys"] == "network-policy"
     assert KINDS["virtual-machine"].may_be_root

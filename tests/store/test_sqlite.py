@@ -80,7 +80,7 @@ def test_a_newer_schema_is_refused(tmp_path):
     connection = sqlite3.connect(tmp_path / "f.db")
     connection.execute("pragma user_version = 9")
     connection.close()
-    with pytest.raises(PermanentError, match="has schema version 9, this program reads 1"):
+    with pytest.raises(PermanentError, match="has schema version 9, this program reads up to 2"):
         SqliteStore(tmp_path / "f.db")
 
 
@@ -102,3 +102,40 @@ def test_a_full_disk_refuses_the_commit_and_keeps_the_rest(tmp_path):
     store.commit(Commit(2, 1.0, "", puts=(large,)))
     assert store.load()[0] == 2
     store.close()
+
+
+def test_a_file_of_version_1_is_upgraded(tmp_path):
+    path = tmp_path / "f.db"
+    store = SqliteStore(path)
+    item = Object("virtual-machine", "u", ("vm",), revision=1)
+    commits = [Commit(1, 1.0, "a", puts=(item,)), Commit(2, 2.0, "b", deletes=(item,))]
+    store.commit_all(commits)
+    store.close()
+    connection = sqlite3.connect(path)  # what version 1 did not have
+    connection.execute("drop table touched")
+    connection.execute("pragma user_version = 1")
+    connection.close()
+    store = SqliteStore(path)
+    assert store.touching("u", 9, 9) == commits[::-1]
+    store.commit(Commit(3, 3.0, "c", puts=(item,)))
+    assert [commit.revision for commit in store.touching("u", 9, 9)] == [3, 2, 1]
+    assert store._connection.execute("pragma user_version").fetchone() == (2,)
+    store.close()
+
+
+def test_an_upgrade_that_fails_leaves_the_old_version(tmp_path):
+    path = tmp_path / "f.db"
+    SqliteStore(path).close()
+    connection = sqlite3.connect(path)
+    connection.execute("drop table touched")
+    connection.execute("insert into log values (1, x'00')")
+    connection.execute("pragma user_version = 1")
+    connection.commit()
+    connection.close()
+    with pytest.raises(PermanentError):
+        SqliteStore(path)
+    connection = sqlite3.connect(path)
+    assert connection.execute("pragma user_version").fetchone() == (1,)
+    tables = connection.execute("select name from sqlite_master").fetchall()
+    assert ("touched",) not in tables
+    connection.close()

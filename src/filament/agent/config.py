@@ -50,7 +50,7 @@ class Configuration(Struct, frozen=True):
     """The meaning of one graph.
 
     `ports` by uuid, complete ones only; `waiting` says of the others what they lack. `subnets` and
-    `filters` belong to the networks in the graph.
+    `filters` belong to the networks in the graph, `routers` are its virtual-routers by fq name.
     """
 
     ports: dict[str, PortConfig] = {}
@@ -58,6 +58,7 @@ class Configuration(Struct, frozen=True):
     subnets: tuple[Subnet, ...] = ()
     filters: tuple[Filter, ...] = ()
     problems: tuple[Problem, ...] = ()
+    routers: dict[str, Origin] = {}
 
 
 class _MacAddresses(Struct):
@@ -155,7 +156,15 @@ class _Reading:
             else:
                 waiting[interface.uuid] = port
         return Configuration(
-            ports, waiting, tuple(subnets), tuple(filters), tuple(sorted(self._problems))
+            ports,
+            waiting,
+            tuple(subnets),
+            tuple(filters),
+            tuple(sorted(self._problems)),
+            routers={
+                node.name: Origin(f"virtual-router {node.name}", "host", node.revision)
+                for node in self._graph.of_kind("virtual-router")
+            },
         )
 
     def _read_port(

@@ -19,9 +19,10 @@ import msgspec
 
 from filament.agent.config import ConfigReader, Configuration, PortConfig, Problem
 from filament.agent.plug import Plug
-from filament.agent.session import RouteKey, Session
+from filament.agent.session import ROUTER_PARENT, RouteKey, Session
 from filament.agent.view import SavedView, View
 from filament.base.net import Prefix
+from filament.base.origin import NOWHERE
 from filament.forward.inputs import Host, Inputs, Port, Route
 from filament.wire.xmpp.stanza import (
     ConfigRefused,
@@ -307,8 +308,9 @@ class AgentCore:
         ]
         instances = frozenset(config.vrf for _, config in configs)
         acls = {config.acl for _, config in configs}
+        router = configuration.routers.get(f"{ROUTER_PARENT}:{self.host.name}", NOWHERE)
         inputs = Inputs(
-            host=self.host,
+            host=Host(self.host.name, self.host.address, router),
             revision=view.revision if (view := self._believed()) is not None else 0,
             ports=tuple(
                 _port(config, device)

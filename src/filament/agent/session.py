@@ -25,7 +25,7 @@ from filament.wire.xmpp.stanza import (
 
 RouteKey = tuple[str, Prefix]  # instance, prefix
 # The parent that TF gives every virtual-router.
-_ROUTER_PARENT = "default-global-system-config"
+ROUTER_PARENT = "default-global-system-config"
 
 
 class Session:
@@ -44,7 +44,7 @@ class Session:
         self._routes: dict[RouteKey, RoutePublished] = {}
         self._machines: set[str] = set()
         self._outbox: list[FromAgent] = [
-            ConfigSubscribed("virtual-router", f"{_ROUTER_PARENT}:{host}")
+            ConfigSubscribed("virtual-router", f"{ROUTER_PARENT}:{host}")
         ]
 
     def take(self) -> list[FromAgent]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hmac
 import os
+import re
 from typing import Any, Literal, Protocol
 
 import msgspec
@@ -28,12 +29,28 @@ from filament.runtime.web import error_response
 AaaMode = Literal["no-auth", "cloud-admin", "rbac"]
 
 _CALLER = "filament.caller"
-_OPEN_PATHS = frozenset({"/"})
+_OPEN_PATHS = frozenset({"/", "/openapi.json"})
 _READING_METHODS = frozenset({"GET", "HEAD"})
 # Actions that only read, though they are POSTs.
 _READING_ACTIONS = frozenset({"/fqname-to-id", "/id-to-fqname", "/list-bulk-collection"})
 # Besides collections and objects: paths where `api.permission` is asked for every object touched.
-TENANT_PATHS = frozenset({*_READING_ACTIONS, "/", f"/{ROOT}", "/ref-update"})
+TENANT_PATHS = frozenset(
+    {
+        *_READING_ACTIONS,
+        "/",
+        f"/{ROOT}",
+        "/ref-update",
+        "/ref-relax-for-delete",
+        "/prop-collection-get",
+        "/prop-collection-update",
+        "/obj-perms",
+        "/chown",
+        "/chmod",
+        "/set-tag",
+        "/transaction",
+    }
+)
+_TENANT_PATTERN = re.compile("/virtual-network/[^/]+/(ip-alloc|ip-free|subnet-ip-count)")
 _CONTROL_PATHS = frozenset({"/watch", "/filament/snapshot", "/filament/status", "/filament/report"})
 _DEFAULT_DOMAIN = ("default-domain",)
 
@@ -91,6 +108,16 @@ def caller_of(request: Request) -> Caller:
     """The caller that the guard has found."""
     caller: Caller = request.scope[_CALLER]
     return caller
+
+
+def tenant_of(request: Request) -> str | None:
+    """The project that owns what a request makes: the caller's. A cloud admin without one may name
+    it in a header; from others that would be their own word.
+    """
+    caller = caller_of(request)
+    if caller.project is None and caller.is_cloud_admin:
+        return request.headers.get("x-project-id")
+    return caller.project
 
 
 class Guard:
@@ -180,7 +207,7 @@ class Places(Protocol):
 
 
 def _is_for_tenants(path: str) -> bool:
-    if path in TENANT_PATHS:
+    if path in TENANT_PATHS or _TENANT_PATTERN.fullmatch(path):
         return True
     first, slash, rest = path[1:].partition("/")
     if not slash:

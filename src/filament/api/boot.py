@@ -16,11 +16,52 @@ _PROJECT = [*_DOMAIN, "default-project"]
 _SYSTEM = ["default-global-system-config"]
 _READ_AND_LINK = 5
 
+PREDEFINED_TAG_TYPES = {
+    "label": 0,
+    "application": 1,
+    "tier": 2,
+    "deployment": 3,
+    "site": 4,
+    "neutron_fwaas": 5,
+    "neutron_tag": 6,
+}
+
 # Routing instances of these networks (`ip-fabric:__default__` too) are rendered from the plan.
 _OBJECTS: tuple[tuple[str, list[str], dict[str, Any]], ...] = (
     ("global-system-config", _SYSTEM, {"autonomous_system": 64512, "config_version": "1.0"}),
     ("global-vrouter-config", [*_SYSTEM, "default-global-vrouter-config"], {}),
+    ("global-qos-config", [*_SYSTEM, "default-global-qos-config"], {}),
+    ("fabric", [*_SYSTEM, "default-fabric"], {}),
+    (
+        "alarm",
+        [*_SYSTEM, "system-defined-bottle-request-size-limit"],
+        {
+            "parent_type": "global-system-config",
+            "alarm_severity": 1,
+            "uve_keys": {"uve_key": ["config-node"]},
+        },
+    ),
+    ("discovery-service-assignment", ["default-discovery-service-assignment"], {}),
+    *(
+        (
+            "tag-type",
+            [name],
+            {"tag_type_id": f"0x{number:04x}", "id_perms": {"user_visible": False}},
+        )
+        for name, number in PREDEFINED_TAG_TYPES.items()
+    ),
+    ("policy-management", ["default-policy-management"], {}),
+    (
+        "application-policy-set",
+        ["default-policy-management", "default-application-policy-set"],
+        {
+            "parent_type": "policy-management",
+            "all_applications": True,
+            "global_vrouter_config_refs": [{"to": [*_SYSTEM, "default-global-vrouter-config"]}],
+        },
+    ),
     ("domain", _DOMAIN, {}),
+    ("namespace", [*_DOMAIN, "default-namespace"], {}),
     ("project", _PROJECT, {}),
     ("virtual-network", [*_PROJECT, "ip-fabric"], {"is_provider_network": True}),
     ("virtual-network", [*_PROJECT, "__link_local__"], {}),

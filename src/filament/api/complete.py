@@ -11,6 +11,7 @@ from typing import Any
 
 import msgspec
 
+from filament.api.firewall import NewUuid, firewall_rule, tag, tag_type, with_props
 from filament.base.errors import ConflictError, InputError, NotFoundError
 from filament.base.net import format_ipv4, parse_ipv4
 from filament.model.address import (
@@ -25,24 +26,19 @@ from filament.model.change import Object, Ref
 from filament.model.snapshot import Candidate
 
 VN_ID_POOL = "vn-id"
+VXLAN_ID_POOL = "vxlan-id"
 MAX_VN_ID = 1 << 24
+SUB_CLUSTER_POOL = "sub-cluster"
 SECURITY_GROUP_POOL = "security-group-id"
 FIRST_SECURITY_GROUP_ID = 8_000_000
 # Ports of these networks live in the fabric: their addresses are not ours to allocate.
 UNALLOCATED_NETWORKS = frozenset({"ip-fabric", "__link_local__"})
-
-NewUuid = Callable[[], str]
 
 
 def completed(change: Candidate, item: Object, before: Object | None, new_uuid: NewUuid) -> Object:
     """Return `item` with what the API owes it; takes and frees allocations in `change`."""
     complete = _COMPLETIONS.get(item.kind)
     return item if complete is None else complete(change, item, before, new_uuid)
-
-
-def with_props(item: Object, **props: Any) -> Object:
-    """The object with some properties replaced."""
-    return msgspec.structs.replace(item, props=item.props | props)
 
 
 def _network(change: Candidate, item: Object, before: Object | None, new_uuid: NewUuid) -> Object:
@@ -52,6 +48,7 @@ def _network(change: Candidate, item: Object, before: Object | None, new_uuid: N
             raise ConflictError(f"all {MAX_VN_ID} virtual network ids are in use")
         change.take(VN_ID_POOL, number, item.uuid)
         item = with_props(item, virtual_network_network_id=number)
+    _take_vxlan_id(change, item)
     known = [value for _, value in subnet_values(before)] if before is not None else []
     refs = list(item.refs)
     ipams = [position for position, ref in enumerate(refs) if ref.kind == "network-ipam"]
@@ -59,6 +56,35 @@ def _network(change: Candidate, item: Object, before: Object | None, new_uuid: N
         path = f"$.virtual-network.network_ipam_refs[{index}].attr.ipam_subnets"
         refs[position] = _with_subnets(refs[position], known, new_uuid, path)
     return msgspec.structs.replace(item, refs=tuple(refs))
+
+
+def _vxlan_id_in_use(wanted: int, holder: str) -> InputError:
+    return InputError(
+        "vxlan-id-in-use",
+        f"Cannot set VXLAN_ID: {wanted}, it has already been set on {holder}",
+        path="$.virtual-network.virtual_network_properties.vxlan_network_identifier",
+        hint="choose another one, or leave it out",
+    )
+
+
+def _take_vxlan_id(change: Candidate, item: Object) -> None:
+    """Hold the VXLAN id that a network asks for, so that no other network can."""
+    wanted = (item.props.get("virtual_network_properties") or {}).get("vxlan_network_identifier")
+    held = [one for one in change.allocations_of(item.uuid) if one.pool == VXLAN_ID_POOL]
+    if wanted in [one.value for one in held]:
+        return
+    for allocation in held:
+        change.free(allocation)
+    if not wanted:
+        return
+    holder = change.allocated(VXLAN_ID_POOL, wanted)
+    if holder is not None:
+        other = change.get(holder.owner)
+        name = other.name if other is not None else holder.owner
+        raise _vxlan_id_in_use(wanted, f"virtual-network {name}").naming(
+            holder.owner, _vxlan_id_in_use(wanted, "another virtual-network")
+        )
+    change.take(VXLAN_ID_POOL, wanted, item.uuid)
 
 
 def _with_subnets(ref: Ref, known: list[dict[str, Any]], new_uuid: NewUuid, path: str) -> Ref:
@@ -71,7 +97,7 @@ def _with_subnets(ref: Ref, known: list[dict[str, Any]], new_uuid: NewUuid, path
         else value
         for position, value in enumerate(subnets)
     ]
-    return Ref(ref.kind, ref.uuid, {**ref.attr, "ipam_subnets": done})
+    return msgspec.structs.replace(ref, attr={**ref.attr, "ipam_subnets": done})
 
 
 def _interface(change: Candidate, item: Object, before: Object | None, new_uuid: NewUuid) -> Object:
@@ -149,7 +175,7 @@ def _take_asked(
         raise InputError(
             "outside-subnet",
             f"address {text} is in no subnet of virtual-network {network.name}",
-            path="$.instance-ip.instance_ip_address",
+            path=_address_path(item),
             hint=_list_subnets(subnets),
         )
     if address == subnet.gateway:
@@ -160,17 +186,18 @@ def _take_asked(
             "reserved-address",
             f"address {text} of subnet {subnet.prefix} is reserved (network, broadcast or service"
             " address)",
-            path="$.instance-ip.instance_ip_address",
+            path=_address_path(item),
             hint="ask for another address or leave it out",
         )
     pool = pool_of(network.uuid, subnet.uuid)
     holder = change.allocated(pool, address)
     if holder is not None:
         owner = change.get(holder.owner)
-        raise ConflictError(
-            f"IP address already in use: {text} of virtual-network {network.name} is held by"
-            f" instance-ip {owner.name if owner is not None else holder.owner}; ask for another"
-            " or leave it out"
+        name = f"{owner.kind} {owner.name}" if owner is not None else holder.owner
+        said = f"IP address already in use: {text} of virtual-network {network.name} is held by"
+        advice = "; ask for another or leave it out"
+        raise ConflictError(f"{said} {name}{advice}").naming(
+            holder.owner, ConflictError(f"{said} another object{advice}")
         )
     change.take(pool, address, item.uuid)
     return subnet, address
@@ -188,16 +215,65 @@ def _take_next(
         raise InputError(
             "no-subnet",
             f"virtual-network {network.name} has no subnet to take an address from",
-            path="$.instance-ip.virtual_network_refs",
+            path=_address_path(item),
             hint="give the network a subnet in its network_ipam_refs",
         )
     names = [str(subnet.prefix) for subnet in subnets]
     raise InputError(
         "subnet-exhausted",
         f"Virtual-Network({list(network.fq_name)}) has exhausted subnet({names})",
-        path="$.instance-ip.virtual_network_refs",
+        path=_address_path(item),
         hint="delete unused instance-ip objects or add a subnet to the network",
     )
+
+
+def _address_path(item: Object) -> str:
+    return f"$.{item.kind}.{item.kind.replace('-', '_')}_address"
+
+
+def _pooled_address(
+    change: Candidate, item: Object, before: Object | None, new_uuid: NewUuid
+) -> Object:
+    """A floating or alias IP: an address of the network that its pool belongs to."""
+    del new_uuid
+    pool = change.get(item.parent_uuid or "")
+    if before is not None or pool is None or pool.kind == "instance-ip":
+        return item
+    network = change.get(pool.parent_uuid or "")
+    if network is None:
+        return item
+    subnets = subnets_of(network)
+    allowed = (pool.props.get("floating_ip_pool_subnets") or {}).get("subnet_uuid")
+    if allowed:
+        subnets = [subnet for subnet in subnets if subnet.uuid in allowed]
+    field = _address_path(item).rpartition(".")[2]
+    text = item.props.get(field)
+    if text:
+        _, address = _take_asked(change, network, subnets, text, item)
+    else:
+        _, address = _take_next(change, network, subnets, item)
+    if network.parent_uuid is not None and not item.refs_to("project"):
+        item = msgspec.structs.replace(item, refs=(Ref("project", network.parent_uuid), *item.refs))
+    return with_props(item, **{field: format_ipv4(address)})
+
+
+def _logical_router(
+    change: Candidate, item: Object, before: Object | None, new_uuid: NewUuid
+) -> Object:
+    del change, before, new_uuid
+    kind = item.props.get("logical_router_type")
+    return item if kind else with_props(item, logical_router_type="snat-routing")
+
+
+def _sub_cluster(
+    change: Candidate, item: Object, before: Object | None, new_uuid: NewUuid
+) -> Object:
+    del new_uuid
+    if before is not None:
+        return item
+    number = change.free_from(SUB_CLUSTER_POOL, 1)
+    change.take(SUB_CLUSTER_POOL, number, item.uuid)
+    return with_props(item, sub_cluster_id=number)
 
 
 def _list_subnets(subnets: list[Subnet]) -> str:
@@ -258,4 +334,11 @@ _COMPLETIONS: dict[str, Callable[[Candidate, Object, Object | None, NewUuid], Ob
     "network-policy": _with_rule_uuids("network_policy_entries"),
     "security-group": _security_group,
     "bgp-router": _bgp_router,
+    "floating-ip": _pooled_address,
+    "alias-ip": _pooled_address,
+    "logical-router": _logical_router,
+    "sub-cluster": _sub_cluster,
+    "tag-type": tag_type,
+    "tag": tag,
+    "firewall-rule": firewall_rule,
 }

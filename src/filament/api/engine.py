@@ -8,12 +8,14 @@ before anything is stored. The owner stores the commit, then calls `apply`.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Literal
+from typing import Any, Literal, Protocol
 
 import msgspec
 
 from filament.api.caller import Caller, trusted
-from filament.api.complete import NewUuid, completed
+from filament.api.companions import companions, companions_left, prerequisites
+from filament.api.complete import completed
+from filament.api.firewall import FIREWALL_RULE, NAMED_BY_RULES, NewUuid
 from filament.api.identity import (
     changed_perms2,
     either_parent,
@@ -25,6 +27,7 @@ from filament.api.identity import (
     timestamp,
 )
 from filament.api.permission import Access
+from filament.api.quota import require_parts_within_quota, require_within_quota
 from filament.api.rbac import RuleBook
 from filament.api.sharing import shared_as_shown
 from filament.api.shown import ShownPlan
@@ -36,6 +39,7 @@ from filament.base.errors import (
     NotFoundError,
 )
 from filament.compiler.plan import Slot
+from filament.compiler.render import ROUTE_TARGET
 from filament.model.body import Body, RefBody, convert_attribute
 from filament.model.change import Allocation, Commit, Object, Ref
 from filament.model.check import (
@@ -52,6 +56,8 @@ from filament.model.view import View
 from filament.store.contract import Store
 
 _ROUTE_TARGET_POOL = "route-target/"
+# Property of an object, never answered as one: positions of elements of its list properties.
+LIST_POSITIONS = "list_positions"
 
 
 class Create(msgspec.Struct, frozen=True):
@@ -84,18 +90,35 @@ class RefUpdate(msgspec.Struct, frozen=True):
     uuid: str
     target: RefBody
     operation: Literal["ADD", "DELETE"]
+    is_relaxed: bool = False
 
 
-Request = Create | Update | Delete | RefUpdate
+class Outcome(msgspec.Struct, frozen=True):
+    """What an action leads to: the object it is about, if one, and what to tell the caller."""
+
+    object: Object | None = None
+    answer: Any = None
+
+
+class Action(Protocol):
+    """A write beyond the four: it edits the candidate, as far as it can by way of the four."""
+
+    def carry_out(self, engine: ConfigEngine, change: Candidate, now: float) -> Outcome:
+        """Edit `change`; raise an error of the house to refuse."""
+
+
+Plain = Create | Update | Delete | RefUpdate
+Request = Plain | Action
 
 
 class Prepared(msgspec.Struct, frozen=True):
     """What a request amounts to. `commit` is None when it changes nothing; `object` is as after
-    the change (as before, for a delete).
+    the change (as before, for a delete; None for an action on none); `answer` is an action's.
     """
 
-    object: Object
+    object: Object | None
     commit: Commit | None
+    answer: Any = None
 
 
 class ConfigEngine:
@@ -106,7 +129,8 @@ class ConfigEngine:
         self.shown = ShownPlan()
         self._new_uuid = new_uuid
         self._rules = RuleBook()
-        self._access = self.access(trusted("system"))  # of the request being prepared
+        # The rights of whoever makes the request being prepared; actions ask it for each object.
+        self.asking = self.access(trusted("system"))
 
     def load(self, store: Store) -> None:
         """Start from what a store holds."""
@@ -115,7 +139,7 @@ class ConfigEngine:
 
     def access(self, caller: Caller, view: View | None = None) -> Access:
         """The rights of a caller over `view` (default: the committed snapshot)."""
-        return Access(caller, view or self.snapshot, self.shown.objects, self._rules)
+        return Access(caller, view or self.snapshot, self.shown, self._rules)
 
     def prepare(
         self, request: Request, *, now: float, who: Caller | str, view: PoolView | None = None
@@ -128,21 +152,24 @@ class ConfigEngine:
         """
         change = Candidate(self.snapshot if view is None else view)
         caller = trusted(who) if isinstance(who, str) else who
-        self._access = self.access(caller, change)
+        self.asking = self.access(caller, change)
         try:
-            item = self._carry_out(change, request, now)
-            if self._access.is_restricted and not self._access.was_asked:
+            if isinstance(request, Plain):
+                outcome = Outcome(self.carry_out(change, request, now))
+            else:
+                outcome = request.carry_out(self, change, now)
+            if self.asking.is_restricted and not self.asking.was_asked:
                 raise ForbiddenError("Permission Denied: only a cloud admin may do this")
-            return self._finish(change, item, now, caller.user)
+            return self._finish(change, outcome, now, caller.user)
         except FilamentError as error:
-            raise self._access.concealed(error) from error.__cause__
+            raise self.asking.concealed(error) from error.__cause__
 
-    def prepare_all(self, requests: Iterable[Request], *, now: float, who: str) -> Commit:
+    def prepare_all(self, requests: Iterable[Plain], *, now: float, who: str) -> Commit:
         """Turn several requests, each seeing the ones before, into one commit (boot objects)."""
         change = Candidate(self.snapshot)
-        self._access = self.access(trusted(who), change)
+        self.asking = self.access(trusted(who), change)
         for request in requests:
-            self._carry_out(change, request, now)
+            self.carry_out(change, request, now)
         self._allocate_slots(change)
         return change.commit(now, who)
 
@@ -155,7 +182,7 @@ class ConfigEngine:
         """The object of a kind, stored or rendered; NotFoundError."""
         item = view.get(uuid)
         if item is None and kind.rendered_from:
-            item = self.shown.objects.get(uuid)
+            item = self.shown.find(view, uuid)
         if item is None or item.kind != kind.name:
             other = f"; it is the uuid of a {item.kind}" if item is not None else ""
             raise NotFoundError(f"No {kind.field} object found for id {uuid}{other}")
@@ -172,52 +199,85 @@ class ConfigEngine:
             raise NotFoundError(f"Name {list(fq_name)} not found: there is no such {kind.name}")
         return item
 
-    def _carry_out(self, change: Candidate, request: Request, now: float) -> Object:
+    def new_uuid(self) -> str:
+        """A uuid nobody has."""
+        return self._new_uuid()
+
+    def carry_out(self, change: Candidate, request: Plain, now: float) -> Object:
+        """Carry out a plain request within a change, for actions made of several: with the rights
+        of whoever makes the request, and without names that it may not read in errors.
+        """
+        try:
+            return self._carry_out(change, request, now)
+        except FilamentError as error:
+            raise self.asking.concealed(error) from error.__cause__
+
+    def _carry_out(self, change: Candidate, request: Plain, now: float) -> Object:
         kind = KINDS.named(request.kind)
         match request:
             case Create(body=body, tenant=tenant):
-                self._access.require_create(kind, body)
+                self.asking.require_create(kind, body)
                 return self._create(change, kind, body, tenant, now)
             case Update(uuid=uuid, body=body):
-                self._access.require_update(kind, uuid, body)
+                self.asking.require_update(kind, uuid, body)
                 return self._update(change, kind, self.find(change, kind, uuid), body, now)
             case Delete(uuid=uuid):
-                self._access.require_delete(kind, uuid)
+                self.asking.require_delete(kind, uuid)
                 item = self.find(change, kind, uuid)
-                _require_intent(kind, item)
+                _require_intent(change, kind, item)
                 require_deletable(item)
                 self._delete(change, kind, item)
                 return item
             case RefUpdate(uuid=uuid, target=target, operation=operation):
-                self._access.require_ref_update(kind, uuid, target, operation)
+                self.asking.require_ref_update(kind, uuid, target, operation)
                 return self._update_ref(change, kind, request, now)
 
-    def _finish(self, change: Candidate, item: Object, now: float, who: str) -> Prepared:
-        if not change.puts and not change.deletes:
-            return Prepared(item, None)
+    def _finish(self, change: Candidate, outcome: Outcome, now: float, who: str) -> Prepared:
+        item = outcome.object
+        if change.is_empty:
+            return Prepared(item, None, outcome.answer)
         self._allocate_slots(change)
-        return Prepared(change.get(item.uuid) or item, change.commit(now, who))
+        after = change.get(item.uuid) if item is not None else None
+        return Prepared(after or item, change.commit(now, who), outcome.answer)
 
     # -- create ------------------------------------------------------------------------------
 
     def _create(
         self, change: Candidate, kind: Kind, body: Body, tenant: str | None, now: float
     ) -> Object:
-        _require_intent(kind, None)
+        if not kind.parents:
+            raise ForbiddenError(f"{kind.name} objects cannot be written")
         fq_name = require_name(kind, body)
         parent = self._parent(change, kind, body, fq_name)
+        for needed in prerequisites(change, kind, body):
+            self._create(change, KINDS[needed.kind], needed.body, tenant, now)
         existing = change.named(kind.name, fq_name)
+        if existing is None and kind.rendered_from:
+            existing = self.shown.objects.named(kind.name, fq_name)
         if existing is not None:
             raise ConflictError(
                 f"{kind.name} {existing.name} already exists"
-                + (f" with uuid: {existing.uuid}" if self._access.sees(existing) else "")
+                + (f" with uuid: {existing.uuid}" if self.asking.sees(existing) else "")
             )
         uuid = body.uuid or self._new_uuid()
         holder = change.get(uuid)
         if holder is not None:
-            named = f": {holder.kind} {holder.name}" if self._access.sees(holder) else ""
+            named = f": {holder.kind} {holder.name}" if self.asking.sees(holder) else ""
             raise ConflictError(f"uuid {uuid} already exists{named}; leave uuid out")
         _require_no_system_property(kind, body, None)
+        return self._make(change, kind, body, fq_name, parent, uuid, tenant, now)
+
+    def _make(
+        self,
+        change: Candidate,
+        kind: Kind,
+        body: Body,
+        fq_name: tuple[str, ...],
+        parent: Object | None,
+        uuid: str,
+        tenant: str | None,
+        now: float,
+    ) -> Object:
         props = {name: value for name, value in body.props.items() if value is not None}
         props["display_name"] = props.get("display_name") or fq_name[-1]
         props["id_perms"] = new_id_perms(uuid, props.get("id_perms") or {}, now)
@@ -230,9 +290,15 @@ class ConfigEngine:
             parent_kind=parent.kind if parent is not None else None,
             parent_uuid=parent.uuid if parent is not None else None,
             props=props,
-            refs=self._resolved(change, body),
+            refs=self._resolved(change, body, now),
         )
-        return self._put(change, item, None)
+        item = self._put(change, item, None)
+        require_within_quota(change, item)
+        for companion in companions(item):
+            made = self._create(change, KINDS[companion.kind], companion.body, tenant, now)
+            target = RefBody(made.kind, None, made.uuid, companion.attr)
+            self._update_ref(change, kind, RefUpdate(kind.name, uuid, target, "ADD"), now)
+        return change.get(uuid) or item
 
     def _parent(
         self, change: Candidate, kind: Kind, body: Body, fq_name: tuple[str, ...]
@@ -273,33 +339,50 @@ class ConfigEngine:
             )
         return parent
 
-    def _resolved(self, change: Candidate, body: Body) -> tuple[Ref, ...]:
-        return tuple(ref for given in body.refs.values() for ref in self._resolve(change, given))
+    def _resolved(self, change: Candidate, body: Body, now: float) -> tuple[Ref, ...]:
+        listed = body.refs.values()
+        return tuple(ref for given in listed for ref in self._resolve(change, given, now))
 
-    def _resolve(self, change: Candidate, given: list[RefBody]) -> list[Ref]:
+    def _resolve(
+        self,
+        change: Candidate,
+        given: list[RefBody],
+        now: float,
+        before: Iterable[Ref] = (),
+    ) -> list[Ref]:
         """References to existing objects; of two to one object the later counts."""
+        relaxed = {ref.uuid for ref in before if ref.is_relaxed}
         refs: dict[str, Ref] = {}
         for one in given:
-            target = self._target(change, one)
-            refs[target.uuid] = Ref(target.kind, target.uuid, one.attr)
+            target = self._target(change, one, now)
+            refs[target.uuid] = Ref(target.kind, target.uuid, one.attr, target.uuid in relaxed)
         return list(refs.values())
 
-    def _target(self, change: Candidate, given: RefBody) -> Object:
+    def _target(self, change: Candidate, given: RefBody, now: float) -> Object:
         kind = KINDS[given.kind]
         if given.uuid is not None:
-            return self.find(change, kind, given.uuid)
-        return self.find_named(change, kind, given.to or ())
+            target = self.find(change, kind, given.uuid)
+        else:
+            target = self.find_named(change, kind, given.to or ())
+        if kind.name == ROUTE_TARGET and change.get(target.uuid) is None:
+            # A target exists in the plan as long as a network uses it; intent that names it must
+            # not lose it when the network goes, so it becomes intent, under the same uuid.
+            body = Body(fq_name=target.fq_name)
+            return self._make(change, kind, body, target.fq_name, None, target.uuid, None, now)
+        return target
 
     # -- update ------------------------------------------------------------------------------
 
     def _update(
         self, change: Candidate, kind: Kind, before: Object, body: Body, now: float
     ) -> Object:
-        _require_intent(kind, before)
+        _require_intent(change, kind, before)
         require_same_identity(kind, before, body)
         _require_no_system_property(kind, body, before)
         props = dict(before.props)
         for name, value in body.props.items():
+            if name in kind.list_properties and value != props.get(name):
+                _forget_positions(props, name)
             if name == "id_perms":
                 for field in ("enable", "description"):
                     if value and field in value:
@@ -313,21 +396,21 @@ class ConfigEngine:
         shared_as_shown(kind, body, props, before.props)
         refs = list(before.refs)
         for target, given in body.refs.items():
-            new = self._resolve(change, given)
+            new = self._resolve(change, given, now, before.refs)
             named = {ref.uuid for ref in new}
             # What the caller cannot see it did not leave out on purpose.
             refs = [
                 ref
                 for ref in refs
                 if ref.kind != target
-                or (ref.uuid not in named and not self._access.sees_uuid(ref.uuid))
+                or (ref.uuid not in named and not self.asking.sees_uuid(ref.uuid))
             ] + new
         after = msgspec.structs.replace(before, props=props, refs=_ordered(kind, refs))
         return self._put_if_changed(change, after, before, now)
 
     def _update_ref(self, change: Candidate, kind: Kind, request: RefUpdate, now: float) -> Object:
         before = self.find(change, kind, request.uuid)
-        _require_intent(kind, before)
+        _require_intent(change, kind, before)
         given = request.target
         if given.kind not in kind.references:
             listed = ", ".join(kind.references) or "nothing"
@@ -337,11 +420,13 @@ class ConfigEngine:
                 path="$.ref-type",
                 hint=f"it refers to {listed}",
             )
-        target = self._target(change, given)
+        target = self._target(change, given, now)
         refs = {ref.uuid: ref for ref in before.refs}
         if request.operation == "ADD":
             attr = convert_attribute(kind, target.kind, given.attr)
-            refs[target.uuid] = Ref(target.kind, target.uuid, attr)
+            was = refs.get(target.uuid)
+            relaxed = request.is_relaxed or (was is not None and was.is_relaxed)
+            refs[target.uuid] = Ref(target.kind, target.uuid, attr, relaxed)
         else:
             refs.pop(target.uuid, None)
         after = msgspec.structs.replace(before, refs=_ordered(kind, refs.values()))
@@ -353,19 +438,28 @@ class ConfigEngine:
         completed_after = completed(change, after, before, self._new_uuid)
         if completed_after == before:
             return before
+        self._require_named_links(completed_after, before.refs)
         id_perms = after.props["id_perms"] | {"last_modified": timestamp(now)}
         after = msgspec.structs.replace(
             completed_after, props=completed_after.props | {"id_perms": id_perms}
         )
-        return self._put(change, after, before)
+        after = self._put(change, after, before)
+        require_parts_within_quota(change, after)
+        return after
 
     def _put(self, change: Candidate, item: Object, before: Object | None) -> Object:
         if before is None:
             item = completed(change, item, None, self._new_uuid)
+            self._require_named_links(item, ())
         item = change.put(item)
         self._mirror(change, item, before)
         require_valid(change, item, before)
         return item
+
+    def _require_named_links(self, item: Object, before: Iterable[Ref]) -> None:
+        """A firewall rule names in its properties what it then refers to."""
+        if item.kind == FIREWALL_RULE:
+            self.asking.require_new_links(item, before, NAMED_BY_RULES)
 
     def _mirror(self, change: Candidate, item: Object, before: Object | None) -> None:
         """Keep references between objects of one kind symmetric, as TF does."""
@@ -387,7 +481,10 @@ class ConfigEngine:
 
     # -- delete ------------------------------------------------------------------------------
 
-    def _delete(self, change: Candidate, kind: Kind, item: Object) -> None:
+    def _delete(
+        self, change: Candidate, kind: Kind, item: Object, going: frozenset[str] = frozenset()
+    ) -> None:
+        """Delete an object and what goes with it; `going` are the parents that go as well."""
         shown = list(self.shown.of_network(item.uuid))
         children = [
             child
@@ -402,22 +499,35 @@ class ConfigEngine:
         if blocking:
             raise ConflictError(self._still("children still present", item, blocking))
         users: list[Object] = []
+        relaxed: list[Object] = []
         for one in (item, *shown):
             for user_kind in KINDS[one.kind].back_references.values():
-                users += change.referrers(one.uuid, user_kind)
+                for user in change.referrers(one.uuid, user_kind):
+                    is_relaxed = all(ref.is_relaxed for ref in user.refs if ref.uuid == one.uuid)
+                    (relaxed if is_relaxed else users).append(user)
+        for one in shown:  # references within a kind are mirrored, but not onto what is rendered
+            users += change.referrers(one.uuid, one.kind)
+        leaving = [one for one in users if item.kind in KINDS[one.kind].derived_references]
+        going |= {item.uuid, *(one.uuid for one in (*cascade, *leaving))}
+        users = [one for one in users if one.uuid not in going]
         if users:
             raise ConflictError(self._still("resource still referred", item, users))
         for child in cascade:
-            self._delete(change, KINDS[child.kind], child)
+            self._delete(change, KINDS[child.kind], child, going)
+        gone = {item.uuid, *(one.uuid for one in shown)}
+        for user in (*leaving, *relaxed):
+            kept = tuple(ref for ref in user.refs if ref.uuid not in gone)
+            change.put(msgspec.structs.replace(user, refs=kept))
         self._mirror(change, msgspec.structs.replace(item, refs=()), item)
         change.delete(item)
-        if item.kind == "virtual-network":
-            for owner in self.shown.owners(item):
-                for allocation in change.allocations_of(owner):
-                    change.free(allocation)
+        for owner in self.shown.owners(item):
+            for allocation in change.allocations_of(owner):
+                change.free(allocation)
+        for left in companions_left(change, item):
+            self._delete(change, KINDS[left.kind], left)
 
     def _still(self, reason: str, item: Object, others: list[Object]) -> str:
-        seen = [one for one in others if self._access.sees(one)]
+        seen = [one for one in others if self.asking.sees(one)]
         return _still(reason, item, seen, len(others) - len(seen))
 
     # -- numbers of the plan -----------------------------------------------------------------
@@ -449,11 +559,11 @@ def _number_for(change: Candidate, slot: Slot, former: list[Allocation]) -> int:
     return number
 
 
-def _require_intent(kind: Kind, item: Object | None) -> None:
-    if kind.rendered_from:
-        name = f" {item.name} cannot" if item is not None else " objects cannot"
+def _require_intent(change: Candidate, kind: Kind, item: Object) -> None:
+    """Refuse to write what is rendered from the plan, and the root."""
+    if kind.rendered_from and change.get(item.uuid) is None:
         raise ForbiddenError(
-            f"{kind.name}{name} be written, only read: derived from other objects;"
+            f"{kind.name} {item.name} cannot be written, only read: derived from other objects;"
             f" {kind.rendered_from}"
         )
     if not kind.parents:
@@ -465,6 +575,13 @@ def _require_no_system_property(kind: Kind, body: Body, before: Object | None) -
         value = body.props[name]
         if value != (before.props.get(name) if before is not None else None):
             require_unset_by_caller(kind.name, name)
+
+
+def _forget_positions(props: dict[str, Any], name: str) -> None:
+    """A list replaced as a whole is numbered anew."""
+    positions = {key: one for key, one in props.pop(LIST_POSITIONS, {}).items() if key != name}
+    if positions:
+        props[LIST_POSITIONS] = positions
 
 
 def _ordered(kind: Kind, refs: Iterable[Ref]) -> tuple[Ref, ...]:

@@ -8,6 +8,7 @@ from typing import Any
 from uuid import UUID
 
 from filament.base.errors import InputError
+from filament.base.net import RouteTarget
 from filament.model.body import Body
 from filament.model.change import Object
 from filament.model.kind import Kind
@@ -32,16 +33,23 @@ def require_name(kind: Kind, body: Body) -> tuple[str, ...]:
             path=path,
             hint='write the names from the root down, for example ["default-domain", "demo"]',
         )
-    bad = _BAD_NAME.search(body.fq_name[-1])
-    if bad or not body.fq_name[-1]:
+    name = body.fq_name[-1]
+    if kind.name == "tag" and {"tag_type_name", "tag_value"} <= body.props.keys():
+        # Whatever the client calls it, as TF: its schema's clients send a default name.
+        name = f"{body.props['tag_type_name']}={body.props['tag_value']}"
+    if kind.name == "route-target":  # the one name that holds colons, because they are its own
+        RouteTarget.parse(name)
+        return body.fq_name
+    bad = _BAD_NAME.search(name)
+    if bad or not name:
         what = f"contains {bad[0]!r}" if bad else "is empty"
         raise InputError(
             "bad-name",
-            f"the name {body.fq_name[-1]!r} {what}",
+            f"the name {name!r} {what}",
             path=path,
             hint="names may not be empty, nor contain ':' or control characters",
         )
-    return body.fq_name
+    return (*body.fq_name[:-1], name)
 
 
 def parent_kind_of(kind: Kind, body: Body) -> str | None:

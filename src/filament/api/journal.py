@@ -16,6 +16,9 @@ from filament.model.change import Commit
 
 RECENT_COMMITS = 1000  # kept in memory, encoded; the store's log goes further back
 
+MAX_EVENT_BYTES = 4_000_000  # a larger commit (a restore) is cheaper to list than to follow
+RELIST = b"event: relist\ndata: {}\n\n"
+
 _encode = msgspec.json.Encoder().encode
 
 
@@ -72,5 +75,8 @@ class Journal:
 
 
 def event_of(commit: Commit) -> bytes:
-    """A commit as one server-sent event."""
-    return b"id: %d\nevent: commit\ndata: %b\n\n" % (commit.revision, _encode(commit))
+    """A commit as one server-sent event; RELIST when it is too large to be one."""
+    body = _encode(commit)
+    if len(body) > MAX_EVENT_BYTES:
+        return RELIST
+    return b"id: %d\nevent: commit\ndata: %b\n\n" % (commit.revision, body)

@@ -4,17 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from filament.api.catalog import CATALOG, REFUSED
 from filament.model.kind import ROOT
 from filament.model.kinds import KINDS
-
-# rel "action": clients look these up by name, so name and uri are contrail-api's.
-_ACTIONS = (
-    ("/ref-update", "ref-update", "POST"),
-    ("/fqname-to-id", "name-to-id", "POST"),
-    ("/id-to-fqname", "id-to-name", "POST"),
-    ("/list-bulk-collection", "list-bulk-collection", "POST"),
-    ("/watch", "watch", "GET"),
-)
 
 
 def home_page(base: str) -> dict[str, Any]:
@@ -23,7 +15,14 @@ def home_page(base: str) -> dict[str, Any]:
     for kind in KINDS.values():
         links.append(_link(base, "collection", f"/{kind.collection}", kind.name, None))
         links.append(_link(base, "resource-base", f"/{kind.name}", kind.name, None))
-    links += [_link(base, "action", uri, name, method) for uri, name, method in _ACTIONS]
+    # Clients look actions up by name, so name and uri are contrail-api's. Those we refuse are
+    # there too: the answer says what to do instead, a missing link makes clients fail obscurely.
+    for entry in CATALOG:
+        if entry.action:
+            uri = entry.link or entry.path
+            links.append(_link(base, "action", uri, entry.action, entry.method))
+    for name, (uri, method, _) in REFUSED.items():
+        links.append(_link(base, "action", uri, name, method))
     return {"href": base, "links": links}
 
 

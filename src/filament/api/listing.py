@@ -10,16 +10,22 @@ import msgspec
 
 from filament.api.render import Include, Reader, answerable_fields
 from filament.base.errors import InputError
+from filament.model.body import decode
 from filament.model.change import Object
 from filament.model.kind import Kind, nearest
 from filament.model.kinds import KINDS
 
 PAGE_LENGTH = 256  # contrail-api's paginate_count
+_any_json = msgspec.json.Decoder(Any)
 _BETWEEN_FILTERS = re.compile(r",(?=[A-Za-z0-9_]+==)")
 
 
 class ListQuery(msgspec.Struct, frozen=True):
-    """What of a collection to answer. None and empty mean "not asked"."""
+    """What of a collection to answer. None and empty mean "not asked".
+
+    `shared_with` is a project (or "" for any caller) whose shared objects are answered beside
+    those of the parents asked for.
+    """
 
     include: Include = Include()
     parents: tuple[str, ...] | None = None
@@ -27,13 +33,16 @@ class ListQuery(msgspec.Struct, frozen=True):
     uuids: tuple[str, ...] | None = None
     names: tuple[tuple[str, ...], ...] | None = None
     filters: dict[str, list[Any]] = {}
+    shared_with: str | None = None
     has_detail: bool = False
     is_count: bool = False
     after: str | None = None
     limit: int | None = None
 
 
-def parse_query(reader: Reader, kind: Kind, given: Mapping[str, Any]) -> ListQuery:
+def parse_query(
+    reader: Reader, kind: Kind, given: Mapping[str, Any], tenant: str = ""
+) -> ListQuery:
     """Parse query parameters (texts), or the body of list-bulk-collection (texts and booleans)."""
     fields = _split(given, "fields")
     if fields:
@@ -50,6 +59,7 @@ def parse_query(reader: Reader, kind: Kind, given: Mapping[str, Any]) -> ListQue
         uuids=_split(given, "obj_uuids"),
         names=_names(given),
         filters=_filters(kind, given),
+        shared_with=tenant if _flag(given, "shared") else None,
         has_detail=_flag(given, "detail"),
         is_count=_flag(given, "count"),
         after=(marker if marker != "None" else "") if is_paged else None,
@@ -119,7 +129,8 @@ def _selected(reader: Reader, kind: Kind, query: ListQuery) -> Iterator[Object]:
             continue
         if query.names is not None and item.fq_name not in query.names:
             continue
-        if query.parents is not None and item.parent_uuid not in query.parents:
+        is_child = query.parents is None or item.parent_uuid in query.parents
+        if not is_child and (query.shared_with is None or not _is_shared(item, query.shared_with)):
             continue
         if query.referred is not None and not any(ref.uuid in query.referred for ref in item.refs):
             continue
@@ -134,7 +145,7 @@ def _candidates(reader: Reader, kind: Kind, query: ListQuery) -> Iterable[Object
         found = map(reader.get, query.uuids)
     elif query.names is not None:
         found = (reader.named(kind, name) for name in query.names)
-    elif query.parents is not None:
+    elif query.parents is not None and query.shared_with is None:
         found = (item for uuid in query.parents for item in reader.children(uuid, kind))
     elif query.referred is not None:
         found = (item for uuid in query.referred for item in reader.referrers(uuid, kind))
@@ -142,6 +153,19 @@ def _candidates(reader: Reader, kind: Kind, query: ListQuery) -> Iterable[Object
         found = reader.of_kind(kind)
     once = {item.uuid: item for item in found if item is not None and item.kind == kind.name}
     return once.values()
+
+
+def _is_shared(item: Object, tenant: str) -> bool:
+    """Whether everybody, or a project, is given access to an object (TF's shared=true)."""
+    perms2 = item.props.get("perms2") or {}
+    if perms2.get("global_access"):
+        return True
+    wanted = tenant.replace("-", "").removeprefix("tenant:")
+    return any(
+        share.get("tenant_access")
+        and str(share.get("tenant")).replace("-", "").removeprefix("tenant:") == wanted
+        for share in perms2.get("share") or ()
+    )
 
 
 def _matches(item: Object, name: str, values: list[Any]) -> bool:
@@ -184,8 +208,8 @@ def _filters(kind: Kind, given: Mapping[str, Any]) -> dict[str, list[Any]]:
                 hint=nearest(name, kind.properties) or "write filters=property==value",
             )
         try:
-            filters.setdefault(name, []).append(msgspec.json.decode(value))
-        except msgspec.DecodeError:
+            filters.setdefault(name, []).append(decode(_any_json, value.encode()))
+        except InputError:  # a text without quotes
             filters.setdefault(name, []).append(value)
     return filters
 

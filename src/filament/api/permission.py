@@ -10,11 +10,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, Protocol
 
-from filament.api.caller import Caller, same_uuid, trusted
+from filament.api.caller import Caller, same_uuid
 from filament.api.rbac import Operation, RuleBook
 from filament.base.errors import FilamentError, ForbiddenError, InputError, NotFoundError
+from filament.compiler.render import ROUTE_TARGET, ROUTING_INSTANCE, uuid_of
 from filament.model.body import Body, RefBody
-from filament.model.change import Object
+from filament.model.change import Object, Ref
 from filament.model.kind import Kind, field_of
 from filament.model.kinds import KINDS
 from filament.model.view import View
@@ -26,7 +27,7 @@ _WORDS = {READ: "read (R)", WRITE: "write (W)", LINK: "link (X)"}
 _HINTS_WITH_NAMES = frozenset({"unknown-network"})
 
 
-class Shown(Protocol):
+class Rendered(Protocol):
     """Objects rendered from the plan."""
 
     def get(self, uuid: str) -> Object | None:
@@ -37,6 +38,17 @@ class Shown(Protocol):
 
     def referrers(self, uuid: str, kind: str) -> Iterable[Object]:
         """Rendered objects that refer to `uuid`."""
+
+
+class Shown(Protocol):
+    """The plan as objects."""
+
+    @property
+    def objects(self) -> Rendered:
+        """All of them."""
+
+    def find(self, view: View, uuid: str) -> Object | None:
+        """The rendered object with this uuid, or the intent of that name, if there is some."""
 
 
 class Access:
@@ -66,6 +78,8 @@ class Access:
         if (source.props.get("id_perms") or {}).get("user_visible") is False:
             return 0
         rights = granted(self.caller, source.props.get("perms2") or {})
+        if source.kind == ROUTE_TARGET:
+            rights |= self._rights_of_target(source) & (READ | LINK)
         return rights | READ if self.caller.is_global_reader else rights
 
     def sees(self, item: Object) -> bool:
@@ -80,7 +94,8 @@ class Access:
         return item is None or self.sees(item)
 
     def _get(self, uuid: str) -> Object | None:
-        return self._view.get(uuid) or self._shown.get(uuid)
+        # As the engine finds it: intent takes the place of what is rendered, with its own rights.
+        return self._view.get(uuid) or self._shown.find(self._view, uuid)
 
     def _source(self, item: Object) -> Object | None:
         """The object whose perms2 count: itself, or the stored ancestor of a rendered one."""
@@ -92,11 +107,14 @@ class Access:
         return item
 
     def _rights_of_target(self, item: Object) -> int:
-        """A rendered route target belongs to everybody who has a routing instance with it."""
-        kind = "routing-instance"
+        """A route target belongs to everybody who has a routing instance with it."""
+        kind = ROUTING_INSTANCE
         rights = 0
-        for view in (self._view, self._shown):
-            for user in view.referrers(item.uuid, kind):
+        rendered = uuid_of(item.kind, item.name) if item.kind == ROUTE_TARGET else item.uuid
+        for user in self._view.referrers(item.uuid, kind):
+            rights |= self.rights(user)
+        for user in self._shown.objects.referrers(rendered, kind):
+            if self._view.named(kind, user.fq_name) is None:
                 rights |= self.rights(user)
         return rights
 
@@ -176,6 +194,25 @@ class Access:
         if item is not None:
             self._require_links(body, item)
 
+    def require_edit(self, kind: Kind, uuid: str) -> None:
+        """May the caller change this? For what adds no links: R to know what is there, and W."""
+        self.was_asked = True
+        if not self.is_restricted:
+            return
+        self.require_rule(kind.name, "U")
+        self.require_own(kind, uuid, READ)
+        self.require_own(kind, uuid, WRITE)
+
+    def require_new_links(self, item: Object, before: Iterable[Ref], kinds: frozenset[str]) -> None:
+        """X on what a completed object refers to by way of its properties."""
+        if not self.is_restricted:
+            return
+        had = {ref.uuid for ref in before}
+        for ref in item.refs:
+            target = self._get(ref.uuid)
+            if ref.kind in kinds and ref.uuid not in had and target is not None:
+                self.require(target, LINK, target.name)
+
     def require_delete(self, kind: Kind, uuid: str) -> None:
         """May the caller delete this? Only the owning project, with W on the parent."""
         self.was_asked = True
@@ -251,11 +288,13 @@ class Access:
     def _named(self, kind: str, fq_name: tuple[str, ...]) -> Object | None:
         item = self._view.named(kind, fq_name)
         if item is None and KINDS[kind].rendered_from:
-            item = self._shown.named(kind, fq_name)
+            item = self._shown.objects.named(kind, fq_name)
         return item
 
     def concealed(self, error: FilamentError) -> FilamentError:
         """The error as the caller may read it: without names of objects that are not its own."""
+        if error.discreet is not None and not self.sees_uuid(error.names):
+            return error.discreet
         if self.is_restricted and isinstance(error, InputError) and error.code in _HINTS_WITH_NAMES:
             return InputError(error.code, error.message, path=error.path)
         return error
@@ -283,11 +322,6 @@ def letters(rights: int) -> str:
     return "".join(
         letter for letter, right in (("R", READ), ("W", WRITE), ("X", LINK)) if rights & right
     )
-
-
-def unchecked(view: View, shown: Shown, book: RuleBook, user: str) -> Access:
-    """Access of the system itself."""
-    return Access(trusted(user), view, shown, book)
 
 
 def _fields(body: Body) -> tuple[str, ...]:

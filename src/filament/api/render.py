@@ -7,10 +7,13 @@ from typing import Any
 
 import msgspec
 
+from filament.api.engine import LIST_POSITIONS
 from filament.api.shown import ShownPlan
+from filament.compiler.render import uuid_of
 from filament.model.change import Object, Ref
 from filament.model.kind import Kind, field_of
 from filament.model.kinds import KINDS
+from filament.model.stored import STORED_VALUE
 from filament.model.view import View
 
 
@@ -45,10 +48,18 @@ class Reader:
         self._view = view
         self._shown = shown.objects
         self._sees = sees
+        self._find = shown.find
+
+    def sees(self, item: Object) -> bool:
+        """Whether the reader's user may read an object."""
+        return self._sees is None or self._sees(item)
 
     def get(self, uuid: str) -> Object | None:
         """The object with this uuid, stored or rendered."""
-        item = self._view.get(uuid) or self._shown.get(uuid)
+        item = self._view.get(uuid)
+        if item is not None and item.kind == STORED_VALUE:
+            return None  # ours, not an object of the configuration
+        item = item or self._find(self._view, uuid)
         return item if item is None or self._sees is None or self._sees(item) else None
 
     def _seen(self, items: Iterable[Object]) -> Iterable[Object]:
@@ -71,25 +82,35 @@ class Reader:
         """All objects of a kind, in order of creation."""
         yield from self._seen(self._view.of_kind(kind.name))
         if kind.rendered_from:
-            yield from self._seen(self._shown.of_kind(kind.name))
+            yield from self._seen(self._not_stored(self._shown.of_kind(kind.name)))
 
     def children(self, uuid: str, kind: Kind) -> Iterator[Object]:
         """Children of one kind."""
         yield from self._seen(self._view.children(uuid, kind.name))
         if kind.rendered_from:
-            yield from self._seen(self._shown.children(uuid, kind.name))
+            yield from self._seen(self._not_stored(self._shown.children(uuid, kind.name)))
 
     def referrers(self, uuid: str, kind: Kind) -> Iterator[Object]:
         """Objects of one kind that refer to `uuid`."""
         yield from self._seen(self._view.referrers(uuid, kind.name))
         if kind.rendered_from:
-            yield from self._seen(self._shown.referrers(uuid, kind.name))
+            target = self._view.get(uuid)
+            if target is not None and KINDS[target.kind].rendered_from:
+                uuid = uuid_of(target.kind, target.name)  # what rendered objects call it
+            yield from self._seen(self._not_stored(self._shown.referrers(uuid, kind.name)))
+
+    def _not_stored(self, rendered: Iterable[Object]) -> Iterator[Object]:
+        """Rendered objects but those that stand for intent of the same name."""
+        named = self._view.named
+        return (item for item in rendered if named(item.kind, item.fq_name) is None)
 
     def full(self, item: Object, base: str, include: Include) -> dict[str, Any]:
         """An object with properties, references, and what `include` says. `base` is our URL."""
         kind = KINDS[item.kind]
         answer = self.identity(item, base, include)
         for name, value in item.props.items():
+            if name == LIST_POSITIONS:
+                continue
             if name in _ALWAYS or include.has(name, by_default=True):
                 answer[name] = value
         if "id_perms" in answer:  # TF answers these as null when they were never set

@@ -2,33 +2,53 @@
 
 Requests that arrive while the store is busy share its next transaction, so that the price of
 durability is paid once for all of them. Nobody sees a commit before it is durable.
+
+Several API processes may share one store. Each follows the others' commits; whoever prepared
+against a revision that is no longer the last catches up and prepares again, so what was checked
+and allocated was so against exactly the revision before it.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
-from typing import NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 from filament.api.caller import Caller
 from filament.api.engine import ConfigEngine, Prepared, Request
 from filament.api.journal import Journal
-from filament.base.errors import FilamentError, TransientError
-from filament.base.limits import WATCH_BACKLOG_COMMITS
+from filament.base.errors import FilamentError, RevisionConflictError, TransientError
 from filament.model.change import Commit
-from filament.model.snapshot import Staged
+from filament.model.content import Content, replacement
+from filament.model.snapshot import PoolView, Staged
+from filament.runtime.backoff import backoff
 from filament.store.contract import Store
 
 MAX_GROUP = 64  # requests that share one transaction
 MAX_WAITING = 1024  # contrail-api's max_requests
+RETAIN_COMMITS = 100_000  # of the log, for history
+MAX_ATTEMPTS = 50  # to store a group while other processes commit too
 _COMPACT_EVERY = 1000
+_CATCH_UP = 1000  # commits read from the log at once
+_FOLLOW_S = 1.0  # a follower looks up at least so often, also to end
+
+
+class _Change(Protocol):
+    @property
+    def commit(self) -> Commit | None: ...
+
+
+class Replaced(NamedTuple):
+    """The commit of a restore; None when everything was like that already."""
+
+    commit: Commit | None
 
 
 class _Waiting(NamedTuple):
-    request: Request
-    who: Caller | str
-    answer: asyncio.Future[Prepared]
+    prepare: Callable[[PoolView], _Change]
+    answer: asyncio.Future[Any]
+    is_alone: bool = False  # reads the committed snapshot, so nothing may be staged before it
 
 
 class Writer:
@@ -41,74 +61,168 @@ class Writer:
         journal: Journal,
         executor: Executor,
         wall: Callable[[], float],
+        *,
+        retain_commits: int = RETAIN_COMMITS,
     ) -> None:
         self._engine = engine
         self._store = store
         self._journal = journal
         self._executor = executor
         self._wall = wall
+        self._retain_commits = retain_commits
+        self._compact_every = max(1, min(_COMPACT_EVERY, retain_commits // 10))
         self._queue: asyncio.Queue[_Waiting] = asyncio.Queue(MAX_WAITING)
 
     async def submit(self, request: Request, who: Caller | str) -> Prepared:
         """Have a request carried out; returns once it is durable, raises what refused it."""
-        answer: asyncio.Future[Prepared] = asyncio.get_running_loop().create_future()
-        try:
-            self._queue.put_nowait(_Waiting(request, who, answer))
-        except asyncio.QueueFull:
-            raise TransientError(f"{MAX_WAITING} writes are waiting already; try again") from None
-        return await answer
+
+        def prepare(view: PoolView) -> Prepared:
+            return self._engine.prepare(request, now=self._wall(), who=who, view=view)
+
+        prepared: Prepared = await self._enqueue(prepare)
+        return prepared
+
+    async def replace(self, content: Content, who: str) -> Replaced:
+        """Make the whole configuration that of `content`, in one commit."""
+
+        def prepare(view: PoolView) -> Replaced:
+            del view  # there is nothing but the snapshot
+            return Replaced(replacement(self._engine.snapshot, content, self._wall(), who))
+
+        replaced: Replaced = await self._enqueue(prepare, is_alone=True)
+        return replaced
 
     async def run(self) -> None:
         """Serve until cancelled."""
+        kept: list[_Waiting] = []
         while True:
-            group = [await self._queue.get()]
+            group = kept or [await self._queue.get()]
+            kept = []
             while len(group) < MAX_GROUP and not self._queue.empty():
-                group.append(self._queue.get_nowait())
+                waiting = self._queue.get_nowait()
+                if waiting.is_alone or group[0].is_alone:
+                    kept = [waiting]
+                    break
+                group.append(waiting)
             await self._carry_out(group)
+
+    async def follow(self, executor: Executor) -> None:
+        """Take over what other processes commit, until cancelled; `executor` is only for this.
+
+        Raises NotFoundError when we were away for so long that the log no longer tells.
+        """
+        loop = asyncio.get_running_loop()
+        waits = backoff()
+        while True:
+            after = self._engine.snapshot.revision
+            try:
+                commits = await loop.run_in_executor(executor, self._store.follow, after, _FOLLOW_S)
+            except TransientError:
+                await asyncio.sleep(next(waits))
+                continue
+            waits = backoff()
+            self._take(commits)
 
     async def history(self, after: int, limit: int) -> list[Commit]:
         """Commits from the store's log; NotFoundError when they are no longer kept."""
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._executor, self._store.log, after, limit)
 
+    async def touching(self, uuid: str, before: int, limit: int) -> list[Commit]:
+        """The newest commits below a revision that changed an object, newest first."""
+        loop = asyncio.get_running_loop()
+        read = self._store.touching
+        return await loop.run_in_executor(self._executor, read, uuid, before, limit)
+
+    async def _enqueue(
+        self, prepare: Callable[[PoolView], _Change], *, is_alone: bool = False
+    ) -> Any:
+        answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        try:
+            self._queue.put_nowait(_Waiting(prepare, answer, is_alone))
+        except asyncio.QueueFull:
+            raise TransientError(f"{MAX_WAITING} writes are waiting already; try again") from None
+        return await answer
+
     async def _carry_out(self, group: list[_Waiting]) -> None:
+        waits = backoff(first_s=0.002, limit_s=0.1)
+        for _ in range(MAX_ATTEMPTS):
+            prepared = self._prepare(group)
+            try:
+                await self._keep([one.commit for _, one in prepared if one.commit is not None])
+            except RevisionConflictError:
+                if not self._store.is_shared:
+                    raise  # somebody wrote to a store that is ours alone
+                group = [waiting for waiting, _ in prepared]
+                try:
+                    await self._catch_up()
+                except TransientError as error:
+                    _refuse_all(group, error)
+                    return
+                await asyncio.sleep(next(waits))
+                continue
+            except TransientError as error:
+                _refuse_all([waiting for waiting, _ in prepared], error)
+                return
+            for waiting, one in prepared:
+                if not waiting.answer.done():
+                    waiting.answer.set_result(one)
+            return
+        _refuse_all(
+            group,
+            TransientError(f"other API processes committed first {MAX_ATTEMPTS} times; try again"),
+        )
+
+    def _prepare(self, group: list[_Waiting]) -> list[tuple[_Waiting, _Change]]:
+        """Prepare each on top of those before it; refuse what cannot be."""
         staged = Staged(self._engine.snapshot)
-        prepared: list[tuple[_Waiting, Prepared]] = []
+        prepared: list[tuple[_Waiting, _Change]] = []
         for waiting in group:
             try:
-                one = self._engine.prepare(
-                    waiting.request, now=self._wall(), who=waiting.who, view=staged
-                )
+                one = waiting.prepare(staged)
             except FilamentError as error:
-                _refuse(waiting, error)
+                _refuse_all([waiting], error)
                 continue
             if one.commit is not None:
                 staged.absorb(one.commit)
             prepared.append((waiting, one))
-        commits = [one.commit for _, one in prepared if one.commit is not None]
-        if commits:
-            try:
-                await self._store_all(commits)
-            except TransientError as error:
-                for waiting, _ in prepared:
-                    _refuse(waiting, error)
-                return
-            for commit in commits:
-                self._engine.apply(commit)
-            self._journal.publish(commits)
-        for waiting, one in prepared:
-            if not waiting.answer.done():
-                waiting.answer.set_result(one)
+        return prepared
 
-    async def _store_all(self, commits: list[Commit]) -> None:
+    async def _keep(self, commits: list[Commit]) -> None:
+        """Store prepared commits, then let everybody see them."""
+        if not commits:
+            return
         loop = asyncio.get_running_loop()
         await loop.run_in_executor(self._executor, self._store.commit_all, commits)
-        last = commits[-1].revision
-        if last // _COMPACT_EVERY != (commits[0].revision - 1) // _COMPACT_EVERY:
-            oldest = last - WATCH_BACKLOG_COMMITS
-            await loop.run_in_executor(self._executor, self._store.compact, oldest)
+        self._take(commits)
+        last, every = commits[-1].revision, self._compact_every
+        if last // every != (commits[0].revision - 1) // every:
+            oldest = last - self._retain_commits
+            await loop.run_in_executor(self._executor, self._compact, oldest)
+
+    def _compact(self, before: int) -> None:
+        try:
+            self._store.compact(before)
+        except TransientError:
+            return  # the next time will do; what matters is stored
+
+    async def _catch_up(self) -> None:
+        while True:
+            commits = await self.history(self._engine.snapshot.revision, _CATCH_UP)
+            if not commits:
+                return
+            self._take(commits)
+
+    def _take(self, commits: Sequence[Commit]) -> None:
+        """Apply durable commits; writer and follower may both bring the same ones."""
+        fresh = [one for one in commits if one.revision > self._engine.snapshot.revision]
+        for commit in fresh:
+            self._engine.apply(commit)
+        if fresh:
+            self._journal.publish(fresh)
 
 
-def _refuse(waiting: _Waiting, error: FilamentError) -> None:
-    if not waiting.answer.done():
-        waiting.answer.set_exception(error)
+def _refuse_all(group: list[_Waiting], error: FilamentError) -> None:
+    for waiting in group:
+        if not waiting.answer.done():
+            waiting.answer.set_exception(error)

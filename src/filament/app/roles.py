@@ -28,9 +28,10 @@ async def _run_api(settings: Settings, stop: Stop) -> None:
     from filament.app.protection import api_protection  # noqa: PLC0415
 
     addresses = (settings.api_socket, *settings.api.listen)
-    settings.database.parent.mkdir(parents=True, exist_ok=True)
     await run_api(
         database=settings.database,
+        store_address=settings.store,
+        retain_commits=settings.api.retain_commits,
         listens=[parse_listen(address) for address in addresses],
         stop=stop,
         **api_protection(settings.api),

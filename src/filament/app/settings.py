@@ -7,6 +7,8 @@
 
     [api]
     listen = ["127.0.0.1:8082"]      # besides RUN/api.sock, which is always served
+    store = "sqlite:/var/lib/filament/filament.db"  # or "etcd:http://10.0.0.1:2379,http://..."
+    retain_commits = 100000          # how far back `filament history` goes
     tls_certificate = "/etc/filament/api.crt"   # with tls_key: the TCP addresses speak HTTPS
     tls_key = "/etc/filament/api.key"
 
@@ -42,7 +44,7 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import msgspec
 
@@ -83,9 +85,15 @@ class AuthSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class ApiSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The configuration API; `listen` are addresses besides the unix socket."""
+    """The configuration API; `listen` are addresses besides the unix socket.
+
+    `store` is `sqlite:PATH` or `etcd:http://HOST:PORT,...`; "" is STATE/filament.db.
+    `retain_commits` is how far back history goes.
+    """
 
     listen: tuple[str, ...] = ("127.0.0.1:8082",)
+    store: str = ""
+    retain_commits: Annotated[int, msgspec.Meta(ge=1)] = 100_000
     tls_certificate: str = ""
     tls_key: str = ""
     auth: AuthSettings = AuthSettings()
@@ -145,6 +153,11 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     def database(self) -> Path:
         """The API's SQLite file."""
         return Path(self.state, "filament.db")
+
+    @property
+    def store(self) -> str:
+        """The address of the API's store."""
+        return self.api.store or f"sqlite:{self.database}"
 
     @property
     def control_copy(self) -> Path:

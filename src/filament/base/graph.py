@@ -114,6 +114,12 @@ class Graph(Generic[Source]):
             raise
         return done
 
+    def fork(self) -> Graph[Source]:
+        """Another graph with tables of its own and the same rows."""
+        other: Graph[Source] = Graph(tuple(self._sources), self._nodes)
+        other._tables = {name: dict(rows) for name, rows in self._tables.items()}
+        return other
+
     def verify(self, source: Source) -> None:
         """Recompute everything from `source`; raise AssertionError naming the rows that differ."""
         wrong = []

@@ -1,4 +1,4 @@
-"""`filament create`, `set`, `rm` and `ln`: change configuration through the API."""
+"""`filament create`, `set` and `ln`: change configuration through the API."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from typing import Any, TextIO
 
 import click
 
-from filament.base.errors import InputError, TransientError
+from filament.base.errors import InputError
 from filament.base.net import Prefix, format_ipv4
 from filament.cli import names
 from filament.cli.complete import complete_kinds, complete_names
-from filament.cli.options import json_option, lag_text, pass_session, wait_options
-from filament.cli.output import print_json, print_lines
-from filament.cli.session import Session, Written
+from filament.cli.options import json_option, pass_session, wait_options
+from filament.cli.session import Session
+from filament.cli.written import report, require_applied
 from filament.model.kind import ROOT
 from filament.model.kinds import KINDS
 
@@ -73,8 +73,10 @@ def create(
     body.update(identity_of(kind, name))
     written = session.change("POST", f"/{kind}s", {kind: body}, wait=wait, timeout_s=timeout_s)
     made = written.value[kind]
-    _report([(f"{kind} {':'.join(made['fq_name'])}", made["uuid"])], "created", written, as_json)
-    _require_applied(written, wait, timeout_s)
+    report(
+        [(f"{kind} {':'.join(made['fq_name'])}", made["uuid"])], "created", written, as_json=as_json
+    )
+    require_applied(written, wait, timeout_s)
 
 
 @click.command("set")
@@ -112,32 +114,8 @@ def set_(
             "nothing-to-set", f"what shall {found} have?", hint="write PROPERTY=VALUE or --file"
         )
     written = session.change("PUT", path, {found.kind: body}, wait=wait, timeout_s=timeout_s)
-    _report([(str(found), found.uuid)], "changed", written, as_json)
-    _require_applied(written, wait, timeout_s)
-
-
-@click.command("rm")
-@click.argument(
-    "words", metavar="[KIND] NAME|UUID...", nargs=-1, required=True, shell_complete=complete_names
-)
-@wait_options
-@json_option
-@pass_session
-def rm(
-    session: Session, words: tuple[str, ...], wait: str, timeout_s: float, as_json: bool
-) -> None:
-    """Delete objects, in the order given. The API refuses what others still refer to."""
-    # Each is found before the first is deleted: a mistyped last name deletes nothing.
-    *first, last = names.find_all(session, words, strict=True)
-    for found in first:
-        written = session.change("DELETE", f"/{found.kind}/{found.uuid}", None)
-        _report([(str(found), found.uuid)], "deleted", written, as_json)
-    # Revisions are applied in order: who has the last one has them all.
-    written = session.change(
-        "DELETE", f"/{last.kind}/{last.uuid}", None, wait=wait, timeout_s=timeout_s
-    )
-    _report([(str(last), last.uuid)], "deleted", written, as_json)
-    _require_applied(written, wait, timeout_s)
+    report([(str(found), found.uuid)], "changed", written, as_json=as_json)
+    require_applied(written, wait, timeout_s)
 
 
 @click.command("ln")
@@ -179,8 +157,8 @@ def ln(
     }
     written = session.change("POST", "/ref-update", body, wait=wait, timeout_s=timeout_s)
     what = "no longer refers to" if removes else "refers to"
-    _report([(f"{referrer} {what} {target}", referrer.uuid)], "", written, as_json)
-    _require_applied(written, wait, timeout_s)
+    report([(f"{referrer} {what} {target}", referrer.uuid)], "", written, as_json=as_json)
+    require_applied(written, wait, timeout_s)
 
 
 def _require_reference(referrer: names.Found, target: names.Found) -> None:
@@ -335,20 +313,3 @@ def subnet_refs(subnets: Sequence[str]) -> list[dict[str, Any]]:
             },
         }
     ]
-
-
-def _report(done: Sequence[tuple[str, str]], verb: str, written: Written, as_json: bool) -> None:
-    for what, uuid in done:
-        if as_json:
-            print_json(
-                {"object": what, "uuid": uuid, "done": verb, "revision": written.revision}
-                | ({"waiting_for": written.lagging} if written.lagging else {})
-            )
-        else:
-            print_lines([f"{what} {verb}".rstrip() + f" in revision {written.revision}"])
-
-
-def _require_applied(written: Written, wait: str, timeout_s: float) -> None:
-    """Raise TransientError (exit 1) when a change that was waited for is not applied by all."""
-    if written.lagging:
-        raise TransientError(lag_text(written, wait, timeout_s))

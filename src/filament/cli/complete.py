@@ -6,6 +6,7 @@ Completion must never print an error nor make the person wait: a silent API comp
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from contextlib import closing
 
 import click
 from click.shell_completion import CompletionItem, get_completion_class
@@ -34,11 +35,14 @@ def session_of(ctx: click.Context) -> Session:
     return session
 
 
-def _items(found: Callable[[], Iterable[str]], incomplete: str) -> list[CompletionItem]:
-    try:
-        return [CompletionItem(each) for each in found() if each.startswith(incomplete)]
-    except FilamentError:
-        return []
+def _items(
+    session: Session, found: Callable[[], Iterable[str]], incomplete: str
+) -> list[CompletionItem]:
+    with closing(session):
+        try:
+            return [CompletionItem(each) for each in found() if each.startswith(incomplete)]
+        except FilamentError:
+            return []
 
 
 def complete_kinds(
@@ -47,7 +51,7 @@ def complete_kinds(
     """Complete a kind."""
     del param
     session = session_of(ctx)
-    return _items(lambda: names.kinds(session), incomplete)
+    return _items(session, lambda: names.kinds(session), incomplete)
 
 
 def complete_names(
@@ -72,7 +76,7 @@ def complete_names(
         ]
         return [*dict.fromkeys(short), *known]
 
-    return _items(found, incomplete)
+    return _items(session, found, incomplete)
 
 
 def complete_workloads(
@@ -82,7 +86,9 @@ def complete_workloads(
     del param
     session = session_of(ctx)
     return _items(
-        lambda: [each.short for each in names.objects_of(session, "virtual-machine")], incomplete
+        session,
+        lambda: [each.short for each in names.objects_of(session, "virtual-machine")],
+        incomplete,
     )
 
 
@@ -91,7 +97,8 @@ def complete_hosts(
 ) -> list[CompletionItem]:
     """Complete the name of a host with an agent."""
     del param
-    return _items(lambda: sockets(session_of(ctx).run_dir, "agent"), incomplete)
+    session = session_of(ctx)
+    return _items(session, lambda: sockets(session.run_dir, "agent"), incomplete)
 
 
 @click.command("completion")

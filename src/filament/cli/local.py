@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from filament.base.errors import InputError, NotFoundError
-from filament.cli import http
 from filament.cli.suggest import suggestion
+from filament.client import http
 
 ANSWER_TIMEOUT_S = 3.0
 ROLES_WITH_NAMES = ("agent", "control")

@@ -36,16 +36,21 @@ COMMANDS = {
     "cat": ("objects", "Print whole objects."),
     "completion": ("complete", "Print the completion script of a shell."),
     "create": ("changes", "Create an object."),
+    "db": ("db", "Check, export, import, back up and restore the database."),
+    "diff": ("history", "Show what changed between two revisions."),
+    "edit": ("edit", "Edit an object in $EDITOR, and send what changed."),
+    "history": ("history", "Show who changed an object, when and how."),
     "lab": ("lab", "Run a lab of hosts and workloads on this machine."),
     "ln": ("changes", "Make one object refer to another, or no longer (--rm)."),
     "ls": ("objects", "List kinds, or the objects of a kind."),
     "passwd": ("passwd", "Add a local user of the API, or change its password."),
-    "rm": ("changes", "Delete objects."),
+    "rm": ("remove", "Delete objects."),
     "serve": ("roles", "Run controller roles."),
     "set": ("changes", "Change properties of an object."),
     "show": ("show", "Show what hosts and control nodes really hold."),
     "status": ("status", "Show every process, and which revision it has reached."),
     "trace": ("trace", "Explain table by table what happens to a packet."),
+    "tree": ("tree", "Show how objects hang together, as trees."),
     "watch": ("watch", "Print commits as they happen."),
 }
 
@@ -105,7 +110,9 @@ class LazyGroup(click.Group):
 @click.pass_context
 def filament(ctx: click.Context, api_address: str | None, run_dir: str | None) -> None:
     """Networks for workloads: one package, one command, from the API to the packet."""
-    ctx.obj = Session(run_dir, api_address)
+    session = Session(run_dir, api_address)
+    ctx.obj = session
+    ctx.call_on_close(session.close)
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -126,7 +133,7 @@ def run(arguments: list[str] | None = None) -> int:
     except (click.Abort, KeyboardInterrupt):
         return EXIT_INTERRUPTED
     except FilamentError as error:
-        _say(str(error))
+        _say("\n".join((str(error), *getattr(error, "__notes__", ()))))
         return exit_code(error)
     except OSError as error:
         what = f"{error.filename}: " if error.filename else ""

@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 import click
 
-from filament.cli.session import Session, Written
+from filament.cli.session import Session
 
 CommandT = TypeVar("CommandT", bound=Callable[..., Any])
 
@@ -44,12 +44,3 @@ def host_options(command: CommandT) -> CommandT:
     return click.option(
         "--host", "hosts", multiple=True, metavar="NAME", help="Only this host (may be repeated)."
     )(command)
-
-
-def lag_text(written: Written, wait: str, timeout_s: float) -> str:
-    """Say who has not applied a change in time."""
-    return (
-        f"revision {written.revision} is committed, but after {timeout_s:g} s it is not applied "
-        f"by all {'control nodes' if wait == 'control' else 'agents'}; "
-        f"waiting for {written.lagging}"
-    )

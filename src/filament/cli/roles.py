@@ -58,6 +58,18 @@ def _run(ctx: click.Context, settings: Settings, roles: list[str]) -> None:
     metavar="HOST:PORT",
     help="Where the API listens besides RUN/api.sock (may be repeated).",
 )
+@click.option(
+    "--store",
+    metavar="ADDRESS",
+    help="The API's database: sqlite:PATH or etcd:http://HOST:PORT[,...] "
+    "[default: sqlite:STATE/filament.db].",
+)
+@click.option(
+    "--retain-commits",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="How many commits the API keeps for `filament history` [default: 100000].",
+)
 @_CONFIG
 @click.pass_context
 @pass_session
@@ -69,6 +81,8 @@ def serve(
     api: str | None,
     xmpp: str | None,
     listens: tuple[str, ...],
+    store: str | None,
+    retain_commits: int | None,
     file: Path | None,
 ) -> None:
     """Run controller roles in the foreground, until a signal or the first failure."""
@@ -76,9 +90,10 @@ def serve(
 
     settings = _settings(session, file)
     control = {"name": name, "api": api, "xmpp": xmpp}
+    of_api = {"listen": listens, "store": store, "retain_commits": retain_commits}
     settings = replace(
         settings,
-        api=replace(settings.api, **({"listen": listens} if listens else {})),
+        api=replace(settings.api, **{key: value for key, value in of_api.items() if value}),
         control=replace(
             settings.control, **{key: value for key, value in control.items() if value is not None}
         ),

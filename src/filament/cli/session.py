@@ -19,7 +19,7 @@ Written = Answer
 class Session:
     """Where this run of the command line finds things; one per process, made from options.
 
-    Holds no connection: each request opens and closes its own.
+    Keeps one connection to the API while a command asks several questions.
     """
 
     def __init__(self, run_dir: str | None, api_address: str | None) -> None:
@@ -28,29 +28,46 @@ class Session:
         self.api_address = api_address or default_api(self.run_dir)
         self.kinds: list[str] | None = None  # filled by names.kinds
         self.timeout_s = TIMEOUT_S
+        self._client: Client | None = None
+
+    def close(self) -> None:
+        """Close the connection to the API, if one is open."""
+        if self._client is not None:
+            self._client.close()
+            self._client = None
 
     def get(self, path: str, **query: str) -> Any:
         """GET a JSON value from the API; empty query values are left out."""
-        return self._request(self.timeout_s, "GET", path, None, query).value
+        return self._request("GET", path, None, query).value
 
     def change(
-        self, method: str, path: str, body: object, *, wait: str = "none", timeout_s: float = 10.0
+        self,
+        method: str,
+        path: str,
+        body: object,
+        *,
+        wait: str = "none",
+        timeout_s: float = 10.0,
+        **query: str,
     ) -> Written:
         """Send a change; with `wait` the API answers when `control` or `agents` have applied it.
 
         The answer's `lagging` names who had not when `timeout_s` was over.
         """
         if wait == "none":
-            return self._request(self.timeout_s, method, path, body, {})
-        query = {"wait": wait, "timeout_s": f"{timeout_s:g}"}
-        return self._request(self.timeout_s + timeout_s, method, path, body, query)
+            return self._request(method, path, body, query)
+        query |= {"wait": wait, "timeout_s": f"{timeout_s:g}"}
+        with self._connect(self.timeout_s + timeout_s) as patient:
+            return patient.request(method, quote(path), body, **query)
 
-    def _request(
-        self, patience_s: float, method: str, path: str, body: object, query: dict[str, str]
-    ) -> Answer:
+    def _request(self, method: str, path: str, body: object, query: dict[str, str]) -> Answer:
+        if self._client is None:
+            self._client = self._connect(self.timeout_s)
+        return self._client.request(method, quote(path), body, **query)
+
+    def _connect(self, timeout_s: float) -> Client:
         trust = trust_of(os.environ)
-        with Client(self.api_address, timeout_s=patience_s, who="filament", trust=trust) as client:
-            return client.request(method, quote(path), body, **query)
+        return Client(self.api_address, timeout_s=timeout_s, who="filament", trust=trust)
 
 
 def default_api(run_dir: Path) -> str:

@@ -13,7 +13,9 @@ import click
 from filament.base.errors import InputError
 from filament.base.net import Prefix
 from filament.cli import local
-from filament.cli.complete import complete_hosts
+from filament.cli.candidates import MOST_PREFIXES, candidate_rows, explain
+from filament.cli.complete import complete_hosts, complete_workloads
+from filament.cli.flows import flow_row, ports_named
 from filament.cli.local import Answer
 from filament.cli.options import json_option, pass_session
 from filament.cli.output import columns, print_records
@@ -29,6 +31,7 @@ _SHORTENED = {
     "network": short_name,
     "interface": short_name,
     "source": short_name,
+    "from": short_instance,
 }
 
 host_option = click.option(
@@ -114,19 +117,33 @@ def show_route(
     hosts: tuple[str, ...],
     as_json: bool,
 ) -> None:
-    """Show routes; an address as PREFIX shows the routes that cover it."""
+    """Show routes; an address as PREFIX shows the routes that cover it.
+
+    With --control and a PREFIX: every candidate path, the chosen ones marked, and why.
+    """
     wanted = prefix_filter(prefix)
     role = "control" if from_control else "agent"
     answers = _ask(session, role, "/filament/routes", hosts)
     field = "instance" if from_control else "vrf"
+    listed = list(local.rows(answers, "routes"))
+    chosen = None
+    if vrf is not None:
+        known = [item[field] for _, item in listed]
+        if from_control:
+            instances = local.ask(session.run_dir, role, "/filament/instances", names=hosts)
+            known += [item["name"] for _, item in local.rows(instances, "instances")]
+        chosen = pick_vrf(vrf, known)
     rows = [
         {"host": name, **item}
-        for name, item in local.rows(answers, "routes")
-        if wanted(item["prefix"])
+        for name, item in listed
+        if wanted(item["prefix"]) and chosen in (None, item[field])
     ]
-    if vrf is not None:
-        chosen = pick_vrf(vrf, (item[field] for _, item in local.rows(answers, "routes")))
-        rows = [row for row in rows if row[field] == chosen]
+    if from_control and prefix is not None:
+        prefixes = [*dict.fromkeys(row["prefix"] for row in rows)] or [str(Prefix.parse(prefix))]
+        if len(prefixes) <= MOST_PREFIXES:
+            explained = explain(session.run_dir, hosts, chosen, prefixes)
+            _print_candidates(explained, as_json=as_json)
+            return
     if not as_json:
         # Label 0 is no label: only tunnels have one.
         rows = [_shortened(row) | {"label": row.get("label") or None} for row in rows]
@@ -135,6 +152,19 @@ def show_route(
         f"host {field} prefix type next_hop label device network source",
         as_json=as_json,
         nothing="no such route",
+    )
+
+
+def _print_candidates(answers: Sequence[Answer], *, as_json: bool) -> None:
+    if as_json:
+        rows = [{"host": name, **route} for name, route in local.rows(answers, "routes")]
+    else:
+        rows = [_shortened(row) for row in candidate_rows(answers)]
+    _print(
+        rows + _silent(answers),
+        "host instance prefix chosen peer next_hop label preference from via reason source",
+        as_json=as_json,
+        nothing="no such route: no agent has published it",
     )
 
 
@@ -195,6 +225,39 @@ def show_drops(session: Session, hosts: tuple[str, ...], as_json: bool) -> None:
         "host interface reason packets text",
         as_json=as_json,
         nothing="nothing was dropped",
+    )
+
+
+@show.command("flow")
+@click.option(
+    "--port",
+    "ports",
+    multiple=True,
+    metavar="NAME",
+    shell_complete=complete_workloads,
+    help="Only this port, by its name or uuid, its workload's name, or its address.",
+)
+@host_option
+@json_option
+@pass_session
+def show_flow(
+    session: Session, ports: tuple[str, ...], hosts: tuple[str, ...], as_json: bool
+) -> None:
+    """Show the flows that hosts have judged, newest first."""
+    answers = _ask(session, "agent", "/filament/flows", hosts)
+    flows = list(local.rows(answers, "flows"))
+    if ports:
+        interfaces = local.ask(session.run_dir, "agent", "/filament/interfaces", names=hosts)
+        wanted = ports_named(ports, local.rows(interfaces, "interfaces"))
+        flows = [(host, flow) for host, flow in flows if (host, flow["vif"]) in wanted]
+    rows = [{"host": host, **flow} for host, flow in flows]
+    if not as_json:
+        rows = [{"host": host, **flow_row(flow)} for host, flow in flows]
+    _print(
+        rows + _silent(answers),
+        "host interface protocol source destination verdict packets bytes idle_s",
+        as_json=as_json,
+        nothing="no flow",
     )
 
 

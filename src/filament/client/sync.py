@@ -6,33 +6,17 @@ back into the errors of the house. Not thread safe; one per thread.
 
 from __future__ import annotations
 
-import http.client
-import socket
+from http.client import HTTPException, HTTPResponse
 from types import TracebackType
 from typing import Any, NamedTuple, Self
-from urllib.parse import quote, urlencode, urlsplit
+from urllib.parse import quote, urlencode
 
 import msgspec
 
-from filament.base.errors import (
-    ConflictError,
-    FilamentError,
-    ForbiddenError,
-    InputError,
-    NotFoundError,
-    PermanentError,
-    TransientError,
-)
+from filament.base.errors import TransientError
+from filament.client.http import connection_to, error_of, reason_of
 from filament.client.trust import NO_TRUST, Trust
 
-_ERRORS: dict[int, type[FilamentError]] = {
-    401: ForbiddenError,
-    403: ForbiddenError,
-    404: NotFoundError,
-    409: ConflictError,
-    500: PermanentError,
-    503: TransientError,
-}
 _encode = msgspec.json.Encoder().encode
 Items = list[dict[str, Any]]  # the class below has a method called list
 FqName = list[str]
@@ -48,22 +32,6 @@ class Answer(NamedTuple):
     lagging: str = ""
 
 
-class _UnixConnection(http.client.HTTPConnection):
-    def __init__(self, path: str, timeout_s: float) -> None:
-        super().__init__("localhost", timeout=timeout_s)
-        self._path = path
-
-    def connect(self) -> None:
-        """Connect to the unix socket."""
-        self.sock = socket.socket(socket.AF_UNIX)
-        self.sock.settimeout(self.timeout)
-        try:
-            self.sock.connect(self._path)
-        except OSError:
-            self.sock.close()
-            raise
-
-
 class Client:
     """One connection, kept open. `address` is `http(s)://host:port` or `unix:/path`."""
 
@@ -74,7 +42,8 @@ class Client:
         self._headers = {"Content-Type": "application/json", **trust.headers()}
         if who:
             self._headers["X-Contrail-Useragent"] = who
-        self._connection = _connection(address, timeout_s, trust)
+        self._timeout_s = timeout_s
+        self._connection = connection_to(address, timeout_s, trust)
 
     def __enter__(self) -> Self:
         return self
@@ -160,7 +129,7 @@ class Client:
         content = None if body is None else _encode(body)
         response, raw = self._exchange(method, target, content)
         if response.status not in {200, 202}:
-            raise _error(response.status, raw.decode(errors="replace").strip())
+            raise error_of(response.status, raw.decode(errors="replace"))
         is_json = response.headers.get_content_type() == "application/json"
         return Answer(
             msgspec.json.decode(raw) if is_json else raw.decode(errors="replace"),
@@ -170,65 +139,35 @@ class Client:
 
     def _exchange(
         self, method: str, target: str, content: bytes | None
-    ) -> tuple[http.client.HTTPResponse, bytes]:
+    ) -> tuple[HTTPResponse, bytes]:
         was_open = self._connection.sock is not None
         try:
             return self._once(method, target, content)
-        except (ConnectionError, http.client.RemoteDisconnected) as error:
+        except ConnectionError as error:
             self._connection.close()
             # A kept connection may have been closed by a restarted server; only reads are safe
             # to repeat, a write may have been carried out.
             if was_open and method == "GET":
                 return self._retry(method, target, content)
             raise self._unreachable(error) from error
-        except (OSError, http.client.HTTPException) as error:
+        except (OSError, HTTPException) as error:
             self._connection.close()
             raise self._unreachable(error) from error
 
-    def _retry(
-        self, method: str, target: str, content: bytes | None
-    ) -> tuple[http.client.HTTPResponse, bytes]:
+    def _retry(self, method: str, target: str, content: bytes | None) -> tuple[HTTPResponse, bytes]:
         try:
             return self._once(method, target, content)
-        except (OSError, http.client.HTTPException) as error:
+        except (OSError, HTTPException) as error:
             self._connection.close()
             raise self._unreachable(error) from error
 
-    def _once(
-        self, method: str, target: str, content: bytes | None
-    ) -> tuple[http.client.HTTPResponse, bytes]:
+    def _once(self, method: str, target: str, content: bytes | None) -> tuple[HTTPResponse, bytes]:
         self._connection.request(method, target, content, self._headers)
         response = self._connection.getresponse()
         return response, response.read()
 
-    def _unreachable(self, error: Exception) -> TransientError:
+    def _unreachable(self, error: OSError | HTTPException) -> TransientError:
+        reason = reason_of(error, self._timeout_s)
         return TransientError(
-            f"the API at {self._address} does not answer ({error or type(error).__name__});"
-            " is it running?"
+            f"the API at {self._address} does not answer ({reason}); is it running?"
         )
-
-
-def _connection(address: str, timeout_s: float, trust: Trust) -> http.client.HTTPConnection:
-    if address.startswith("unix:"):
-        return _UnixConnection(address.removeprefix("unix:"), timeout_s)
-    parts = urlsplit(address)
-    if parts.scheme not in {"http", "https"} or not parts.hostname:
-        raise InputError(
-            "bad-address",
-            f"{address!r} is no address of an API",
-            hint="write http(s)://HOST:PORT or unix:/PATH",
-        )
-    port = parts.port or 8082
-    if parts.scheme == "https":
-        context = trust.context()
-        return http.client.HTTPSConnection(parts.hostname, port, timeout=timeout_s, context=context)
-    return http.client.HTTPConnection(parts.hostname, port, timeout=timeout_s)
-
-
-def _error(status: int, text: str) -> FilamentError:
-    kind = _ERRORS.get(status)
-    if kind is not None:
-        return kind(text)
-    if 400 <= status < 500:
-        return InputError(f"http-{status}", text)
-    return PermanentError(f"HTTP {status}: {text}")

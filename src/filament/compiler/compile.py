@@ -2,6 +2,8 @@
 
     objects, allocations ─> settings, policies ─> networks ─> stances ─> listers ─> partners
                                                      └──────────┴─> instances, acls <─┘
+    objects, allocations, settings ─> extras ─> wanted ─> linked <─ rendered <─ networks
+                                        └───────────────> linked ─> instances
 
 Both roads give the same plan: `compile_plan` runs every node in full, `Compiler` only what a
 commit touches (`verify` compares the two). A commit that has no network, policy, setting, route
@@ -15,8 +17,10 @@ from typing import Any
 
 from filament.base.graph import UNHANDLED, Change, Changes, Graph, Node, Rows, Tables, Unhandled
 from filament.compiler.acls import Stance, judge
+from filament.compiler.extras import ROUTING_INSTANCE, Extra, plan_extra, read_extra
 from filament.compiler.networks import (
     Network,
+    Partner,
     instance_names,
     network_of_instance,
     plan_instances,
@@ -24,6 +28,7 @@ from filament.compiler.networks import (
 )
 from filament.compiler.plan import Plan, PlanDelta, RoutingInstance
 from filament.compiler.policies import Policy, read_policy
+from filament.compiler.render import uuid_of as rendered_uuid
 from filament.compiler.targets import POOL_PREFIX, read_asn
 from filament.model.change import Commit, Object
 from filament.model.view import View
@@ -64,6 +69,16 @@ class Compiler:
         When it raises (a bug: plans are total), the plan is as it was before.
         """
         return self._delta(view, self._graph.update(view, _source_changes(commit)))
+
+    def fork(self) -> Compiler:
+        """Another compiler with the same plan, for a change that may not happen.
+
+        Copies the tables, not the rows: its cost is that of the networks, not of their ports.
+        """
+        other = Compiler()
+        other._graph = self._graph.fork()
+        other._revision = self._revision
+        return other
 
     def verify(self, view: View) -> None:
         """Recompute everything from `view`; raise AssertionError naming the rows that differ."""
@@ -302,6 +317,108 @@ def _partners(tables: Tables, name: str) -> frozenset[str]:
     return frozenset(found - {name})
 
 
+# extras: fq name -> Extra, the routing instances that clients made --------------------------
+
+
+def _run_extras(view: View, tables: Tables) -> Rows:
+    asn = tables["settings"][ASN]
+    return {each.name: read_extra(view, each, asn) for each in view.of_kind(ROUTING_INSTANCE)}
+
+
+def _update_extras(view: View, tables: Tables, changes: Mapping[str, Changes]) -> Rows | Unhandled:
+    if changes["settings"]:
+        return UNHANDLED
+    names = {each.fq_name for each in _changed_objects(changes["objects"], ROUTING_INSTANCE)}
+    for change in changes["allocations"].values():
+        for allocation in _rows_of(change):
+            if allocation.owner in tables["extras"]:
+                names.add(tuple(allocation.owner.split(":")))
+    rows: Rows = {}
+    for name in names:
+        extra = view.named(ROUTING_INSTANCE, name)
+        rows[":".join(name)] = read_extra(view, extra, tables["settings"][ASN]) if extra else None
+    return rows
+
+
+# rendered: uuid of a network's default instance -> its fq name -------------------------------
+
+
+def _run_rendered(_: View, tables: Tables) -> Rows:
+    names = (network.default_instance for network in tables["networks"].values())
+    return {rendered_uuid(ROUTING_INSTANCE, name): name for name in names}
+
+
+def _update_rendered(_: View, __: Tables, changes: Mapping[str, Changes]) -> Rows:
+    rows: Rows = {}
+    for change in changes["networks"].values():
+        if change.old is None or change.new is None:
+            name = (change.new or change.old).default_instance
+            rows[rendered_uuid(ROUTING_INSTANCE, name)] = name if change.new else None
+    return rows
+
+
+# wanted: uuid of an instance -> the client-made instances that refer to it -------------------
+
+
+def _run_wanted(_: View, tables: Tables) -> Rows:
+    return _invert((uuid, row.name) for row in tables["extras"].values() for uuid in row.wants)
+
+
+def _update_wanted(_: View, tables: Tables, changes: Mapping[str, Changes]) -> Rows:
+    old = {(uuid, name) for name, row in changes["extras"].items() for uuid in _wants(row.old)}
+    new = {(uuid, name) for name, row in changes["extras"].items() for uuid in _wants(row.new)}
+    return _amend(tables["wanted"], old - new, new - old)
+
+
+def _wants(extra: Extra | None) -> frozenset[str]:
+    return extra.wants if extra else frozenset()
+
+
+# linked: fq name of an instance -> those it leaks with because a client said so --------------
+
+
+def _run_linked(view: View, tables: Tables) -> Rows:
+    names = set(tables["extras"])
+    for row in tables["extras"].values():
+        names |= _resolved(view, tables, row.wants)
+    return {name: linked for name in names if (linked := _linked(view, tables, name))}
+
+
+def _update_linked(view: View, tables: Tables, changes: Mapping[str, Changes]) -> Rows:
+    names = set()
+    for name, change in changes["extras"].items():
+        names |= {name, *tables["linked"].get(name, ())}
+        for row in _rows_of(change):
+            names |= _resolved(view, tables, row.wants) | tables["wanted"].get(
+                row.uuid, frozenset()
+            )
+    for uuid, change in changes["rendered"].items():
+        if uuid in tables["wanted"] or tables["linked"].get(change.old or change.new):
+            names |= {*_rows_of(change), *tables["wanted"].get(uuid, ())}
+    return {name: _linked(view, tables, name) or None for name in names}
+
+
+def _linked(view: View, tables: Tables, name: str) -> frozenset[str]:
+    """Return what an instance refers to and what refers to it."""
+    extra = tables["extras"].get(name)
+    uuid = extra.uuid if extra else rendered_uuid(ROUTING_INSTANCE, name)
+    if extra is None and uuid not in tables["rendered"]:
+        return frozenset()
+    found = _resolved(view, tables, extra.wants) if extra else set()
+    return frozenset(found | tables["wanted"].get(uuid, frozenset())) - {name}
+
+
+def _resolved(view: View, tables: Tables, uuids: Iterable[str]) -> set[str]:
+    """Return the names of instances, client-made or rendered; one that is gone has none."""
+    found = set()
+    for uuid in uuids:
+        item = view.get(uuid)
+        name = item.name if item is not None else tables["rendered"].get(uuid)
+        if name is not None:
+            found.add(name)
+    return found
+
+
 # instances: fq name -> RoutingInstance ----------------------------------------------------
 
 
@@ -309,6 +426,8 @@ def _run_instances(_: View, tables: Tables) -> Rows:
     rows: Rows = {}
     for network in tables["networks"].values():
         rows |= _instances(tables, network)
+    for extra in tables["extras"].values():
+        rows[extra.name] = plan_extra(extra, _linked_partners(tables, extra.name))
     return rows
 
 
@@ -320,7 +439,11 @@ def _update_instances(_: View, tables: Tables, changes: Mapping[str, Changes]) -
     for name, change in changes["networks"].items():
         if not (change.old and change.new and _offer(change.old) == _offer(change.new)):
             names |= tables["partners"].get(name, frozenset())
+    extras = _touched_extras(tables, changes, names)
     rows: Rows = {}
+    for name in extras:
+        extra = tables["extras"].get(name)
+        rows[name] = plan_extra(extra, _linked_partners(tables, name)) if extra else None
     for name in names:
         network = tables["networks"].get(name)
         if network is not None:
@@ -332,11 +455,45 @@ def _update_instances(_: View, tables: Tables, changes: Mapping[str, Changes]) -
 
 def _instances(tables: Tables, network: Network) -> dict[str, RoutingInstance]:
     networks = tables["networks"]
-    partners = [networks[other] for other in sorted(tables["partners"].get(network.name, ()))]
+    partners = _linked_partners(tables, network.default_instance)
+    for name in tables["partners"].get(network.name, ()):
+        partners[networks[name].default_instance] = networks[name]
     return plan_instances(network, partners, tables["stances"][network.name].revision)
 
 
-def _offer(network: Network) -> tuple[Any, ...]:
+def _linked_partners(tables: Tables, instance: str) -> dict[str, Partner]:
+    """Return what client-made references connect an instance with, by name."""
+    found: dict[str, Partner] = {}
+    for name in sorted(tables["linked"].get(instance, ())):
+        partner = tables["extras"].get(name) or tables["networks"].get(_network_name(name))
+        if partner is not None:
+            found[name] = partner
+    return found
+
+
+def _touched_extras(tables: Tables, changes: Mapping[str, Changes], networks: set[str]) -> set[str]:
+    """Return the client-made instances to plan again; add to `networks` those to plan again."""
+    instances = set(changes["linked"])
+    for name, change in changes["extras"].items():
+        instances.add(name)
+        if not (change.old and change.new and _offer(change.old) == _offer(change.new)):
+            instances |= tables["linked"].get(name, frozenset())
+    for change in changes["networks"].values():
+        if not (change.old and change.new and _offer(change.old) == _offer(change.new)):
+            row = change.new or change.old
+            instances |= tables["linked"].get(row.default_instance, frozenset())
+    extras = {name for name in instances if name in tables["extras"] or name in changes["extras"]}
+    networks |= {
+        network for name in instances - extras if (network := _network_name(name))
+    } & tables["networks"].keys()
+    return extras
+
+
+def _network_name(instance: str) -> str:
+    return ":".join(network_of_instance(instance))
+
+
+def _offer(network: Partner) -> tuple[Any, ...]:
     """Return what partners' instances hold of a network."""
     return network.exports, network.revision
 
@@ -392,6 +549,15 @@ _NODES: tuple[Node[View], ...] = (
     Node("stances", ("networks", "policies", "mentions"), _run_stances, _update_stances),
     Node("listers", ("stances",), _run_listers, _update_listers),
     Node("partners", ("stances", "listers"), _run_partners, _update_partners),
-    Node("instances", ("networks", "stances", "partners"), _run_instances, _update_instances),
+    Node("extras", ("objects", "allocations", "settings"), _run_extras, _update_extras),
+    Node("rendered", ("networks",), _run_rendered, _update_rendered),
+    Node("wanted", ("extras",), _run_wanted, _update_wanted),
+    Node("linked", ("extras", "rendered", "wanted"), _run_linked, _update_linked),
+    Node(
+        "instances",
+        ("networks", "stances", "partners", "extras", "linked"),
+        _run_instances,
+        _update_instances,
+    ),
     Node("acls", ("stances",), _run_acls, _update_acls),
 )

@@ -7,7 +7,8 @@ or other networks: those are later nodes of the graph, so that a change here sta
 from __future__ import annotations
 
 import sys
-from typing import NamedTuple
+from collections.abc import Mapping
+from typing import NamedTuple, Protocol
 
 import msgspec
 
@@ -99,14 +100,27 @@ def read_network(view: View, network: Object, asn: int) -> Network:
     )
 
 
+class Partner(Protocol):
+    """What an instance that leaks with another one shows of itself."""
+
+    @property
+    def exports(self) -> frozenset[str]:
+        """Its export targets."""
+
+    @property
+    def revision(self) -> int:
+        """The revision of the object behind it."""
+
+
 def plan_instances(
-    network: Network, partners: list[Network], policy_revision: int
+    network: Network, partners: Mapping[str, Partner], policy_revision: int
 ) -> dict[str, RoutingInstance]:
-    """Make the routing instances of a network whose default one leaks with those of `partners`.
+    """Make the routing instances of a network whose default one leaks with `partners` (by name of
+    the instance).
 
     `policy_revision` is the newest of the attached policies.
     """
-    revisions = [partner.revision for partner in partners]
+    revisions = [partner.revision for partner in partners.values()]
     default, *others = instance_names(tuple(network.name.split(":")))
     described = f"virtual-network {network.name}"
     instance = RoutingInstance(
@@ -115,9 +129,9 @@ def plan_instances(
         network_uuid=network.uuid,
         network_id=network.network_id,
         target=network.target,
-        imports=network.imports.union(*(partner.exports for partner in partners)),
+        imports=network.imports.union(*(partner.exports for partner in partners.values())),
         exports=network.exports,
-        connections=tuple(sorted(partner.default_instance for partner in partners)),
+        connections=tuple(sorted(partners)),
         origin=Origin(
             described, "default-instance", max(policy_revision, network.revision, *revisions)
         ),

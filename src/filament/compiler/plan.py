@@ -22,7 +22,8 @@ class RoutingInstance(msgspec.Struct, frozen=True):
     `name` and `network` are fq names in one string. `target` is its own route target
     (`target:64512:8000000`; "" until allocated). `imports` and `exports` hold all targets,
     its own and those learnt through `connections` (names of the instances it leaks with) included;
-    `own_imports` is `imports` without the learnt ones.
+    `own_imports` is `imports` without the learnt ones. `intent_uuid` is the object's uuid where a
+    client made the instance, "" where it is rendered.
     """
 
     name: str
@@ -36,6 +37,7 @@ class RoutingInstance(msgspec.Struct, frozen=True):
     is_default: bool = True
     origin: Origin = NOWHERE
     own_imports: frozenset[str] = frozenset()
+    intent_uuid: str = ""
 
 
 class AclMatch(msgspec.Struct, frozen=True):

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import msgspec
@@ -65,7 +65,8 @@ class Rendered:
         """Follow the plan; `delta` is what changed since the one before."""
         self._plan = plan
         for name in delta.instances_deleted:
-            self._forget(ROUTING_INSTANCE, name)
+            if uuid_of(ROUTING_INSTANCE, name) in self._keys:
+                self._forget(ROUTING_INSTANCE, name)
             self._refer(name, frozenset())
         for name in delta.acls_deleted | delta.acls_put:
             self._explained.pop(name, None)
@@ -73,7 +74,8 @@ class Rendered:
             self._forget(ACCESS_CONTROL_LIST, name)
         for name in sorted(delta.instances_put):
             instance = plan.routing_instances[name]
-            self._remember(ROUTING_INSTANCE, name, instance.network_uuid)
+            if not instance.intent_uuid:
+                self._remember(ROUTING_INSTANCE, name, instance.network_uuid)
             self._refer(name, instance.own_imports | instance.exports)
         for name in sorted(delta.acls_put):
             self._remember(ACCESS_CONTROL_LIST, name, plan.acls[name].network_uuid)
@@ -86,14 +88,14 @@ class Rendered:
     def named(self, kind: str, fq_name: tuple[str, ...]) -> Object | None:
         """Return the object of a kind with this fq name."""
         name = ":".join(fq_name)
-        if kind in RENDERED_KINDS and name in self._names(kind):
+        if kind in RENDERED_KINDS and name in self._names(kind) and not self._is_intent(kind, name):
             return self._render(kind, name)
         return None
 
     def of_kind(self, kind: str) -> Iterator[Object]:
         """Yield all objects of a kind, in order of their first appearance."""
         names = self._names(kind) if kind in RENDERED_KINDS else ()
-        return (self._render(kind, name) for name in names)
+        return (self._render(kind, name) for name in names if not self._is_intent(kind, name))
 
     def children(self, uuid: str, kind: str) -> Iterator[Object]:
         """Yield objects of a kind whose parent (a virtual-network) is `uuid`."""
@@ -107,7 +109,7 @@ class Rendered:
             names = tuple(self._users.get(name, ()))
         elif kind == ROUTING_INSTANCE and target_kind == ROUTING_INSTANCE:
             names = self._plan.routing_instances[name].connections  # they go both ways
-        return (self._render(kind, each) for each in names)
+        return (self._render(kind, each) for each in names if not self._is_intent(kind, each))
 
     def explained_acl(self, name: str) -> Object | None:
         """Return an access control list whose rules also tell their `origin`, for agents.
@@ -121,6 +123,12 @@ class Rendered:
             self._explained[name] = render_acl(acl, with_origins=True)
         return self._explained[name]
 
+    def _is_intent(self, kind: str, name: str) -> bool:
+        """Whether a client made the instance, so that it is read as intent and not rendered."""
+        if kind != ROUTING_INSTANCE:
+            return False
+        return bool(self._plan.routing_instances[name].intent_uuid)
+
     def _names(self, kind: str) -> dict[str, Any]:
         if kind == ROUTE_TARGET:
             return self._users
@@ -130,7 +138,9 @@ class Rendered:
 
     def _render(self, kind: str, name: str) -> Object:
         if kind == ROUTING_INSTANCE:
-            return render_instance(self._plan.routing_instances[name])
+            instance = self._plan.routing_instances[name]
+            others = (self._plan.routing_instances[each] for each in instance.connections)
+            return render_instance(instance, [_instance_uuid(other) for other in others])
         if kind == ACCESS_CONTROL_LIST:
             return render_acl(self._plan.acls[name])
         instances = self._plan.routing_instances
@@ -173,8 +183,13 @@ class Rendered:
             self._targets[instance] = targets
 
 
-def render_instance(instance: RoutingInstance) -> Object:
-    """Render a routing instance: child of its network, with its own targets and its leaks.
+def _instance_uuid(instance: RoutingInstance) -> str:
+    return instance.intent_uuid or uuid_of(ROUTING_INSTANCE, instance.name)
+
+
+def render_instance(instance: RoutingInstance, connected: Iterable[str]) -> Object:
+    """Render a routing instance: child of its network, with its own targets and its leaks, which
+    go to the instances with the uuids `connected`.
 
     Targets learnt through connections are not references, as in TF: the control node follows
     `routing_instance_refs` for them.
@@ -183,10 +198,7 @@ def render_instance(instance: RoutingInstance) -> Object:
         Ref(ROUTE_TARGET, uuid_of(ROUTE_TARGET, target), {"import_export": direction})
         for target, direction in sorted(_directions(instance).items())
     ]
-    refs += [
-        Ref(ROUTING_INSTANCE, uuid_of(ROUTING_INSTANCE, other), {})
-        for other in instance.connections
-    ]
+    refs += [Ref(ROUTING_INSTANCE, other, {}) for other in connected]
     return _child(
         ROUTING_INSTANCE,
         instance.name,

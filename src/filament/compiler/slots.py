@@ -15,30 +15,38 @@ from filament.compiler.targets import GLOBAL_SYSTEM_CONFIG, own_target, pool_of,
 from filament.model.change import Object
 from filament.model.view import View
 
+_SOURCES = ("virtual-network", "routing-instance")
+
 
 def slots(view: View, changed: Iterable[Object]) -> list[Slot]:
     """Return the slots that lack an allocation because of `changed` objects, in their order.
 
     `view` is the candidate with the change in it; `changed` the objects it puts, of any kind. The
-    cost is that of the changed networks, but a changed global-system-config asks for all networks:
+    cost is that of the changed networks and routing instances that clients made, but a changed
+    global-system-config asks for all of them:
     under a new AS number every automatic target needs a number of the new pool (TF keeps the old
     number; the API may too where it is free).
     """
     asn = read_asn(view)
-    networks: dict[str, Object] = {}
+    sources: dict[str, Object] = {}
     for each in changed:
-        if each.kind == "virtual-network":
-            networks[each.uuid] = each
+        if each.kind in _SOURCES:
+            sources[each.uuid] = each
         elif each.kind == "global-system-config" and each.fq_name == GLOBAL_SYSTEM_CONFIG:
-            networks |= {network.uuid: network for network in view.of_kind("virtual-network")}
+            for kind in _SOURCES:
+                sources |= {source.uuid: source for source in view.of_kind(kind)}
     return [
         Slot(pool_of(asn), instance)
-        for network in networks.values()
-        for instance, has_target in instance_names(network.fq_name)
-        if has_target and not own_target(view, instance, asn)
+        for source in sources.values()
+        for instance in slot_owners(source)
+        if not own_target(view, instance, asn)
     ]
 
 
-def slot_owners(network: Object) -> list[str]:
-    """Return the owners whose allocations are freed when a network is deleted: its instances."""
-    return [name for name, has_target in instance_names(network.fq_name) if has_target]
+def slot_owners(item: Object) -> list[str]:
+    """Return the owners whose allocations are freed when an object is deleted: the instances of a
+    network, or the one that a client made.
+    """
+    if item.kind == "virtual-network":
+        return [name for name, has_target in instance_names(item.fq_name) if has_target]
+    return [item.name] if item.kind == "routing-instance" else []

@@ -125,9 +125,15 @@ class _Walk:
         for instance in self._rendered.children(network.uuid, ROUTING_INSTANCE):
             self._show(instance)
             self._link(network, instance, "virtual-network-routing-instance")
+        for instance in self._view.children(network.uuid, ROUTING_INSTANCE):
+            self._show(instance)
+            self._link(network, instance, "virtual-network-routing-instance")
         for acl in self._rendered.children(network.uuid, ACCESS_CONTROL_LIST):
             explained = self._rendered.explained_acl(acl.name)
             self._show(explained or acl)
+            self._link(network, acl, "virtual-network-access-control-list")
+        for acl in self._view.children(network.uuid, ACCESS_CONTROL_LIST):
+            self._show(acl)
             self._link(network, acl, "virtual-network-access-control-list")
         for ref in network.refs_to(_IPAM):
             self._visit_ipam(network, ref)
@@ -192,6 +198,8 @@ def touched(view: View, commit: Commit, delta: PlanDelta) -> Touched:
             machines |= {each.uuid, each.name}
         elif each.kind == _INTERFACE:
             machines |= _machines_of(view, each)
+        elif each.kind in (ROUTING_INSTANCE, ACCESS_CONTROL_LIST):  # those that clients made
+            nodes.add((_NETWORK, each.name.rpartition(":")[0]))
         elif each.kind == _ADDRESS:
             nodes |= _keys(view, each.refs_to(_INTERFACE))
     for kind, names in (

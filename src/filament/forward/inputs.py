@@ -9,10 +9,14 @@ from filament.base.origin import NOWHERE, Origin
 
 
 class Host(msgspec.Struct, frozen=True):
-    """This compute host: its name and the underlay address tunnels end at (host-order int)."""
+    """This compute host: its name and the underlay address tunnels end at (host-order int).
+
+    `origin` is its virtual-router, as received; nowhere until then.
+    """
 
     name: str
     address: int
+    origin: Origin = NOWHERE
 
 
 class Port(msgspec.Struct, frozen=True):

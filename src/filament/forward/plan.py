@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 from filament.base.net import ROUTER_MAC, Prefix, format_ipv4, mask_of
-from filament.base.origin import Origin
+from filament.base.origin import NOWHERE, Origin
 from filament.forward.ids import SPACES, Ids
 from filament.forward.inputs import Filter, FilterMatch, FilterRule, Inputs, Port, Route, Subnet
 from filament.forward.layout import (
@@ -156,20 +156,24 @@ class _Planner:
             self._plan_subnet(subnet)
 
     def _plan_subnet(self, subnet: Subnet) -> None:
-        discard = self._plain_next_hop("discard", NextHopType.DISCARD, 0)
+        discard = self._shared_next_hop("discard", (NextHopType.DISCARD, 0, 0, 0, 0, 0), subnet)
         place = _Place(subnet.vrf, subnet.prefix)
         self._route(place, discard, 0, subnet.network, subnet.origin)
-        receive = self._plain_next_hop("receive", NextHopType.RECEIVE, ROUTER_MAC)
+        values = (NextHopType.RECEIVE, 0, 0, 0, 0, ROUTER_MAC)
+        receive = self._shared_next_hop("receive", values, subnet)
         for address, rule in ((subnet.service, "service-address"), (subnet.gateway, "gateway")):
             if address:
                 place = _Place(subnet.vrf, Prefix(address, 32))
                 self._route(place, receive, 0, subnet.network, _because(subnet.origin, rule))
 
-    def _plain_next_hop(self, key: str, kind: NextHopType, mac: int) -> int:
-        """Return a next hop that all routes of its kind share."""
+    def _shared_next_hop(self, key: str, values: tuple[int, ...], cause: Subnet | Route) -> int:
+        """Return a next hop that many routes share: it is there because of the oldest of them."""
         number = self._number("next_hop", key)
-        row = Row((kind, 0, 0, 0, 0, mac), _because(self._host_origin(), key))
-        self.rows["next_hops"].setdefault((number,), row)
+        origin = _because(cause.origin, key.partition(" ")[0])
+        rows = self.rows["next_hops"]
+        present = rows.get((number,))
+        if present is None or _age(origin) < _age(present.origin):
+            rows[number,] = Row(values, origin)
         return number
 
     def plan_routes(self) -> None:
@@ -197,11 +201,9 @@ class _Planner:
             next_hop = self._number("next_hop", f"port {port.uuid}")
             self._route(place, next_hop, 0, route.network, route.origin)
             return True
-        next_hop = self._number("next_hop", f"tunnel {format_ipv4(route.next_hop)}")
         values = (NextHopType.TUNNEL, 0, 0, route.next_hop, 0, 0)
-        # Many routes share it; it is there because of this host, as the end of its tunnels.
-        row = Row(values, _because(self._host_origin(), "tunnel"))
-        self.rows["next_hops"].setdefault((next_hop,), row)
+        key = f"tunnel {format_ipv4(route.next_hop)}"
+        next_hop = self._shared_next_hop(key, values, route)
         self._route(place, next_hop, route.label, route.network, route.origin)
         return True
 
@@ -223,7 +225,11 @@ class _Planner:
     def plan_host(self) -> None:
         generation = self._ids.generation(_fingerprint(self._policy_facts()))
         values = (self.inputs.host.address, generation, self.inputs.revision)
-        self.rows["host"][0,] = Row(values, self._host_origin())
+        origin = self.inputs.host.origin
+        if origin == NOWHERE:
+            # Not received yet: it is this host's all the same, of no revision.
+            origin = Origin(f"virtual-router {self.inputs.host.name}", "host")
+        self.rows["host"][0,] = Row(values, origin)
 
     def _policy_facts(self) -> list[object]:
         """Return all that a verdict in the flow table may rest on, in a stable order.
@@ -233,9 +239,6 @@ class _Planner:
         ports = {key: row.values[:6] for key, row in self.rows["interfaces"].items()}
         routes = {key: row.values[2] for key, row in self.rows["routes"].items()}
         return [sorted(ports.items()), network_borders(routes)]
-
-    def _host_origin(self) -> Origin:
-        return Origin(f"virtual-router {self.inputs.host.name}", "host", self.inputs.revision)
 
 
 def network_borders(network_by_route: Mapping[Key, int]) -> list[tuple[Key, int]]:
@@ -283,3 +286,8 @@ def _fingerprint(content: object) -> str:
 
 def _because(origin: Origin, rule: str) -> Origin:
     return Origin(origin.object, rule, origin.revision)
+
+
+def _age(origin: Origin) -> tuple[int, str]:
+    """Order origins from the oldest on, in a way that does not depend on the order of inputs."""
+    return origin.revision, origin.object

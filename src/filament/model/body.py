@@ -6,6 +6,7 @@ names the JSON path, and for a misspelt field or value the nearest legal one.
 
 from __future__ import annotations
 
+import json
 import re
 from typing import Any
 
@@ -67,7 +68,8 @@ class _Codec:
         given |= {"parent_type": _maybe(str), "parent_uuid": _maybe(str)}
         given |= {name: _maybe(value) for name, value in kind.properties.items()}
         for field, target in kind.reference_fields.items():
-            given[field] = _maybe(list[_reference_type(field, kind.references[target])])  # type: ignore[misc]
+            named = f"{kind.field}_{field}"
+            given[field] = _maybe(list[_reference_type(named, kind.references[target])])  # type: ignore[misc]
         self.body = msgspec.defstruct(
             kind.field,
             [(name, value, UNSET) for name, value in given.items()],
@@ -118,6 +120,11 @@ def decode_body(kind: Kind, raw: bytes) -> Body:
     return _meaning(kind, given)
 
 
+def body_type(kind: Kind) -> Any:
+    """The type of an object as a caller writes it, for schemas."""
+    return _codec(kind).body
+
+
 def convert_body(kind: Kind, value: dict[str, Any]) -> Body:
     """Like `decode_body`, from builtins without the envelope."""
     codec = _codec(kind)
@@ -140,11 +147,39 @@ def decode(decoder: msgspec.json.Decoder[Any], raw: bytes) -> Any:
     """Decode JSON; InputError says where it is malformed, too deep, or of the wrong type."""
     _require_shallow(raw)
     try:
-        return decoder.decode(raw)
+        value = decoder.decode(raw)
     except msgspec.ValidationError as error:
         raise _explained(str(error), decoder.type) from error
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise _malformed(str(error), raw) from error
+    _require_single_keys(raw)
+    return value
+
+
+def _require_single_keys(raw: bytes) -> None:
+    """Refuse an object that has a key twice: of the two, readers disagree which one counts."""
+    json.loads(
+        raw,
+        object_pairs_hook=_require_no_double,
+        parse_int=_ignored,
+        parse_float=_ignored,
+        parse_constant=_ignored,
+    )
+
+
+def _require_no_double(pairs: list[tuple[str, Any]]) -> None:
+    if len(pairs) > 1 and len(dict(pairs)) != len(pairs):
+        seen: set[str] = set()
+        for key, _ in pairs:
+            if key in seen:
+                raise InputError(
+                    "duplicate-key", f"the key {key!r} is given twice", hint="give it once"
+                )
+            seen.add(key)
+
+
+def _ignored(text: str) -> None:
+    del text
 
 
 def _meaning(kind: Kind, given: Any) -> Body:

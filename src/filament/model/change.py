@@ -15,11 +15,15 @@ from filament.base.origin import Origin
 
 
 class Ref(msgspec.Struct, frozen=True):
-    """A reference to another object, with the attribute its kind declares (or None)."""
+    """A reference to another object, with the attribute its kind declares (or None).
+
+    A relaxed one does not keep its target from being deleted: it goes with it.
+    """
 
     kind: str
     uuid: str
     attr: dict[str, Any] | None = None
+    is_relaxed: bool = False
 
 
 class Object(msgspec.Struct, frozen=True):

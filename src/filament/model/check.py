@@ -99,9 +99,12 @@ def _require_subnets(view: Candidate, item: Object, before: Object | None) -> No
         if new is not None and new.gateway != old.gateway:
             holder = view.allocated(pool_of(item.uuid, old.uuid), new.gateway)
             if holder is not None:
-                raise ConflictError(
+                said = (
                     f"default_gateway {value['default_gateway']} of subnet {old.prefix} cannot"
-                    f" become an address in use (by instance-ip {holder.owner})"
+                    " become an address in use"
+                )
+                raise ConflictError(f"{said} (by instance-ip {holder.owner})").naming(
+                    holder.owner, ConflictError(said)
                 )
 
 
@@ -225,9 +228,10 @@ def _interface(view: Candidate, item: Object, before: Object | None) -> None:
         )
     if before is not None and before.refs_to("virtual-network")[0].uuid != networks[0].uuid:
         for address in view.referrers(item.uuid, "instance-ip"):
-            raise ConflictError(
-                f"virtual-machine-interface {item.name} cannot change its network while"
-                f" instance-ip {address.name} holds an address of the old one; delete it first"
+            said = f"virtual-machine-interface {item.name} cannot change its network while"
+            end = "holds an address of the old one; delete it first"
+            raise ConflictError(f"{said} instance-ip {address.name} {end}").naming(
+                address.uuid, ConflictError(f"{said} an instance-ip {end}")
             )
     macs = item.props.get("virtual_machine_interface_mac_addresses") or {}
     for text in macs.get("mac_address") or ():
@@ -290,6 +294,49 @@ def _require_not_gateway(view: Candidate, address: Object) -> None:
                 )
 
 
+def _pooled_address(view: Candidate, item: Object, before: Object | None) -> None:
+    del view
+    field = f"{item.kind.replace('-', '_')}_address"
+    if before is not None and before.props.get(field) != item.props.get(field):
+        raise InputError(
+            "immutable",
+            f"{field} of {item.kind} {item.name} cannot be changed",
+            path=f"$.{item.kind}.{field}",
+            hint=f"delete the {item.kind} and create another",
+        )
+
+
+def _logical_router(view: Candidate, item: Object, before: Object | None) -> None:
+    del view
+    field = "logical_router_type"
+    if before is not None and before.props.get(field) != item.props.get(field):
+        raise InputError(
+            "immutable",
+            f"{field} of logical-router {item.name} cannot be changed",
+            path=f"$.logical-router.{field}",
+            hint="delete the logical-router and create another",
+        )
+    text = item.props.get("vxlan_network_identifier")
+    if text and not (text.isascii() and text.isdigit() and 0 < int(text) < 1 << 24):
+        raise InputError(
+            "bad-vxlan-id",
+            f"vxlan_network_identifier '{text}' is not a number from 1 to 16777215",
+            path="$.logical-router.vxlan_network_identifier",
+            hint="write the number as a string, or leave it out",
+        )
+
+
+def _healthmonitor(view: Candidate, item: Object, before: Object | None) -> None:
+    del view, before
+    if not item.props.get("loadbalancer_healthmonitor_properties"):
+        raise InputError(
+            "missing-property",
+            f"loadbalancer-healthmonitor {item.name} lacks loadbalancer_healthmonitor_properties",
+            path="$.loadbalancer-healthmonitor.loadbalancer_healthmonitor_properties",
+            hint='write for example {"monitor_type": "PING", "delay": 5}',
+        )
+
+
 def _virtual_router(view: Candidate, item: Object, before: Object | None) -> None:
     del view
     text = item.props.get("virtual_router_ip_address")
@@ -320,4 +367,8 @@ _CHECKS: dict[str, Callable[[Candidate, Object, Object | None], None]] = {
     "virtual-machine-interface": _interface,
     "instance-ip": _instance_ip,
     "virtual-router": _virtual_router,
+    "floating-ip": _pooled_address,
+    "alias-ip": _pooled_address,
+    "logical-router": _logical_router,
+    "loadbalancer-healthmonitor": _healthmonitor,
 }

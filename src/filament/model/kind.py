@@ -17,12 +17,14 @@ from filament.base.errors import NotFoundError
 from filament.model.types_common import IdPermsType, KeyValuePairs, PermType2
 
 ROOT = "config-root"
+TAG = "tag"
 COMMON_PROPERTIES: dict[str, Any] = {
     "id_perms": IdPermsType,
     "perms2": PermType2,
     "annotations": KeyValuePairs,
     "display_name": str,
 }
+COMMON_MAPS = {"annotations": ("key_value_pair", "key")}
 
 
 class Kind(msgspec.Struct, frozen=True, kw_only=True):
@@ -30,10 +32,15 @@ class Kind(msgspec.Struct, frozen=True, kw_only=True):
 
     `parents` are dashed kinds ("config-root": may stand without a parent). `properties` maps
     names to types (common ones included), `references` the kinds it may refer to, to the type of
-    the reference's attribute (None: no attribute). `derived_children` do not block deletion.
+    the reference's attribute (None: no attribute). `list_properties` maps the properties that can
+    be changed element by element to the field of their wrapper that holds the list,
+    `map_properties` to that field and to the field of its elements that is the key.
+    `derived_children` do not block the deletion of an object, nor do references of its kind that
+    others hold as one of their `derived_references`.
     `columns` are fields that a table of such objects shows. `allocates` names the pools it draws
-    on; `system_properties` only the API sets. A kind with `rendered_from` is read-only: its
-    objects are rendered from the plan, and the text says which intent to change instead.
+    on; `system_properties` only the API sets. Of a kind with `rendered_from` there are, besides
+    what clients create, objects rendered from the plan, which are read-only; the text says which
+    intent to change instead.
     `children` and `back_references` are derived from the other rows: field name -> kind.
     """
 
@@ -41,7 +48,10 @@ class Kind(msgspec.Struct, frozen=True, kw_only=True):
     parents: tuple[str, ...]
     properties: dict[str, Any]
     references: dict[str, Any] = {}
+    list_properties: dict[str, str] = {}
+    map_properties: dict[str, tuple[str, str]] = {}
     derived_children: frozenset[str] = frozenset()
+    derived_references: frozenset[str] = frozenset()
     columns: tuple[str, ...] = ()
     allocates: tuple[str, ...] = ()
     system_properties: frozenset[str] = frozenset()
@@ -73,6 +83,28 @@ class Kind(msgspec.Struct, frozen=True, kw_only=True):
     def real_parents(self) -> tuple[str, ...]:
         """Parents other than the root."""
         return tuple(parent for parent in self.parents if parent != ROOT)
+
+
+def row(
+    name: str,
+    parents: tuple[str, ...],
+    properties: dict[str, Any] | None = None,
+    references: dict[str, Any] | None = None,
+    *,
+    lists: dict[str, str] | None = None,
+    maps: dict[str, tuple[str, str]] | None = None,
+    **more: Any,
+) -> Kind:
+    """A row of the registry, with what all kinds have in common added."""
+    return Kind(
+        name=name,
+        parents=parents,
+        properties=COMMON_PROPERTIES | (properties or {}),
+        references={**(references or {}), TAG: None},
+        list_properties=lists or {},
+        map_properties=COMMON_MAPS | (maps or {}),
+        **more,
+    )
 
 
 def field_of(kind: str) -> str:

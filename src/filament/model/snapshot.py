@@ -227,6 +227,11 @@ class Candidate:
         """Objects deleted so far, as they were."""
         return list(self._deletes.values())
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing has changed so far."""
+        return not (self._puts or self._deletes or self._takes or self._frees)
+
     def before(self, uuid: str) -> Object | None:
         """The object as it was without this change."""
         return self._base.get(uuid)

@@ -211,3 +211,16 @@ class RouteTargetList(Part):
     """Route targets in TF's wrapper."""
 
     route_target: Maybe[list[str]] = UNSET
+
+
+class AutonomousSystemsType(Part):
+    """Autonomous systems in TF's wrapper."""
+
+    asn: Maybe[list[AutonomousSystem]] = UNSET
+
+
+class UserCredentials(Part):
+    """A user and password of a device or appliance."""
+
+    username: Maybe[str] = UNSET
+    password: Maybe[str] = UNSET

@@ -9,6 +9,7 @@ from msgspec import UNSET, Meta
 from filament.model.types_common import (
     AddressMode,
     DhcpOptionsListType,
+    Dscp,
     ForwardingMode,
     IpAddressesType,
     MaxFlows,
@@ -25,6 +26,9 @@ from filament.model.types_common import (
 from filament.model.types_policy import MatchConditionType, MirrorActionType
 
 NetworkMtu = Annotated[int, Meta(ge=0, le=9216)]
+
+IpAddressFamily = Literal["v4", "v6"]
+ForwardingClassId = Annotated[int, Meta(ge=0, le=255)]
 
 
 class AllocationPoolType(Part):
@@ -187,3 +191,117 @@ class VirtualRouterNetworkIpamType(Part):
 
     allocation_pools: Maybe[list[AllocationPoolType]] = UNSET
     subnet: Maybe[list[SubnetType]] = UNSET
+
+
+class PortMap(Part):
+    """One translated port of a floating address."""
+
+    protocol: Maybe[str] = UNSET
+    src_port: Maybe[int] = UNSET
+    dst_port: Maybe[int] = UNSET
+
+
+class PortMappings(Part):
+    """Port translations of a floating address in TF's wrapper."""
+
+    port_mappings: Maybe[list[PortMap]] = UNSET
+
+
+class FloatingIpPoolSubnetType(Part):
+    """The subnets a floating-ip pool takes its addresses from."""
+
+    subnet_uuid: Maybe[list[str]] = UNSET
+
+
+class BridgeDomainMembershipType(Part):
+    """Attribute of virtual-machine-interface -> bridge-domain: the VLAN it is reached by."""
+
+    vlan_tag: Maybe[VlanId] = UNSET
+
+
+class VmiVirtualPortGroupAttributes(Part):
+    """Attribute of virtual-machine-interface -> virtual-port-group: its VLANs there."""
+
+    vlan_tag: Maybe[VlanId] = UNSET
+    native_vlan_tag: Maybe[VlanId] = UNSET
+
+
+class LogicalRouterVirtualNetworkType(Part):
+    """Attribute of logical-router -> virtual-network: what the network is to the router."""
+
+    logical_router_virtual_network_type: Maybe[
+        Literal["ExternalGateway", "InternalVirtualNetwork", "NAPTSourcePool"]
+    ] = UNSET
+
+
+class MulticastSourceGroup(Part):
+    """One multicast flow and whether it may pass."""
+
+    source_address: Maybe[str] = UNSET
+    group_address: Maybe[str] = UNSET
+    action: Maybe[Literal["deny", "pass"]] = UNSET
+
+
+class MulticastSourceGroups(Part):
+    """Multicast flows in TF's wrapper."""
+
+    multicast_source_group: Maybe[list[MulticastSourceGroup]] = UNSET
+
+
+class AttachmentAddressType(Part):
+    """The address of a customer attachment; the schema leaves it empty."""
+
+
+class DnsSoaRecordType(Part):
+    """The zone's start of authority."""
+
+    negative_cache_ttl_seconds: Maybe[int] = UNSET
+
+
+class VirtualDnsType(Part):
+    """A virtual DNS zone and how it answers."""
+
+    domain_name: Maybe[str] = UNSET
+    dynamic_records_from_client: Maybe[bool] = UNSET
+    record_order: Maybe[Literal["fixed", "random", "round-robin"]] = UNSET
+    default_ttl_seconds: Maybe[int] = UNSET
+    next_virtual_DNS: Maybe[str] = UNSET  # noqa: N815 - the schema's spelling
+    floating_ip_record: Maybe[
+        Literal["dashed-ip", "dashed-ip-tenant-name", "vm-name", "vm-name-tenant-name"]
+    ] = UNSET
+    external_visible: Maybe[bool] = UNSET
+    reverse_resolution: Maybe[bool] = UNSET
+    soa_record: Maybe[DnsSoaRecordType] = UNSET
+
+
+class VirtualDnsRecordType(Part):
+    """One record of a virtual DNS zone."""
+
+    record_name: Maybe[str] = UNSET
+    record_type: Maybe[Literal["A", "AAAA", "CNAME", "PTR", "NS", "MX"]] = UNSET
+    record_class: Maybe[Literal["IN"]] = UNSET
+    record_data: Maybe[str] = UNSET
+    record_ttl_seconds: Maybe[int] = UNSET
+    record_mx_preference: Maybe[int] = UNSET
+    record_source_name: Maybe[str] = UNSET
+
+
+class QosIdForwardingClassPair(Part):
+    """A marking and the forwarding class it leads to."""
+
+    key: Maybe[int] = UNSET
+    forwarding_class_id: Maybe[ForwardingClassId] = UNSET
+
+
+class QosIdForwardingClassPairs(Part):
+    """Markings and forwarding classes in TF's wrapper."""
+
+    qos_id_forwarding_class_pair: Maybe[list[QosIdForwardingClassPair]] = UNSET
+
+
+class ControlTrafficDscpType(Part):
+    """The markings of the cluster's own traffic."""
+
+    control: Maybe[Dscp] = UNSET
+    analytics: Maybe[Dscp] = UNSET
+    dns: Maybe[Dscp] = UNSET

@@ -189,24 +189,3 @@ class QuotaType(Part):
     firewall_policy: Maybe[int] = UNSET
     firewall_rule: Maybe[int] = UNSET
     host_based_service: Maybe[Annotated[int, Meta(ge=0, le=1)]] = UNSET
-
-
-class RbacPermType(Part):
-    """What a role may do: letters of CRUD."""
-
-    role_name: Maybe[str] = UNSET
-    role_crud: Maybe[str] = UNSET
-
-
-class RbacRuleType(Part):
-    """A rule for a kind or an action, or for one field of a kind."""
-
-    rule_object: Maybe[str] = UNSET
-    rule_field: Maybe[str | list[str]] = UNSET
-    rule_perms: Maybe[list[RbacPermType]] = UNSET
-
-
-class RbacRuleEntriesType(Part):
-    """The rules of an api-access-list."""
-
-    rbac_rule: Maybe[list[RbacRuleType]] = UNSET

@@ -16,6 +16,7 @@ import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from filament.base.errors import InputError, TransientError
+from filament.base.limits import MAX_HEADER_BYTES, REQUEST_HEAD_TIMEOUT_S
 
 AsgiApp = Callable[[Any, Any, Any], Awaitable[None]]
 _BACKLOG = 1024
@@ -89,7 +90,50 @@ def _is_served(path: str) -> bool:
         return True
 
 
-class _Protocol(H11Protocol):
+class PatientProtocol(H11Protocol):
+    """HTTP/1.1 that closes a connection whose request head does not arrive in time.
+
+    The server's own timeout ends with the first byte, so that a client sending one header byte a
+    minute would hold its connection for ever. Bodies are timed by `web.read_body`.
+    """
+
+    head_timeout_s = REQUEST_HEAD_TIMEOUT_S
+    _head_timer: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Start the clock with the connection."""
+        super().connection_made(transport)
+        self._start_clock()
+
+    def data_received(self, data: bytes) -> None:
+        """Stop the clock when a head is complete; start it with the first bytes of the next."""
+        before = self.cycle
+        is_idle = before is None or before.response_complete
+        super().data_received(data)
+        if self.cycle is not before:
+            self._stop_clock()
+        elif is_idle and self._head_timer is None and not self.transport.is_closing():
+            self._start_clock()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Leave no timer behind."""
+        self._stop_clock()
+        super().connection_lost(exc)
+
+    def _start_clock(self) -> None:
+        self._head_timer = self.loop.call_later(self.head_timeout_s, self._give_up)
+
+    def _stop_clock(self) -> None:
+        if self._head_timer is not None:
+            self._head_timer.cancel()
+            self._head_timer = None
+
+    def _give_up(self) -> None:
+        self._head_timer = None
+        self.transport.close()
+
+
+class _Protocol(PatientProtocol):
     """Tells the app who is at the other end of a unix socket: `scope["state"]["peer_uid"]`."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -173,6 +217,7 @@ def _config(app: AsgiApp, tls: TlsFiles | None) -> uvicorn.Config:
         access_log=False,
         lifespan="off",
         ws="none",
+        h11_max_incomplete_event_size=MAX_HEADER_BYTES,
         timeout_graceful_shutdown=1,
         timeout_keep_alive=75,
         server_header=False,

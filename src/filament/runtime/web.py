@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
@@ -15,23 +16,42 @@ from filament.base.errors import (
     ForbiddenError,
     InputError,
     NotFoundError,
+    PreconditionError,
+    QuotaError,
+    RevisionConflictError,
     TransientError,
 )
-from filament.base.limits import MAX_REQUEST_BYTES
+from filament.base.limits import MAX_REQUEST_BYTES, REQUEST_BODY_TIMEOUT_S
 
 Handler = Callable[[Request], Awaitable[Response]]
 _encoder = msgspec.json.Encoder()
-_STATUS = (
-    (InputError, 400),
-    (ForbiddenError, 403),
-    (NotFoundError, 404),
-    (ConflictError, 409),
-    (TransientError, 503),
-)
 
 
 class BodyTooLargeError(InputError):
     """The request body exceeds the limit: HTTP 413."""
+
+
+class SlowBodyError(InputError):
+    """The request body took too long to arrive: HTTP 408, and the connection is closed."""
+
+
+class MediaTypeError(InputError):
+    """The request body says it is something else than JSON: HTTP 415."""
+
+
+# The first that fits counts.
+_STATUS: tuple[tuple[type[FilamentError], int], ...] = (
+    (BodyTooLargeError, 413),
+    (SlowBodyError, 408),
+    (MediaTypeError, 415),
+    (InputError, 400),
+    (ForbiddenError, 403),
+    (NotFoundError, 404),
+    (ConflictError, 409),
+    (PreconditionError, 412),
+    (QuotaError, 412),
+    (TransientError, 503),
+)
 
 
 def json_response(
@@ -43,14 +63,47 @@ def json_response(
 
 def error_response(error: FilamentError) -> Response:
     """Answer an error as plain text with the status of its class, as TF's API does."""
-    status = 413 if isinstance(error, BodyTooLargeError) else 500
-    if status != 413:
-        status = next((code for kind, code in _STATUS if isinstance(error, kind)), 500)
-    return PlainTextResponse(f"{error}\n", status)
+    status = next((code for kind, code in _STATUS if isinstance(error, kind)), 500)
+    headers: dict[str, str] = {}
+    if isinstance(error, SlowBodyError):
+        headers["Connection"] = "close"  # what arrives later is no request
+    if isinstance(error, PreconditionError | RevisionConflictError):
+        headers["X-Filament-Revision"] = str(error.revision)
+    return PlainTextResponse(f"{error}\n", status, headers=headers)
 
 
-async def read_body(request: Request, limit: int = MAX_REQUEST_BYTES) -> bytes:
-    """Read a request body, refusing it as soon as it exceeds `limit` bytes."""
+async def read_body(
+    request: Request,
+    limit: int = MAX_REQUEST_BYTES,
+    timeout_s: float = REQUEST_BODY_TIMEOUT_S,
+) -> bytes:
+    """Read a JSON body, refusing it as soon as it exceeds `limit` bytes or `timeout_s` is over.
+
+    A body without a content type is taken for JSON; one that says it is something else is refused
+    unread, which also keeps web pages of other origins from posting forms to us.
+    """
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind and kind != "application/json" and not kind.endswith("+json"):
+        if not _has_body(request):
+            return b""
+        raise MediaTypeError(
+            "not-json", f"the body is {kind}", hint="send it as Content-Type: application/json"
+        )
+    try:
+        async with asyncio.timeout(timeout_s):
+            return await _read_bounded(request, limit)
+    except TimeoutError:
+        raise SlowBodyError(
+            "slow-body", f"the request body did not arrive within {timeout_s:g} s", hint="try again"
+        ) from None
+
+
+def _has_body(request: Request) -> bool:
+    length = request.headers.get("content-length")
+    return length not in {None, "0"} or "transfer-encoding" in request.headers
+
+
+async def _read_bounded(request: Request, limit: int) -> bytes:
     chunks: list[bytes] = []
     size = 0
     async for chunk in request.stream():

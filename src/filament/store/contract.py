@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Protocol
 
 from filament.model.change import Allocation, Commit, Object
@@ -15,8 +15,12 @@ class Store(Protocol):
     instant loses nothing, one killed before leaves nothing); revisions are gapless; two commits
     never get one revision; (pool, value) of allocations is unique; `log` returns exactly the
     commits after a revision or raises when they are compacted. Calls block; the owner runs them
-    on one writer thread.
+    on one writer thread (`follow` on one of its own).
     """
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether other processes may commit to it at the same time; then follow it."""
 
     def load(self) -> tuple[int, Iterator[Object], Iterator[Allocation]]:
         """Return the current revision, every object (in order of creation) and allocation.
@@ -29,7 +33,8 @@ class Store(Protocol):
 
         Raises `RevisionConflictError` when it is not, `ConflictError` when a taken value is
         already held or a (kind, fq_name) or uuid already exists, `TransientError` when the
-        medium refuses (full, read-only); then nothing has changed.
+        medium refuses (full, read-only); then nothing has changed. Of a shared store
+        `TransientError` may also mean that nobody could say: the log tells.
         """
 
     def commit_all(self, commits: Sequence[Commit]) -> None:
@@ -42,8 +47,27 @@ class Store(Protocol):
         beyond the last commit.
         """
 
+    def touching(self, uuid: str, before: int, limit: int) -> list[Commit]:
+        """Return the newest `limit` kept commits below revision `before` that put or delete an
+        object, newest first.
+        """
+
+    def follow(self, after: int, timeout_s: float) -> list[Commit]:
+        """Wait until there are commits above `after`, by whomever, and return some of them, in
+        order; none when `timeout_s` is over. Raises as `log` does.
+
+        Called from a thread of its own.
+        """
+
     def compact(self, before: int) -> None:
         """Forget log entries with revisions below `before` (objects stay)."""
+
+    def seed(
+        self, revision: int, objects: Iterable[Object], allocations: Iterable[Allocation]
+    ) -> None:
+        """Fill a store that was never written to: afterwards it is at `revision` with an empty
+        log. All or nothing. Raises `ConflictError` when it has been written to.
+        """
 
     def close(self) -> None:
         """Release files and handles; committed data stays."""

@@ -2,102 +2,120 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import threading
+from collections.abc import Iterable, Iterator, Sequence
 
-from filament.base.errors import ConflictError, NotFoundError, RevisionConflictError
+from filament.base.errors import ConflictError, NotFoundError
 from filament.model.change import Allocation, Commit, Object
+from filament.store.index import Index, Undo
 
 
 class MemoryStore:
     """See `store.contract.Store`."""
 
+    is_shared = False
+
     def __init__(self) -> None:
-        self._revision = 0
+        self._index = Index()
         self._objects: dict[str, Object] = {}
-        self._named: dict[tuple[str, tuple[str, ...]], str] = {}
         self._allocations: dict[tuple[str, int], Allocation] = {}
         self._log: list[Commit] = []
+        self._oldest = 1  # of the log, also while it is empty
+        self._news = threading.Condition()
 
     def load(self) -> tuple[int, Iterator[Object], Iterator[Allocation]]:
         """See Store."""
         objects, allocations = list(self._objects.values()), list(self._allocations.values())
-        return self._revision, iter(objects), iter(allocations)
+        return self._index.revision, iter(objects), iter(allocations)
 
     def commit(self, commit: Commit) -> None:
         """See Store."""
-        self._require_applicable(commit)
-        self._apply(commit)
-        self._log.append(commit)
+        self.commit_all([commit])
 
     def commit_all(self, commits: Sequence[Commit]) -> None:
         """See Store."""
-        if len(commits) > 1:  # a later one may fail: keep what was
-            kept = (self._revision, dict(self._objects), dict(self._named))
-            held, length = dict(self._allocations), len(self._log)
+        undo: Undo = []
+        revision = self._index.revision
         try:
             for commit in commits:
-                self.commit(commit)
+                self._index.require_applicable(commit)
+                undo += self._index.apply(commit)
         except ConflictError:
-            if len(commits) > 1:
-                self._revision, self._objects, self._named = kept
-                self._allocations = held
-                del self._log[length:]
+            self._index.revert(undo, revision)
             raise
+        for commit in commits:
+            self._keep(commit)
+        with self._news:
+            self._log += commits
+            self._news.notify_all()
 
     def log(self, after: int, limit: int) -> list[Commit]:
         """See Store."""
-        first = self._log[0].revision if self._log else self._revision + 1
-        if not first - 1 <= after <= self._revision:
-            raise NotFoundError(
-                f"commits after revision {after} are not kept;"
-                f" the log holds {first}-{self._revision}"
-            )
-        start = after + 1 - first
+        if not self._oldest - 1 <= after <= self._index.revision:
+            raise not_kept(after, self._oldest, self._index.revision)
+        start = after + 1 - self._oldest
         return self._log[start : start + limit]
+
+    def touching(self, uuid: str, before: int, limit: int) -> list[Commit]:
+        """See Store."""
+        found = [
+            commit for commit in self._log if commit.revision < before and touches(commit, uuid)
+        ]
+        return found[::-1][:limit]
+
+    def follow(self, after: int, timeout_s: float) -> list[Commit]:
+        """See Store."""
+        with self._news:
+            self._news.wait_for(lambda: self._index.revision > after, timeout_s)
+            return self.log(after, FOLLOW_COMMITS)
 
     def compact(self, before: int) -> None:
         """See Store."""
+        self._oldest = max(self._oldest, min(before, self._index.revision + 1))
         self._log = [commit for commit in self._log if commit.revision >= before]
+
+    def seed(
+        self, revision: int, objects: Iterable[Object], allocations: Iterable[Allocation]
+    ) -> None:
+        """See Store."""
+        if self._index.revision:
+            raise not_empty(self._index.revision)
+        self._objects = {item.uuid: item for item in objects}
+        self._allocations = {(one.pool, one.value): one for one in allocations}
+        placed = (((0, rank), item) for rank, item in enumerate(self._objects.values()))
+        self._index.fill(revision, placed, self._allocations.values())
+        self._oldest = revision + 1
 
     def close(self) -> None:
         """See Store."""
 
-    def _require_applicable(self, commit: Commit) -> None:
-        if commit.revision != self._revision + 1:
-            raise RevisionConflictError(
-                f"commit {commit.revision} does not follow revision {self._revision}",
-                self._revision,
-            )
-        deleted = {item.uuid for item in commit.deletes}
-        for item in commit.deletes:
-            if item.uuid not in self._objects:
-                raise ConflictError(f"{item.kind} {item.name} to delete does not exist")
-        freed = {(one.pool, one.value) for one in commit.frees}
-        for pool, value in freed:
-            if (pool, value) not in self._allocations:
-                raise ConflictError(f"value {value} of pool {pool} is not held")
-        for item in commit.puts:
-            holder = self._named.get((item.kind, item.fq_name), item.uuid)
-            if holder != item.uuid and holder not in deleted:
-                raise ConflictError(f"{item.kind} {item.name} already exists")
-            before = self._objects.get(item.uuid)
-            is_same = before is None or (before.kind, before.fq_name) == (item.kind, item.fq_name)
-            if not is_same and item.uuid not in deleted:
-                raise ConflictError(f"uuid {item.uuid} already belongs to another object")
-        for one in commit.takes:
-            key = (one.pool, one.value)
-            if key in self._allocations and key not in freed:
-                raise ConflictError(f"value {one.value} of pool {one.pool} is already held")
-
-    def _apply(self, commit: Commit) -> None:
+    def _keep(self, commit: Commit) -> None:
         for item in commit.deletes:
             del self._objects[item.uuid]
-            del self._named[item.kind, item.fq_name]
         for one in commit.frees:
             del self._allocations[one.pool, one.value]
         for item in commit.puts:
             self._objects[item.uuid] = item
-            self._named[item.kind, item.fq_name] = item.uuid
         for one in commit.takes:
             self._allocations[one.pool, one.value] = one
-        self._revision = commit.revision
+
+
+FOLLOW_COMMITS = 1000  # that one call of `follow` returns at most
+
+
+def touches(commit: Commit, uuid: str) -> bool:
+    """Whether a commit puts or deletes an object."""
+    return any(item.uuid == uuid for item in (*commit.puts, *commit.deletes))
+
+
+def not_kept(after: int, oldest: int, last: int) -> NotFoundError:
+    """Refuse to read commits after a revision that the log does not hold, or not any more."""
+    held = f"the log holds {oldest}-{last}" if oldest <= last else "the log is empty"
+    return NotFoundError(f"commits after revision {after} are not kept; {held}")
+
+
+def not_empty(revision: int) -> ConflictError:
+    """Refuse to import into a store that has been written to."""
+    return ConflictError(
+        f"the store is not empty: it is at revision {revision}; import into a new one, or restore"
+    )

@@ -8,21 +8,30 @@ from __future__ import annotations
 
 import contextlib
 import sqlite3
-from collections.abc import Iterator, Sequence
+import threading
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import msgspec
 
 from filament.base.errors import (
     ConflictError,
-    NotFoundError,
     PermanentError,
     RevisionConflictError,
     TransientError,
 )
 from filament.model.change import Allocation, Commit, Object
+from filament.store.memory import FOLLOW_COMMITS, not_empty, not_kept
+from filament.store.migrate import migrate
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+_TOUCHED = """
+create table touched (         -- which commits of the log put or delete an object
+    uuid text not null,
+    revision integer not null,
+    primary key (uuid, revision)
+) strict, without rowid
+"""
 _SCHEMA = """
 create table meta (key text primary key, value integer not null) strict;
 create table objects (
@@ -55,11 +64,20 @@ _decode_commit = msgspec.json.Decoder(Commit).decode
 class SqliteStore:
     """See `store.contract.Store`. One per file and process; used from one thread only."""
 
+    is_shared = False
+
     def __init__(self, path: str | Path) -> None:
         """Open or create the file; TransientError when another process has it open."""
         self._path = Path(path)
         self._path.parent.mkdir(parents=True, exist_ok=True)
-        self._connection = sqlite3.connect(self._path, isolation_level=None, timeout=0.2)
+        self._news = threading.Condition()
+        self._connection = sqlite3.connect(
+            # Serialised by SQLite itself: `follow` reads on a thread of its own.
+            self._path,
+            isolation_level=None,
+            timeout=0.2,
+            check_same_thread=False,
+        )
         try:
             self._revision = self._open()
         except sqlite3.OperationalError as error:
@@ -67,7 +85,7 @@ class SqliteStore:
             raise TransientError(
                 f"cannot open the store {self._path}: {error}; is another process using it?"
             ) from error
-        except sqlite3.DatabaseError as error:
+        except (sqlite3.DatabaseError, msgspec.DecodeError) as error:
             self._connection.close()
             raise PermanentError(f"{self._path} is not a usable store: {error}") from error
         except PermanentError:
@@ -106,26 +124,60 @@ class SqliteStore:
                 )
         except sqlite3.OperationalError as error:
             raise TransientError(f"the store {self._path} refused to write: {error}") from error
-        self._revision = revision
+        with self._news:
+            self._revision = revision
+            self._news.notify_all()
 
     def log(self, after: int, limit: int) -> list[Commit]:
         """See Store."""
-        (first,) = self._connection.execute("select min(revision) from log").fetchone()
-        first = self._revision + 1 if first is None else first
+        first = self._oldest()
         if not first - 1 <= after <= self._revision:
-            raise NotFoundError(
-                f"commits after revision {after} are not kept;"
-                f" the log holds {first}-{self._revision}"
-            )
+            raise not_kept(after, first, self._revision)
         rows = self._connection.execute(
-            "select body from log where revision > ? order by revision limit ?", (after, limit)
+            "select body from log where revision > ? and revision <= ? order by revision limit ?",
+            (after, self._revision, limit),
         )
         return [_decode_commit(body) for (body,) in rows]
+
+    def touching(self, uuid: str, before: int, limit: int) -> list[Commit]:
+        """See Store."""
+        rows = self._connection.execute(
+            "select log.body from touched join log using (revision)"
+            " where uuid = ? and revision < ? order by revision desc limit ?",
+            (uuid, before, limit),
+        )
+        return [_decode_commit(body) for (body,) in rows]
+
+    def follow(self, after: int, timeout_s: float) -> list[Commit]:
+        """See Store. Nobody else can commit, so it is only called where nobody does."""
+        with self._news:
+            self._news.wait_for(lambda: self._revision > after, timeout_s)
+        return self.log(after, FOLLOW_COMMITS)
 
     def compact(self, before: int) -> None:
         """See Store."""
         with self._transaction():
             self._connection.execute("delete from log where revision < ?", (before,))
+            self._connection.execute("delete from touched where revision < ?", (before,))
+
+    def seed(
+        self, revision: int, objects: Iterable[Object], allocations: Iterable[Allocation]
+    ) -> None:
+        """See Store."""
+        if self._revision:
+            raise not_empty(self._revision)
+        try:
+            with self._transaction():
+                for item in objects:
+                    self._put(item)
+                for one in allocations:
+                    self._take(one)
+                self._connection.execute(
+                    "update meta set value = ? where key = 'revision'", (revision,)
+                )
+        except sqlite3.OperationalError as error:
+            raise TransientError(f"the store {self._path} refused to write: {error}") from error
+        self._revision = revision
 
     def close(self) -> None:
         """See Store."""
@@ -141,15 +193,23 @@ class SqliteStore:
             if version == 0:
                 for statement in _SCHEMA.split(";\n"):
                     execute(statement)
+                execute(_TOUCHED)
                 execute("insert into meta values ('revision', 0)")
-                execute(f"pragma user_version = {SCHEMA_VERSION}")
-            elif version != SCHEMA_VERSION:
-                raise PermanentError(
-                    f"{self._path} has schema version {version}, this program reads"
-                    f" {SCHEMA_VERSION}; use the program version that wrote it"
-                )
+            else:
+                migrate(str(self._path), version, SCHEMA_VERSION, {1: self._index_log})
+            execute(f"pragma user_version = {SCHEMA_VERSION}")
         (revision,) = execute("select value from meta where key = 'revision'").fetchone()
         return int(revision)
+
+    def _index_log(self) -> None:
+        """Version 1 had no `touched`: history was a scan of the whole log."""
+        self._connection.execute(_TOUCHED)
+        for (body,) in self._connection.execute("select body from log").fetchall():
+            self._touch(_decode_commit(body))
+
+    def _oldest(self) -> int:
+        (first,) = self._connection.execute("select min(revision) from log").fetchone()
+        return self._revision + 1 if first is None else first
 
     @contextlib.contextmanager
     def _transaction(self) -> Iterator[None]:
@@ -176,15 +236,23 @@ class SqliteStore:
         for item in commit.puts:
             self._put(item)
         for one in commit.takes:
-            try:
-                execute(
-                    "insert into allocations values (?, ?, ?)", (one.pool, one.value, one.owner)
-                )
-            except sqlite3.IntegrityError as error:
-                raise ConflictError(
-                    f"value {one.value} of pool {one.pool} is already held"
-                ) from error
+            self._take(one)
         execute("insert into log values (?, ?)", (commit.revision, _encode(commit)))
+        self._touch(commit)
+
+    def _touch(self, commit: Commit) -> None:
+        uuids = {item.uuid for item in (*commit.puts, *commit.deletes)}
+        self._connection.executemany(
+            "insert into touched values (?, ?)", [(uuid, commit.revision) for uuid in uuids]
+        )
+
+    def _take(self, one: Allocation) -> None:
+        try:
+            self._connection.execute(
+                "insert into allocations values (?, ?, ?)", (one.pool, one.value, one.owner)
+            )
+        except sqlite3.IntegrityError as error:
+            raise ConflictError(f"value {one.value} of pool {one.pool} is already held") from error
 
     def _put(self, item: Object) -> None:
         try:

@@ -21,7 +21,7 @@ import msgspec.structs
 
 from filament.base.errors import NotFoundError, PermanentError
 from filament.base.net import format_ipv4, format_mac
-from filament.cli import http
+from filament.client import http
 from filament.client.sync import Client
 from filament.testing.lab import links, namespaces, processes
 from filament.testing.lab.intent import Intent, Network

@@ -61,6 +61,7 @@ class SimApi:
             self.store.commit(prepared.commit)
             engine.apply(prepared.commit)
             self._notify()
+        assert prepared.object is not None
         return prepared.object
 
     def create(self, kind: str, fq_name: list[str], **fields: Any) -> Object:

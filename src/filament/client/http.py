@@ -1,6 +1,8 @@
-"""Small blocking HTTP/1.1 requests over TCP and unix sockets, enough for one command.
+"""Small blocking HTTP/1.1 over TCP and unix sockets, on the standard library alone.
 
-An address is `unix:PATH`, `http://HOST:PORT` or `HOST:PORT`.
+Shared by the synchronous client, the command line and the lab: one way to name a server, one way
+to say why it does not answer, one table from statuses to the errors of the house. An address is
+`http(s)://HOST:PORT` or `unix:/PATH`.
 """
 
 from __future__ import annotations
@@ -9,8 +11,9 @@ import json
 import socket
 from collections.abc import Iterator, Mapping
 from contextlib import closing
-from http.client import HTTPConnection, HTTPException
+from http.client import BadStatusLine, HTTPConnection, HTTPException, HTTPSConnection
 from typing import Any, NamedTuple
+from urllib.parse import urlsplit
 
 from filament.base.errors import (
     ConflictError,
@@ -21,6 +24,17 @@ from filament.base.errors import (
     PermanentError,
     TransientError,
 )
+from filament.client.trust import NO_TRUST, Trust
+
+DEFAULT_PORT = 8082  # of TF's configuration API
+_ERRORS: dict[int, type[FilamentError]] = {
+    401: ForbiddenError,
+    403: ForbiddenError,
+    404: NotFoundError,
+    409: ConflictError,
+    412: ConflictError,  # a quota, or a picture that is too old
+    503: TransientError,
+}
 
 
 class NoAnswerError(PermanentError):
@@ -53,21 +67,32 @@ class UnixConnection(HTTPConnection):
         """Connect to the socket's path instead of a host."""
         self.sock = socket.socket(socket.AF_UNIX)
         self.sock.settimeout(self.timeout)
-        self.sock.connect(self._path)
+        try:
+            self.sock.connect(self._path)
+        except OSError:
+            self.sock.close()
+            raise
 
 
-def connection_to(address: str, timeout_s: float) -> HTTPConnection:
-    """Make a connection (not yet opened) to an address."""
+def connection_to(address: str, timeout_s: float, trust: Trust = NO_TRUST) -> HTTPConnection:
+    """Make a connection (not yet opened) to an address. Raises InputError."""
     if address.startswith("unix:"):
         return UnixConnection(address.removeprefix("unix:"), timeout_s)
-    host, colon, port = address.removeprefix("http://").rstrip("/").rpartition(":")
-    if not colon or not port.isdigit() or not host or "/" in host:
+    try:
+        parts = urlsplit(address)
+        host, port = parts.hostname, parts.port
+    except ValueError:  # a port that is no number
+        host, port = None, None
+    if host is None or parts.scheme not in {"http", "https"} or parts.path not in {"", "/"}:
         raise InputError(
             "bad-address",
-            f"{address!r} is no address of an HTTP server",
-            hint="write unix:PATH or http://HOST:PORT",
+            f"{address!r} is no address of an API",
+            hint="write http(s)://HOST:PORT or unix:/PATH",
         )
-    return HTTPConnection(host.strip("[]"), int(port), timeout=timeout_s)
+    port = port or DEFAULT_PORT
+    if parts.scheme == "https":
+        return HTTPSConnection(host, port, timeout=timeout_s, context=trust.context())
+    return HTTPConnection(host, port, timeout=timeout_s)
 
 
 def request(
@@ -87,14 +112,15 @@ def request(
         return Reply(response.status, kept, text)
 
 
-def stream(address: str, target: str, timeout_s: float) -> Iterator[str]:
+def stream(address: str, target: str, timeout_s: float, trust: Trust = NO_TRUST) -> Iterator[str]:
     """GET a never-ending answer and yield its lines; `timeout_s` bounds the silence between two.
 
     Raises NoAnswerError when it cannot start, breaks or falls silent; ends when the server does.
     """
-    with closing(connection_to(address, timeout_s)) as connection:
+    headers = {"Accept": "text/event-stream", **trust.headers()}
+    with closing(connection_to(address, timeout_s, trust)) as connection:
         try:
-            connection.request("GET", target, headers={"Accept": "text/event-stream"})
+            connection.request("GET", target, headers=headers)
             response = connection.getresponse()
             if response.status != 200:
                 text = response.read().decode("utf-8", "replace").strip()
@@ -111,24 +137,27 @@ def reason_of(error: OSError | HTTPException, timeout_s: float) -> str:
         return f"no answer within {timeout_s:g} s"
     if isinstance(error, FileNotFoundError):
         return "there is no such socket"
+    if isinstance(error, PermissionError):
+        return "this user may not connect to it"
     if isinstance(error, ConnectionRefusedError):
         return "nobody listens there"
+    if isinstance(error, ConnectionError):  # RemoteDisconnected too: reset, aborted, broken pipe
+        return "it closed the connection without answering"
     if isinstance(error, socket.gaierror):
         return f"the host name is unknown: {error.strerror}"
     if isinstance(error, OSError):
         return error.strerror or str(error) or type(error).__name__
-    return f"it does not speak HTTP: {type(error).__name__}"
+    if isinstance(error, BadStatusLine):
+        return "what listens there does not speak HTTP"
+    return f"its answer is cut off or broken: {type(error).__name__}"
 
 
 def error_of(status: int, text: str) -> FilamentError:
     """Turn an error answer back into the class of the house that made it."""
     message = text.strip() or f"the server answered HTTP status {status}"
-    by_status = {
-        403: ForbiddenError(message),
-        404: NotFoundError(message),
-        409: ConflictError(message),
-        503: TransientError(message),
-    }
-    if status in by_status:
-        return by_status[status]
-    return InputError("refused", message) if 400 <= status < 500 else PermanentError(message)
+    kind = _ERRORS.get(status)
+    if kind is not None:
+        return kind(message)
+    if 400 <= status < 500:
+        return InputError(f"http-{status}", message)
+    return PermanentError(message)

@@ -1,0 +1,112 @@
+"""Addresses of a network reserved without an instance-ip (TF's ip-alloc), given back, counted."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Literal
+
+import msgspec
+
+from filament.api.engine import ConfigEngine, Outcome
+from filament.base.errors import ConflictError, InputError, NotFoundError
+from filament.base.limits import MAX_ADDRESSES_AT_ONCE
+from filament.base.net import format_ipv4, parse_ipv4
+from filament.model.address import Subnet, choose_address, pool_of, subnets_of
+from filament.model.change import Object
+from filament.model.kinds import KINDS
+from filament.model.snapshot import Candidate
+from filament.model.view import View
+
+_NETWORK = KINDS["virtual-network"]
+
+
+class ReserveAddresses(msgspec.Struct, frozen=True):
+    """Take the next `count` free addresses of a network; answers them as texts.
+
+    The network holds them, so they go with it.
+    """
+
+    uuid: str
+    count: int = 1
+    subnet: str | None = None
+    family: Literal["v4", "v6"] | None = None
+
+    def carry_out(self, engine: ConfigEngine, change: Candidate, now: float) -> Outcome:
+        """See Action."""
+        del now
+        engine.asking.require_edit(_NETWORK, self.uuid)
+        network = engine.find(change, _NETWORK, self.uuid)
+        if not 1 <= self.count <= MAX_ADDRESSES_AT_ONCE:
+            raise InputError(
+                "bad-count",
+                f"{self.count} addresses cannot be taken at once",
+                path="$.count",
+                hint=f"ask for 1 to {MAX_ADDRESSES_AT_ONCE}",
+            )
+        subnets = self._subnets(network)
+        taken = [_take(change, network, subnets) for _ in range(self.count)]
+        return Outcome(answer=taken)
+
+    def _subnets(self, network: Object) -> list[Subnet]:
+        subnets = subnets_of(network)
+        if self.family is not None:
+            is_v6 = self.family == "v6"
+            subnets = [one for one in subnets if (":" in str(one.prefix)) == is_v6]
+        if self.subnet:
+            subnets = [one for one in subnets if one.uuid == self.subnet]
+        if not subnets:
+            what = f"Subnet id {self.subnet}" if self.subnet else f"{self.family or 'a'} subnet"
+            raise NotFoundError(
+                f"{what} not found in virtual-network {network.name}; GET the network to see its"
+                " subnets"
+            )
+        return subnets
+
+
+class ReleaseAddresses(msgspec.Struct, frozen=True):
+    """Give reserved addresses back; those that are not reserved are no error (TF)."""
+
+    uuid: str
+    addresses: list[str]
+
+    def carry_out(self, engine: ConfigEngine, change: Candidate, now: float) -> Outcome:
+        """See Action."""
+        del now
+        engine.asking.require_edit(_NETWORK, self.uuid)
+        network = engine.find(change, _NETWORK, self.uuid)
+        subnets = subnets_of(network)
+        for text in self.addresses:
+            address = parse_ipv4(text)
+            for subnet in subnets:
+                held = change.allocated(pool_of(network.uuid, subnet.uuid), address)
+                if held is None:
+                    continue
+                if held.owner != network.uuid:
+                    owner = change.get(held.owner)
+                    name = f"{owner.kind} {owner.name}" if owner else held.owner
+                    said = f"address {text} is not reserved but held by"
+                    raise ConflictError(f"{said} {name}; delete that").naming(
+                        held.owner, ConflictError(f"{said} another object")
+                    )
+                change.free(held)
+        return Outcome()
+
+
+def count_addresses(view: View, network: Object, subnets: list[str]) -> list[int]:
+    """How many instance-ips each subnet has, in the order asked."""
+    users = view.referrers(network.uuid, "instance-ip")
+    counts = Counter(item.props.get("subnet_uuid") for item in users)
+    return [counts[uuid] for uuid in subnets]
+
+
+def _take(change: Candidate, network: Object, subnets: list[Subnet]) -> str:
+    for subnet in subnets:
+        address = choose_address(change, network.uuid, subnet)
+        if address is not None:
+            change.take(pool_of(network.uuid, subnet.uuid), address, network.uuid)
+            return format_ipv4(address)
+    names = [str(subnet.prefix) for subnet in subnets]
+    raise ConflictError(
+        f"Virtual-Network({list(network.fq_name)}) has exhausted subnet({names}); ask for fewer"
+        " addresses or add a subnet"
+    )

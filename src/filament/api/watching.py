@@ -1,0 +1,191 @@
+"""Change streams as server-sent events: whole commits after a revision, or objects as TF tells
+them. A watcher costs a cursor; the number of watchers and what is written at once are bounded.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+
+import msgspec
+from starlette.datastructures import QueryParams
+from starlette.requests import Request
+from starlette.responses import Response, StreamingResponse
+
+from filament.api.auth import caller_of
+from filament.api.caller import Caller
+from filament.api.engine import ConfigEngine
+from filament.api.journal import RELIST, Journal, event_of
+from filament.api.listing import check_fields
+from filament.api.render import Include, Reader
+from filament.api.writer import Writer
+from filament.base import limits
+from filament.base.errors import InputError, NotFoundError, TransientError
+from filament.model.change import Commit, Object
+from filament.model.kind import Kind
+from filament.model.kinds import KINDS
+
+KEEP_ALIVE_S = 15.0
+_CHUNK = 200  # commits per turn, so that one watcher does not hold the loop
+_encode = msgspec.json.Encoder().encode
+_commit = msgspec.json.Decoder(Commit)
+
+
+class Watches:
+    """Everybody who watches. One per API process."""
+
+    def __init__(self, engine: ConfigEngine, writer: Writer, journal: Journal) -> None:
+        self._engine = engine
+        self._writer = writer
+        self._journal = journal
+        self.count = 0
+
+    async def open(self, request: Request, base: str) -> Response:
+        """Answer GET /watch."""
+        query = request.query_params
+        if self.count >= limits.MAX_WATCHES:
+            raise TransientError(
+                f"{limits.MAX_WATCHES} watches are open already; try again later, or at another"
+                " API process"
+            )
+        if "resource_type" in query and "after" not in query:
+            kinds = [KINDS.named(name) for name in query["resource_type"].split(",") if name]
+            if not kinds:
+                raise InputError("no-type", "watch of no resource_type", path="resource_type")
+            caller = caller_of(request)
+            events = self._objects(
+                {kind.name: _include(kind, query) for kind in kinds}, base, caller
+            )
+        else:
+            text = query.get("after", "")
+            if not (text.isascii() and text.isdigit() and len(text) <= 1000):
+                raise InputError(
+                    "bad-revision",
+                    f"watch needs a revision to start after, not '{text}'",
+                    path="after",
+                    hint="GET /filament/snapshot and watch after its revision",
+                )
+            events = self._commits(int(text))
+        headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+        return StreamingResponse(
+            self._counted(events), media_type="text/event-stream", headers=headers
+        )
+
+    async def _counted(self, events: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+        self.count += 1
+        try:
+            async for event in events:
+                yield event
+        finally:
+            self.count -= 1
+
+    async def _commits(self, after: int) -> AsyncIterator[bytes]:
+        yield b": watching\n\n"
+        async for events in self._batches(after):
+            yield b"".join(events) if events else b": keep-alive\n\n"
+            if events is _END:
+                return
+
+    async def _batches(self, after: int) -> AsyncIterator[list[bytes]]:
+        """Encoded commits after a revision, in order; nothing when time passed; _END at the end
+        when the watcher must list again.
+        """
+        journal = self._journal
+        while not journal.is_closed:
+            if not journal.last - limits.WATCH_BACKLOG_COMMITS <= after <= journal.last:
+                yield _END
+                return
+            if after == journal.last:
+                if not await journal.changed(after, KEEP_ALIVE_S) and not journal.is_closed:
+                    yield []
+                continue
+            if after >= journal.first - 1:
+                events = journal.after(after, _CHUNK)
+            else:
+                try:
+                    commits = await self._writer.history(after, _CHUNK)
+                except NotFoundError:
+                    yield _END
+                    return
+                events = [event_of(commit) for commit in commits]
+            whole = events.index(RELIST) if RELIST in events else len(events)
+            events = _bounded(events[:whole])
+            if not events:  # the next commit is too large to follow
+                yield _END
+                return
+            after += len(events)
+            yield events
+
+    def _reader(self, caller: Caller) -> Reader:
+        access = self._engine.access(caller)
+        return Reader(self._engine.snapshot, self._engine.shown, access.sees)
+
+    async def _objects(
+        self, wanted: dict[str, Include], base: str, caller: Caller
+    ) -> AsyncIterator[bytes]:
+        """TF's form: every object of some kinds, then each as it changes."""
+        engine = self._engine
+        after = engine.snapshot.revision
+        known: dict[str, set[str]] = {}
+        for name, include in wanted.items():
+            reader = self._reader(caller)
+            items = list(reader.of_kind(KINDS[name]))
+            known[name] = {item.uuid for item in items}
+            listed = [{name: reader.full(item, base, include)} for item in items]
+            yield _event("init", {f"{name}s": listed})
+        async for events in self._batches(after):
+            if events is _END:
+                yield b"event: stop\ndata: {}\n\n"
+                return
+            if not events:
+                yield b":\n\n"
+            for event in events:
+                commit = _commit.decode(event[event.index(b"data: ") + 6 :])
+                for told in self._told(commit, wanted, known, base, caller):
+                    yield told
+
+    def _told(
+        self,
+        commit: Commit,
+        wanted: dict[str, Include],
+        known: dict[str, set[str]],
+        base: str,
+        caller: Caller,
+    ) -> Iterator[bytes]:
+        reader = self._reader(caller)
+        for item in commit.deletes:
+            if item.kind in wanted and item.uuid in known[item.kind]:
+                known[item.kind].discard(item.uuid)
+                yield _event("delete", _shown(reader, item, base, wanted[item.kind]))
+        for item in commit.puts:
+            if item.kind in wanted and reader.sees(item):
+                word = "update" if item.uuid in known[item.kind] else "create"
+                known[item.kind].add(item.uuid)
+                yield _event(word, _shown(reader, item, base, wanted[item.kind]))
+
+
+_END: list[bytes] = [RELIST]
+
+
+def _bounded(events: list[bytes]) -> list[bytes]:
+    """As many of the first events as may be written at once; at least one."""
+    size = 0
+    for index, event in enumerate(events):
+        size += len(event)
+        if size > limits.MAX_WATCH_CHUNK_BYTES:
+            return events[: max(index, 1)]
+    return events
+
+
+def _include(kind: Kind, query: QueryParams) -> Include:
+    given = query.get(f"{kind.field}_fields")
+    fields = [one for one in (given or "").split(",") if one]
+    check_fields(kind, fields)
+    return Include(fields=frozenset(fields) if fields else None)
+
+
+def _shown(reader: Reader, item: Object, base: str, include: Include) -> dict[str, object]:
+    return {item.kind: reader.full(item, base, include)}
+
+
+def _event(name: str, value: object) -> bytes:
+    return b"event: %b\ndata: %b\n\n" % (name.encode(), _encode(value))

@@ -1,0 +1,125 @@
+"""The OpenAPI document: valid, complete, and true under random requests."""
+
+import copy
+import json
+import os
+import re
+import time
+
+import pytest
+import requests
+import schemathesis
+from hypothesis import HealthCheck, Phase, given, seed, settings
+from openapi_spec_validator import OpenAPIV31SpecValidator
+from schemathesis import GenerationMode
+
+from filament.api.catalog import CATALOG
+from filament.api.openapi import document
+from filament.model.kinds import KINDS
+
+from .served import ServedApi
+from .test_http import raw
+
+SEED = 20_261_120
+# Those with addresses, rules, numbers and symmetric references: where the engine does most.
+KINDS_TO_FUZZ = (
+    "virtual-network",
+    "virtual-machine-interface",
+    "instance-ip",
+    "network-policy",
+    "security-group",
+    "project",
+)
+EXAMPLES = int(os.environ.get("FILAMENT_FUZZ_EXAMPLES", "5"))  # per operation and mode
+HANG_S = 10.0
+
+
+def some_kinds(names):
+    """The document with all actions and the routes of some kinds."""
+    page = copy.deepcopy(document("http://localhost"))
+    others = {kind.name for kind in KINDS.values()} - set(names)
+    page["paths"] = {
+        path: item
+        for path, item in page["paths"].items()
+        if not any(operation["tags"][0] in others for operation in item.values())
+    }
+    return page
+
+
+def test_the_document_is_openapi():
+    errors = list(OpenAPIV31SpecValidator(some_kinds(["virtual-network"])).iter_errors())
+    assert errors == []
+
+
+def test_the_document_is_served_and_whole(api):
+    status, headers, text = raw(api, "GET", "/openapi.json")
+    page = json.loads(text)
+    assert (status, headers.get_content_type()) == (200, "application/json")
+    assert page["servers"] == [{"url": api.url}]
+    routes = {(path, method.upper()) for path, item in page["paths"].items() for method in item}
+    assert routes >= {(entry.path, entry.method) for entry in CATALOG}
+    for kind in KINDS.values():
+        if kind.parents:
+            assert (f"/{kind.collection}", "POST") in routes
+            assert (f"/{kind.name}/{{uuid}}", "DELETE") in routes
+    names = [one["operationId"] for item in page["paths"].values() for one in item.values()]
+    assert len(names) == len(set(names))
+    named = set(re.findall(r'"#/components/schemas/([^"]+)"', text))
+    assert named <= page["components"]["schemas"].keys()
+
+
+@pytest.fixture(scope="module")
+def fuzzed(tmp_path_factory):
+    with ServedApi(tmp_path_factory.mktemp("fuzz")) as served:
+        yield served
+
+
+def operations():
+    page = some_kinds(KINDS_TO_FUZZ)
+    # A stream does not end, and a barrier may be asked to take five minutes: they have their tests.
+    page["paths"].pop("/watch")
+    for item in page["paths"].values():
+        for operation in item.values():
+            operation["parameters"] = [
+                one for one in operation["parameters"] if one["name"] not in {"wait", "timeout_s"}
+            ]
+    schema = schemathesis.openapi.from_dict(page)
+    return [one.ok() for one in schema.get_all_operations()]
+
+
+@pytest.mark.parametrize("mode", [GenerationMode.POSITIVE, GenerationMode.NEGATIVE])
+def test_no_request_breaks_or_hangs_the_api(fuzzed, mode):
+    """Seeded, so that a failure can be had again."""
+    counts = {}
+    with requests.Session() as session:
+        for operation in operations():
+            raw_operation = operation.definition.raw
+            if mode is GenerationMode.NEGATIVE and not (
+                raw_operation["parameters"] or "requestBody" in raw_operation
+            ):
+                continue  # nothing to get wrong
+            fuzz(fuzzed, session, operation, mode, counts)
+    assert sum(counts.values()) > 200
+    assert counts.get(200)
+    assert counts.get(400)
+
+
+def fuzz(fuzzed, session, operation, mode, counts):
+    @seed(SEED)
+    @settings(
+        max_examples=EXAMPLES,
+        deadline=None,
+        database=None,
+        phases=[Phase.generate],
+        suppress_health_check=list(HealthCheck),
+    )
+    @given(case=operation.as_strategy(generation_mode=mode))
+    def ask(case):
+        begun = time.monotonic()
+        response = case.call(base_url=fuzzed.url, session=session, timeout=HANG_S)
+        counts[response.status_code] = counts.get(response.status_code, 0) + 1
+        said = (operation.label, case.path_parameters, case.query, case.body, response.text)
+        assert response.status_code < 500, said
+        assert time.monotonic() - begun < HANG_S, said
+
+    ask()
