@@ -1,11 +1,27 @@
 """The change log over HTTP, and how far back it goes."""
 
 import pytest
+from starlette.requests import Request
 
+from filament.api.history import HistoryRoutes
 from filament.base.errors import InputError, NotFoundError
 from filament.client.sync import Client
+from filament.runtime.web import BodyTooLargeError
 
+from .office import Office
 from .served import api_process
+
+
+async def test_a_body_to_restore_is_bounded(monkeypatch):
+    monkeypatch.setattr("filament.base.limits.MAX_RESTORE_BYTES", 10)
+    parts = [b"12345", b"678901"]
+
+    async def receive():
+        return {"type": "http.request", "body": parts.pop(0), "more_body": bool(parts)}
+
+    routes = HistoryRoutes(Office().engine, None)
+    with pytest.raises(BodyTooLargeError, match="exceeds 10 bytes"):
+        await routes.restore(Request({"type": "http", "method": "POST", "headers": []}, receive))
 
 
 def test_the_log_forgets_what_is_older_than_asked_for(tmp_path):

@@ -200,3 +200,15 @@ async def test_a_follower_takes_over_what_others_commit():
     following.cancel()
     await asyncio.gather(following, return_exceptions=True)
     bench.executor.shutdown()
+
+
+async def test_a_refusal_rests_on_what_other_processes_have_committed(bench):
+    bench.is_shared = True
+    foreign = bench.office.engine.prepare(machine("theirs"), now=NOW, who="another process")
+    bench.office.store.commit(foreign.commit)
+    [deleted, again] = await bench.submit_all(
+        Delete("virtual-machine", foreign.object.uuid),
+        Delete("virtual-machine", foreign.object.uuid),
+    )
+    assert deleted.commit.revision == foreign.commit.revision + 1
+    assert isinstance(again, NotFoundError)

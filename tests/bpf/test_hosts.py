@@ -72,15 +72,13 @@ def ping(workload: Workload, address: int, *options: str) -> str:
     return run_in(workload.namespace, "ping", "-n", "-i", "0.05", "-W", "1", *options, target)
 
 
-def bulk_tcp(client: Workload, server: Workload) -> float:
-    """Send 200 MB by TCP; returns Gbit/s received."""
+def bulk_tcp(client: Workload, server: Workload) -> None:
+    """Send 64 MB by TCP; a stalled connection fails."""
     command = ("iperf3", "-s", "-1", "--forceflush")
     with serving(server.namespace, *command):
         address = format_ipv4(server.address)
-        said = run_in(
-            client.namespace, "timeout", "20", "iperf3", "-c", address, "-n", "200M", "-J"
-        )
-    return json.loads(said)["end"]["sum_received"]["bits_per_second"] / 1e9
+        said = run_in(client.namespace, "timeout", "20", "iperf3", "-c", address, "-n", "64M", "-J")
+    assert json.loads(said)["end"]["sum_received"]["bytes"] > 50_000_000
 
 
 def test_ping_crosses_hosts_and_loses_one_ttl(hosts) -> None:
@@ -106,7 +104,7 @@ def test_bigger_ones_are_fragmented_by_the_workload_and_cross(hosts) -> None:
 def test_segmentation_offload_survives_the_tunnel(hosts) -> None:
     one, _ = hosts
     before = one.tunnelled()
-    assert bulk_tcp(RED_1, RED_2) > 0.5
+    bulk_tcp(RED_1, RED_2)
     after = one.tunnelled()
     packets, sent = after[2] - before[2], after[3] - before[3]
     assert sent / packets > 5 * TENANT_MTU, "super-packets were cut before the tunnel"
@@ -123,7 +121,7 @@ def test_the_kernel_cuts_tunnelled_super_packets_to_the_right_size(hosts) -> Non
     run_in("h1", "ethtool", "-K", "u0", *flags)
     try:
         before = two.tunnelled()
-        assert bulk_tcp(RED_1, RED_2) > 0.2
+        bulk_tcp(RED_1, RED_2)
         after = two.tunnelled()
     finally:
         run_in("h1", "ethtool", "-K", "u0", *(word.replace("off", "on") for word in flags))
@@ -140,7 +138,7 @@ def test_without_any_offload_in_the_workload(hosts) -> None:
         run_in(workload.namespace, "ethtool", "-K", workload.device, *options)
     try:
         before = two.tunnelled()
-        assert bulk_tcp(RED_1, RED_2) > 0.1
+        bulk_tcp(RED_1, RED_2)
         after = two.tunnelled()
     finally:
         for workload in (RED_1, RED_2):
@@ -156,7 +154,7 @@ def test_a_router_in_a_container_forwards_what_came_by_tunnel(hosts) -> None:
     # Three routers: two vRouters that send, and the container between them.
     assert "ttl=61" in said
     before = [host.drops() for host in hosts]
-    assert bulk_tcp(RED_1, BLUE_1) > 0.3
+    bulk_tcp(RED_1, BLUE_1)
     assert [host.drops() for host in hosts] == before
 
 
@@ -166,7 +164,7 @@ def test_the_same_with_the_underlay_cutting(hosts) -> None:
     for host in hosts:
         run_in(host.name, "ethtool", "-K", "u0", *off)
     try:
-        assert bulk_tcp(RED_1, BLUE_1) > 0.2
+        bulk_tcp(RED_1, BLUE_1)
     finally:
         for host in hosts:
             run_in(host.name, "ethtool", "-K", "u0", *(word.replace("off", "on") for word in off))

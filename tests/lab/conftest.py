@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from filament.testing.lab.leftovers import picture
+from filament.testing.lab.leftovers import picture, settled_picture
 from filament.testing.lab.scenario import build_scenario
 from filament.testing.lab.teardown import tear_down
 
@@ -35,4 +35,4 @@ def lab():
             log = run / "log" / f"{name}.log"
             print(f"--- {name}", *log.read_text().splitlines()[-10:], sep="\n")
         tear_down(run, print)
-    assert picture() == before
+    assert settled_picture(before) == before

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from filament.testing.lab.lab import Lab
-from filament.testing.lab.leftovers import picture
+from filament.testing.lab.leftovers import picture, settled_picture
 from filament.testing.lab.teardown import tear_down
 
 pytestmark = pytest.mark.lab
@@ -45,15 +45,7 @@ def clean():
     before = picture()
     yield
     tear_down(RUN, print)
-    settled(before)
-
-
-def settled(before):
-    """Compare with an earlier picture; what was being born or was dying has a second to do so."""
-    deadline = time.monotonic() + 1
-    while picture() != before and time.monotonic() < deadline:
-        time.sleep(0.01)
-    assert picture() == before
+    assert settled_picture(before) == before
 
 
 def test_up_shows_what_it_did_and_down_leaves_nothing(clean):
@@ -83,11 +75,11 @@ def test_up_shows_what_it_did_and_down_leaves_nothing(clean):
 
     code, text = run("lab", "down")
     assert code == 0, text
-    settled(before)
+    assert settled_picture(before) == before
     code, text = run("lab", "down")
     assert code == 0
     assert "nothing to do" in text
-    settled(before)
+    assert settled_picture(before) == before
 
 
 def test_an_unknown_workload_or_program_is_said(clean):
@@ -124,7 +116,7 @@ def test_up_killed_at_any_moment_leaves_nothing_that_down_does_not_remove(clean)
             process.communicate()
         code, text = run("lab", "down")
         assert code == 0, f"seed {seed}: {text}"
-        settled(before)
+        assert settled_picture(before) == before
 
 
 def test_up_after_an_up_that_was_killed(clean):

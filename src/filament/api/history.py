@@ -11,8 +11,8 @@ from starlette.responses import Response
 from filament.api.auth import caller_of
 from filament.api.engine import ConfigEngine
 from filament.api.writer import Writer
+from filament.base import limits
 from filament.base.errors import InputError
-from filament.base.limits import MAX_RESTORE_BYTES
 from filament.model.content import decode_content
 from filament.model.invariants import check
 from filament.runtime.web import json_response, read_body
@@ -45,7 +45,7 @@ class HistoryRoutes:
 
     async def restore(self, request: Request) -> Response:
         """POST /filament/restore: make the configuration that of the body, in one commit."""
-        body = await read_body(request, MAX_RESTORE_BYTES)
+        body = await read_body(request, limits.MAX_RESTORE_BYTES)
         content = await asyncio.to_thread(decode_content, body, "the body")
         problems = await asyncio.to_thread(
             check, content.revision, content.objects, content.allocations

@@ -147,13 +147,26 @@ class Writer:
     async def _carry_out(self, group: list[_Waiting]) -> None:
         waits = backoff(first_s=0.002, limit_s=0.1)
         for _ in range(MAX_ATTEMPTS):
-            prepared = self._prepare(group)
+            revision = self._engine.snapshot.revision
+            prepared, refused = self._prepare(group)
+            if refused and self._store.is_shared:
+                # What was refused may be made possible by what another process has committed:
+                # a client that created there and deletes here must not hear that it is not so.
+                try:
+                    await self._catch_up()
+                except TransientError as error:
+                    _refuse_all(group, error)
+                    return
+                if self._engine.snapshot.revision != revision:
+                    continue
+            for waiting, refusal in refused:
+                _refuse_all([waiting], refusal)
+            group = [waiting for waiting, _ in prepared]
             try:
                 await self._keep([one.commit for _, one in prepared if one.commit is not None])
             except RevisionConflictError:
                 if not self._store.is_shared:
                     raise  # somebody wrote to a store that is ours alone
-                group = [waiting for waiting, _ in prepared]
                 try:
                     await self._catch_up()
                 except TransientError as error:
@@ -162,7 +175,7 @@ class Writer:
                 await asyncio.sleep(next(waits))
                 continue
             except TransientError as error:
-                _refuse_all([waiting for waiting, _ in prepared], error)
+                _refuse_all(group, error)
                 return
             for waiting, one in prepared:
                 if not waiting.answer.done():
@@ -173,20 +186,23 @@ class Writer:
             TransientError(f"other API processes committed first {MAX_ATTEMPTS} times; try again"),
         )
 
-    def _prepare(self, group: list[_Waiting]) -> list[tuple[_Waiting, _Change]]:
-        """Prepare each on top of those before it; refuse what cannot be."""
+    def _prepare(
+        self, group: list[_Waiting]
+    ) -> tuple[list[tuple[_Waiting, _Change]], list[tuple[_Waiting, FilamentError]]]:
+        """Prepare each on top of those before it; return what can be, and what cannot."""
         staged = Staged(self._engine.snapshot)
         prepared: list[tuple[_Waiting, _Change]] = []
+        refused: list[tuple[_Waiting, FilamentError]] = []
         for waiting in group:
             try:
                 one = waiting.prepare(staged)
             except FilamentError as error:
-                _refuse_all([waiting], error)
+                refused.append((waiting, error))
                 continue
             if one.commit is not None:
                 staged.absorb(one.commit)
             prepared.append((waiting, one))
-        return prepared
+        return prepared, refused
 
     async def _keep(self, commits: list[Commit]) -> None:
         """Store prepared commits, then let everybody see them."""

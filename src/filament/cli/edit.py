@@ -54,6 +54,7 @@ def edit(
     before = _read(session, found)
     original = editable(before)
     path = _write_file(found, original)
+    session.close()  # people edit for longer than the API keeps a silent connection open
     try:
         edited = _edited(path)
         body = changes_between(original, edited)

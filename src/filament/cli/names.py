@@ -105,7 +105,14 @@ def find(session: Session, text: str, kind: str | None = None, *, strict: bool =
             return found
     if kind is not None:
         return choose(objects_of(session, kind), text, kind, strict=strict)
-    candidates = [found for each in kinds(session) for found in objects_of(session, each)]
+    known = kinds(session)
+    likely = [each for each in RANK if each in known]
+    candidates = [found for each in likely for found in objects_of(session, each)]
+    if strict or not any(found.is_called(text) for found in candidates):
+        # There are more than a hundred kinds: asking for all of them is the last resort.
+        unlikely = [each for each in known if each not in likely]
+        candidates += [found for each in unlikely for found in objects_of(session, each)]
+        candidates.sort(key=lambda found: found.kind)
     return choose(candidates, text, "object", strict=strict)
 
 

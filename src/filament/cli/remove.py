@@ -78,6 +78,8 @@ def rm(
         _list(steps, "would be done", as_json=as_json)
         return
     if is_recursive and not is_agreed and len(steps) > len(found):
+        # People think for longer than the API keeps a silent connection open.
+        session.close()
         _ask(steps, as_json=as_json)
     for step in steps[:-1]:
         _carry_out(session, step, is_recursive=is_recursive, as_json=as_json)

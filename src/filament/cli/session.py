@@ -65,9 +65,9 @@ class Session:
             self._client = self._connect(self.timeout_s)
         return self._client.request(method, quote(path), body, **query)
 
-    def _connect(self, timeout_s: float) -> Client:
+    def _connect(self, patience_s: float) -> Client:
         trust = trust_of(os.environ)
-        return Client(self.api_address, timeout_s=timeout_s, who="filament", trust=trust)
+        return Client(self.api_address, timeout_s=patience_s, who="filament", trust=trust)
 
 
 def default_api(run_dir: Path) -> str:

@@ -14,9 +14,11 @@ import platform
 import struct
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from filament.base.errors import PermanentError
+
+_Row = TypeVar("_Row")
 
 TCX_INGRESS = 46  # enum bpf_attach_type, Linux 6.6
 STATS_RUN_TIME = 0  # enum bpf_stats_type
@@ -180,6 +182,7 @@ def next_key(descriptor: int, key: bytes | None, key_bytes: int) -> bytes | None
     return following.raw
 
 
+_MOST_AT_ONCE = 4096  # rows in a batch; far above what a hash bucket ever holds, which must fit
 _BATCH = "=QQQQIIQQ"  # in_batch, out_batch, keys, values, count, map_fd, elem_flags, flags
 _BATCH_COUNT = 32  # offset of count
 
@@ -203,8 +206,7 @@ def items(descriptor: int, value_bytes: int | None = None) -> Iterator[tuple[byt
     """
     shape = map_shape(descriptor)
     value_bytes = value_bytes or shape.value_bytes
-    # A hash bucket must fit into a batch; 4096 is far above what a bucket ever holds.
-    count = min(4096, shape.max_entries)
+    count = min(_MOST_AT_ONCE, shape.max_entries)
     keys = ctypes.create_string_buffer(count * shape.key_bytes)
     values = ctypes.create_string_buffer(count * value_bytes)
     cursor = ctypes.create_string_buffer(max(shape.key_bytes, 8))
@@ -268,32 +270,28 @@ def _batch(command: int, descriptor: int, keys: list[bytes], values: list[bytes]
     return int(done) if 0 < done < len(keys) else result
 
 
+def _parts(rows: list[_Row]) -> Iterator[list[_Row]]:
+    return (rows[at : at + _MOST_AT_ONCE] for at in range(0, len(rows), _MOST_AT_ONCE))
+
+
 def update_all(descriptor: int, rows: list[tuple[bytes, bytes]]) -> None:
     """Write many rows, in order; on failure those before the named key are in."""
-    at = 0
-    while at < len(rows):
-        part = rows[at : at + 4096]
+    for part in _parts(rows):
         done = 0
         if len(part) > 1:
             keys, values = [key for key, _ in part], [value for _, value in part]
             done = max(0, _batch(_UPDATE_BATCH, descriptor, keys, values))
-        if not done:
-            # One by one: the only way without batches, and how to learn what is wrong with a row.
-            update(descriptor, *part[0])
-            done = 1
-        at += done
+        # One by one: the only way without batches, and how to learn what is wrong with a row.
+        for key, value in part[done:]:
+            update(descriptor, key, value)
 
 
 def delete_all(descriptor: int, keys: list[bytes]) -> None:
     """Delete many keys, in order; those that are not there are no error."""
-    at = 0
-    while at < len(keys):
-        part = keys[at : at + 4096]
+    for part in _parts(keys):
         done = max(0, _batch(_DELETE_BATCH, descriptor, part, [])) if len(part) > 1 else 0
-        if not done:
-            delete(descriptor, part[0])
-            done = 1
-        at += done
+        for key in part[done:]:
+            delete(descriptor, key)
 
 
 # --- links (tcx) ---

@@ -92,8 +92,7 @@ class Lab:
         """
         namespaces.require_root()
         directories = Directories(run)
-        for directory in (run, directories.pids, directories.logs, directories.state):
-            directory.mkdir(parents=True, exist_ok=True)
+        run.mkdir(parents=True, exist_ok=True)
         plan = plan_lab(
             host_count=host_count,
             underlay=underlay,
@@ -102,6 +101,8 @@ class Lab:
         )
         lab = cls(directories, plan)
         lab._remember(plan)
+        for directory in (directories.pids, directories.logs, directories.state):
+            directory.mkdir(exist_ok=True)
         namespaces.ensure_bpffs(directories.bpffs)
         namespaces.ensure_namespace_directory(directories.namespaces)
         for name in plan.places():

@@ -6,6 +6,7 @@ people's processes come and go between them.
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 from filament.testing.lab import links
@@ -31,6 +32,17 @@ def picture() -> Picture:
         "run": _names(Path("/run")),
         "pins": _names(pins) if pins.is_dir() else [],
     }
+
+
+def settled_picture(before: Picture, timeout_s: float = 1.0) -> Picture:
+    """Take a picture that equals `before`, or, after `timeout_s`, one that does not.
+
+    A process that was being born or was dying at the time of a crash has that long to do so.
+    """
+    deadline = time.monotonic() + timeout_s
+    while (now := picture()) != before and time.monotonic() < deadline:
+        time.sleep(0.01)
+    return now
 
 
 def _names(directory: Path) -> list[str]:

@@ -180,9 +180,14 @@ def require_name(plan: LabPlan, name: str) -> None:
         raise InputError("taken-name", f"{name!r} exists in this lab", hint="choose another name")
 
 
+def draft_of(path: Path) -> Path:
+    """Where a file is written before it takes its name."""
+    return path.with_suffix(".draft")
+
+
 def save(plan: LabPlan, path: Path) -> None:
     """Write lab.json whole or not at all."""
-    draft = path.with_suffix(".draft")
+    draft = draft_of(path)
     draft.write_bytes(msgspec.json.format(msgspec.json.encode(plan)))
     draft.replace(path)
 

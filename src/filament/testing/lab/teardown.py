@@ -16,7 +16,7 @@ from pathlib import Path
 
 from filament.base.errors import PermanentError, TransientError
 from filament.testing.lab import namespaces, processes
-from filament.testing.lab.plan import Directories
+from filament.testing.lab.plan import Directories, draft_of
 
 Say = Callable[[str], None]
 
@@ -53,9 +53,10 @@ def tear_down(run: Path, say: Say) -> None:
 
 
 def _require_lab(directories: Directories) -> None:
-    entries = [entry.name for entry in directories.run.iterdir()]
-    if entries and not directories.plan.exists():
-        found = ", ".join(sorted(entries)[:5])
+    # Killed before it was whole, lab.json may still be a draft.
+    others = {entry.name for entry in directories.run.iterdir()} - {draft_of(directories.plan).name}
+    if others and not directories.plan.exists():
+        found = ", ".join(sorted(others)[:5])
         raise PermanentError(
             f"{directories.run} holds something that is not a lab ({found})"
             "; name the lab's directory with FILAMENT_RUN, or remove that one yourself"
