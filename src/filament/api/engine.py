@@ -29,6 +29,7 @@ from filament.api.identity import (
 from filament.api.permission import Access
 from filament.api.quota import require_parts_within_quota, require_within_quota
 from filament.api.rbac import RuleBook
+from filament.api.refusals import still_used
 from filament.api.sharing import shared_as_shown
 from filament.api.shown import ShownPlan
 from filament.base.errors import (
@@ -497,7 +498,7 @@ class ConfigEngine:
             for child_kind in KINDS[one.kind].children.values():
                 blocking += change.children(one.uuid, child_kind)
         if blocking:
-            raise ConflictError(self._still("children still present", item, blocking))
+            raise still_used(self.asking, "children still present", item, blocking)
         users: list[Object] = []
         relaxed: list[Object] = []
         for one in (item, *shown):
@@ -511,7 +512,7 @@ class ConfigEngine:
         going |= {item.uuid, *(one.uuid for one in (*cascade, *leaving))}
         users = [one for one in users if one.uuid not in going]
         if users:
-            raise ConflictError(self._still("resource still referred", item, users))
+            raise still_used(self.asking, "resource still referred", item, users)
         for child in cascade:
             self._delete(change, KINDS[child.kind], child, going)
         gone = {item.uuid, *(one.uuid for one in shown)}
@@ -525,10 +526,6 @@ class ConfigEngine:
                 change.free(allocation)
         for left in companions_left(change, item):
             self._delete(change, KINDS[left.kind], left)
-
-    def _still(self, reason: str, item: Object, others: list[Object]) -> str:
-        seen = [one for one in others if self.asking.sees(one)]
-        return _still(reason, item, seen, len(others) - len(seen))
 
     # -- numbers of the plan -----------------------------------------------------------------
 
@@ -593,16 +590,3 @@ def _ordered(kind: Kind, refs: Iterable[Ref]) -> tuple[Ref, ...]:
 def _goes_with(kind: Kind, child: Object) -> bool:
     """Whether a child is deleted with its parent: derived, or made as a default (TF)."""
     return child.kind in kind.derived_children or child.fq_name[-1] == f"default-{child.kind}"
-
-
-def _still(reason: str, item: Object, others: list[Object], unseen: int) -> str:
-    links = [f"/{one.kind}/{one.uuid}" for one in others[:10]]
-    named = ", ".join(f"{one.kind} {one.name}" for one in others[:3])
-    more = f" and {len(others) - 3} more" if len(others) > 3 else ""
-    if unseen:
-        named += " and " if named else ""
-        more += f"{unseen} that you may not read"
-    return (
-        f"Delete when {reason}: {links}; {item.kind} {item.name} is still used by {named}{more}:"
-        " delete or detach them first"
-    )

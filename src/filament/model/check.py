@@ -268,15 +268,20 @@ def _instance_ip(view: Candidate, item: Object, before: Object | None) -> None:
             continue
         mine, its = item.refs_to("virtual-network"), interface.refs_to("virtual-network")
         if mine and its and mine[0].uuid != its[0].uuid:
-            raise InputError(
-                "other-network",
-                f"instance-ip {item.name} is in another network than virtual-machine-interface"
-                f" {interface.name}",
-                path="$.instance-ip.virtual_machine_interface_refs",
-                hint="both must refer to the same virtual-network",
+            raise _other_network(item, interface.name).naming(
+                interface.uuid, _other_network(item, interface.uuid)
             )
         if interface.refs_to("virtual-machine"):
             _require_not_gateway(view, item)
+
+
+def _other_network(item: Object, interface: str) -> InputError:
+    return InputError(
+        "other-network",
+        f"instance-ip {item.name} is in another network than virtual-machine-interface {interface}",
+        path="$.instance-ip.virtual_machine_interface_refs",
+        hint="both must refer to the same virtual-network",
+    )
 
 
 def _require_not_gateway(view: Candidate, address: Object) -> None:
