@@ -1,4 +1,4 @@
-"""What a refusal says about other objects: names of those that the caller may read, else how many."""
+"""What a refusal says of other objects: names of those that the caller may read, else how many."""
 
 from __future__ import annotations
 
