@@ -7,10 +7,10 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 MAKEFLAGS += --no-print-directory
 
-.PHONY: help setup setup-dev bpf up down test check bench clean
+.PHONY: help setup setup-dev bpf up down test test-heavy check bench clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 up: ## install what is missing, start controller and lab, show what reaches what (root)
 	@scripts/up
@@ -21,6 +21,9 @@ down: ## remove every namespace, device, pin and process of the lab (root)
 
 test: ## all checks and tests; bpf and lab tests run in namespaces of their own (root)
 	@scripts/test
+
+test-heavy: setup-dev ## tests against real servers of others; installs their packages (root)
+	@.venv/bin/python -m pytest -m heavy
 
 check: setup-dev ## ruff, mypy, import-linter
 	@scripts/check

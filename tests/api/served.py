@@ -32,7 +32,8 @@ asyncio.run(main())
 class ServedApi:
     """An API in a thread of this process, on TCP and on a unix socket."""
 
-    def __init__(self, directory):
+    def __init__(self, directory, **more):
+        self.more = more
         self.directory = directory
         self.socket = f"unix:{directory}/api.sock"
         self.url = ""
@@ -62,10 +63,16 @@ class ServedApi:
         self._stop = asyncio.Event()
         listens = [Listen("127.0.0.1", 0), Listen(path=self.socket.removeprefix("unix:"))]
         database = self.directory / "filament.db"
-        await run_api(database=database, listens=listens, stop=self._stop, started=self._bound)
+        await run_api(
+            database=database,
+            listens=listens,
+            stop=self._stop,
+            started=self._bound,
+            **self.more,
+        )
 
     def _bound(self, bound):
-        self.url = f"http://{bound[0]}"
+        self.url = f"{'https' if self.more.get('tls') else 'http'}://{bound[0]}"
         self._started.set()
 
 

@@ -277,14 +277,14 @@ def test_quotas_of_a_project(api, client, project):
     make_network(client, project, "second")
 
 
-def test_the_aaa_mode_is_kept(client):
-    assert client.request("GET", "/aaa-mode").value == {"aaa-mode": "no-auth"}
-    body = {"aaa-mode": "cloud-admin"}
-    assert client.request("PUT", "/aaa-mode", body).value == body
+def test_the_aaa_mode_is_that_of_the_settings(client):
+    body = {"aaa-mode": "no-auth"}
     assert client.request("GET", "/aaa-mode").value == body
+    assert client.request("PUT", "/aaa-mode", body).value == body
+    with pytest.raises(ForbiddenError, match="cannot be set to rbac from here: it is no-auth"):
+        client.request("PUT", "/aaa-mode", {"aaa-mode": "rbac"})
     with pytest.raises(InputError, match="one of"):
         client.request("PUT", "/aaa-mode", {"aaa-mode": "x"})
-    client.request("PUT", "/aaa-mode", {"aaa-mode": "no-auth"})
 
 
 def test_refused_actions_say_what_to_do_instead(client):

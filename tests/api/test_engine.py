@@ -161,6 +161,7 @@ def test_an_update_changes_what_it_names_and_nothing_else(office):
     id_perms = before.props["id_perms"] | {"last_modified": "2026-11-20T14:31:00.500000"}
     expected = before.props | {"mtu": 9000, "display_name": "Red", "id_perms": id_perms}
     del expected["router_external"]
+    expected["perms2"] = before.props["perms2"] | {"global_access": 0}
     assert after.props == expected
     assert after.refs == before.refs
     assert after.revision == before.revision + 1

@@ -74,7 +74,7 @@ def test_no_role_at_all_is_the_wrong_place(run_dir, role, ok):
 
 @pytest.mark.parametrize("address", ["nonsense", "http://", "ftp://x:1/y", ":80"])
 def test_a_bad_address_says_what_would_be_right(address):
-    with pytest.raises(InputError, match="write http://HOST:PORT or unix:/PATH"):
+    with pytest.raises(InputError, match=r"write http\(s\)://HOST:PORT or unix:/PATH"):
         http.request(address, "GET", "/")
 
 

@@ -106,7 +106,7 @@ def test_what_is_not_an_api_is_the_worlds_fault(tmp_path, capsys):
 
 def test_a_bad_api_address_is_the_callers_fault(capsys):
     assert run(["--api", "here", "ls"]) == 2
-    assert "'here' is no address of an API; write http://HOST:PORT" in capsys.readouterr().err
+    assert "'here' is no address of an API; write http(s)://HOST:PORT" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -103,9 +103,9 @@ def test_nobody_there_is_a_transient_error(tmp_path):
         client.request("GET", "/")
 
 
-@pytest.mark.parametrize("address", ["127.0.0.1:8082", "https://x", "http://"])
+@pytest.mark.parametrize("address", ["127.0.0.1:8082", "ftp://x", "https://"])
 def test_bad_addresses_are_explained(address):
     with pytest.raises(
-        InputError, match=r"is no address of an API.*write http://HOST:PORT or unix"
+        InputError, match=r"is no address of an API.*write http\(s\)://HOST:PORT or unix"
     ):
         Client(address)

@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 
 from filament.api.engine import ConfigEngine, Outcome, Update
+from filament.api.permission import LINK, Access
 from filament.api.quota import project_of
 from filament.base.errors import ForbiddenError, InputError, NotFoundError
 from filament.model.body import Body, RefBody
@@ -45,7 +46,9 @@ class RelaxReference(msgspec.Struct, frozen=True):
         """See Action."""
         del now
         item = require_object(engine, change, self.uuid)
-        if not any(ref.uuid == self.target_uuid for ref in item.refs):
+        engine.asking.require_edit(KINDS[item.kind], item.uuid)
+        has = any(ref.uuid == self.target_uuid for ref in item.refs)
+        if not has or not engine.asking.sees_uuid(self.target_uuid):
             raise NotFoundError(
                 f"{item.kind} {item.name} has no reference to {self.target_uuid}; GET it to see"
                 " those it has"
@@ -78,37 +81,44 @@ class SetTags(msgspec.Struct, frozen=True):
     def carry_out(self, engine: ConfigEngine, change: Candidate, now: float) -> Outcome:
         """See Action."""
         kind = KINDS.named(self.kind)
+        engine.asking.require_edit(kind, self.uuid)
         item = engine.find(change, kind, self.uuid)
         if _TAG not in kind.references:
             raise InputError("no-tags", f"a {kind.name} has no tags", path="$.obj_type")
         uuids = [ref.uuid for ref in item.refs_to(_TAG)]
         for tag_type, edit in self.edits.items():
-            uuids = _edited(change, item, uuids, tag_type, edit)
+            uuids = _edited(engine.asking, change, item, uuids, tag_type, edit)
         body = Body(refs={_TAG: [RefBody(_TAG, uuid=uuid) for uuid in uuids]})
         return Outcome(engine.carry_out(change, Update(kind.name, item.uuid, body), now))
 
 
 def require_object(engine: ConfigEngine, change: Candidate, uuid: str) -> Object:
-    """The object with a uuid, of whatever kind; NotFoundError, or ForbiddenError when it is one
-    of the plan's.
+    """The object with a uuid, of whatever kind, that the caller may read; NotFoundError, or
+    ForbiddenError when it is one of the plan's.
     """
     item = change.get(uuid)
     shown = engine.shown.objects.get(uuid)
-    if item is None and shown is not None:
+    if item is None and shown is not None and engine.asking.sees(shown):
         raise ForbiddenError(
             f"{shown.kind} {shown.name} cannot be written, only read;"
             f" {KINDS[shown.kind].rendered_from}"
         )
-    if item is None or item.kind == STORED_VALUE:
+    if item is None or item.kind == STORED_VALUE or not engine.asking.sees(item):
         raise NotFoundError(f"UUID {uuid} not found: no object has it")
     return item
 
 
 def _edited(
-    change: Candidate, item: Object, uuids: list[str], tag_type: str, edit: TagEdit | None
+    asking: Access,
+    change: Candidate,
+    item: Object,
+    uuids: list[str],
+    tag_type: str,
+    edit: TagEdit | None,
 ) -> list[str]:
     if change.named("tag-type", (tag_type,)) is None:
-        hint = nearest(tag_type, (one.name for one in change.of_kind("tag-type")))
+        known = filter(asking.sees, change.of_kind("tag-type"))
+        hint = nearest(tag_type, (one.name for one in known))
         raise NotFoundError(f"Tag type '{tag_type}' not found" + (f"; {hint}" if hint else ""))
     others = [uuid for uuid in uuids if _type_of(change, uuid) != tag_type]
     if edit is None:
@@ -124,10 +134,12 @@ def _edited(
     kept = [uuid for uuid in uuids if _type_of(change, uuid) == tag_type] if is_many else []
     wanted = [edit.value] if edit.value is not None else []
     for value in (*wanted, *edit.add_values):
-        uuid = _tag(change, item, tag_type, value, is_global=edit.is_global)
+        tag = _tag(asking, change, item, f"{tag_type}={value}", is_global=edit.is_global)
+        asking.require(tag, LINK, tag.name)
+        uuid = tag.uuid
         kept = [*(one for one in kept if one != uuid), uuid]
     for value in edit.delete_values:
-        uuid = _tag(change, item, tag_type, value, is_global=edit.is_global)
+        uuid = _tag(asking, change, item, f"{tag_type}={value}", is_global=edit.is_global).uuid
         kept = [one for one in kept if one != uuid]
     return others + kept
 
@@ -137,19 +149,21 @@ def _type_of(change: Candidate, uuid: str) -> str:
     return tag.fq_name[-1].partition("=")[0] if tag is not None else ""
 
 
-def _tag(change: Candidate, item: Object, tag_type: str, value: str, *, is_global: bool) -> str:
-    name: tuple[str, ...] = (f"{tag_type}={value}",)
+def _tag(
+    asking: Access, change: Candidate, item: Object, called: str, *, is_global: bool
+) -> Object:
+    name: tuple[str, ...] = (called,)
     if not is_global:
         project = project_of(change, item)
         if project is None:
             raise InputError(
                 "no-project",
                 f"{item.kind} {item.name} is in no project, so it has no tags of one",
-                path=f"$.{tag_type}.is_global",
+                path=f"$.{called.partition('=')[0]}.is_global",
                 hint='write "is_global": true',
             )
         name = (*project.fq_name, *name)
     tag = change.named(_TAG, name)
-    if tag is None:
+    if tag is None or asking.is_hidden(tag):
         raise NotFoundError(f"Tag {':'.join(name)} not found; create the tag first")
-    return tag.uuid
+    return tag

@@ -11,13 +11,12 @@ from starlette.responses import Response
 from filament.api import catalog
 from filament.api.access import ChangeAccess, RelaxReference, SetTags, TagEdit
 from filament.api.addresses import ReleaseAddresses, ReserveAddresses, count_addresses
+from filament.api.auth import Authentication, caller_of, tenant_of
 from filament.api.elements import UpdateElements, elements_of
 from filament.api.engine import ConfigEngine, Prepared, RefUpdate
+from filament.api.permission import READ, Access, letters
 from filament.api.render import Reader
 from filament.api.stored import (
-    AAA_MODE,
-    DEFAULT_AAA_MODE,
-    SETTING,
     USERAGENT,
     CreateIntPool,
     DeleteIntPool,
@@ -31,7 +30,7 @@ from filament.api.stored import (
 )
 from filament.api.transaction import Transaction
 from filament.api.writing import Writing
-from filament.base.errors import InputError, NotFoundError
+from filament.base.errors import ForbiddenError, InputError, NotFoundError
 from filament.model.body import RefBody, decode
 from filament.model.change import Object
 from filament.model.kinds import KINDS
@@ -47,9 +46,12 @@ _decoders = {
 class ActionRoutes:
     """One method per row of the catalogue that acts. One per API process."""
 
-    def __init__(self, engine: ConfigEngine, writing: Writing) -> None:
+    def __init__(
+        self, engine: ConfigEngine, writing: Writing, authentication: Authentication
+    ) -> None:
         self._engine = engine
         self._writing = writing
+        self._aaa_mode = authentication.aaa_mode if authentication.is_on else "no-auth"
 
     async def ref_update(self, request: Request) -> Response:
         """POST /ref-update."""
@@ -77,7 +79,9 @@ class ActionRoutes:
     async def elements(self, request: Request) -> Response:
         """GET /prop-collection-get."""
         query = request.query_params
-        item = self._require(query.get("uuid", ""))
+        access = self._engine.access(caller_of(request))
+        item = self._require(access, query.get("uuid", ""))
+        access.require_rule(item.kind, "R")
         fields = [one for one in query.get("fields", "").split(",") if one]
         if not fields:
             raise InputError("no-fields", "no fields asked for", path="fields")
@@ -122,10 +126,16 @@ class ActionRoutes:
 
     async def permissions(self, request: Request) -> Response:
         """GET /obj-perms."""
+        caller = caller_of(request)
+        access = self._engine.access(caller)
         uuid = request.query_params.get("uuid")
         if uuid:
-            self._require(uuid)
-        return json_response(catalog.PermissionsAnswer(None, True, False, "RWX"))
+            may = letters(access.rights(self._require(access, uuid)))
+        else:
+            may = "RWX" if caller.is_cloud_admin else ""
+        return json_response(
+            catalog.PermissionsAnswer(None, caller.is_cloud_admin, caller.is_global_reader, may)
+        )
 
     async def chown(self, request: Request) -> Response:
         """POST /chown."""
@@ -149,14 +159,17 @@ class ActionRoutes:
     async def aaa_mode(self, request: Request) -> Response:
         """GET /aaa-mode."""
         del request
-        mode = find_value(self._engine.snapshot, SETTING, AAA_MODE) or DEFAULT_AAA_MODE
-        return json_response({"aaa-mode": mode})
+        return json_response({"aaa-mode": self._aaa_mode})
 
     async def set_aaa_mode(self, request: Request) -> Response:
         """PUT /aaa-mode."""
         given: catalog.AaaModeBody = await _body(request, catalog.AaaModeBody)
-        write = StoreValue(SETTING, AAA_MODE, given.aaa_mode)
-        return await self._writing.answer(request, write, lambda _: given)
+        if given.aaa_mode != self._aaa_mode:
+            raise ForbiddenError(
+                f"aaa-mode cannot be set to {given.aaa_mode} from here: it is {self._aaa_mode} by"
+                " the settings of this API; write aaa_mode under [api.auth] and restart it"
+            )
+        return json_response(given)
 
     async def reserve_addresses(self, request: Request) -> Response:
         """POST /virtual-network/<uuid>/ip-alloc."""
@@ -177,7 +190,11 @@ class ActionRoutes:
         """POST /virtual-network/<uuid>/subnet-ip-count."""
         given: catalog.SubnetsBody = await _body(request, catalog.SubnetsBody)
         view = self._engine.snapshot
-        network = self._engine.find(view, KINDS["virtual-network"], request.path_params["uuid"])
+        kind, uuid = KINDS["virtual-network"], request.path_params["uuid"]
+        access = self._engine.access(caller_of(request))
+        access.require_rule(kind.name, "R")
+        access.require_own(kind, uuid, READ)
+        network = self._engine.find(view, kind, uuid)
         counts = count_addresses(view, network, given.subnet_list)
         return json_response({"ip_count_list": counts})
 
@@ -233,7 +250,7 @@ class ActionRoutes:
     async def transaction(self, request: Request) -> Response:
         """POST /transaction."""
         given: catalog.TransactionBody = await _body(request, catalog.TransactionBody)
-        write = Transaction(given.operations, request.headers.get("x-project-id"))
+        write = Transaction(given.operations, tenant_of(request))
 
         def shape(prepared: Prepared) -> catalog.TransactionAnswer:
             commit = prepared.commit
@@ -250,8 +267,8 @@ class ActionRoutes:
                 raise NotFoundError(f"{path.removeprefix('/')} is not there; {instead}")
         raise NotFoundError(f"{request.url.path} is not there")
 
-    def _require(self, uuid: str) -> Object:
-        item = Reader(self._engine.snapshot, self._engine.shown).get(uuid)
+    def _require(self, access: Access, uuid: str) -> Object:
+        item = Reader(self._engine.snapshot, self._engine.shown, access.sees).get(uuid)
         if item is None:
             raise NotFoundError(f"UUID {uuid} not found: no object has it")
         return item

@@ -34,6 +34,7 @@ class ReserveAddresses(msgspec.Struct, frozen=True):
     def carry_out(self, engine: ConfigEngine, change: Candidate, now: float) -> Outcome:
         """See Action."""
         del now
+        engine.asking.require_edit(_NETWORK, self.uuid)
         network = engine.find(change, _NETWORK, self.uuid)
         if not 1 <= self.count <= MAX_ADDRESSES_AT_ONCE:
             raise InputError(
@@ -71,6 +72,7 @@ class ReleaseAddresses(msgspec.Struct, frozen=True):
     def carry_out(self, engine: ConfigEngine, change: Candidate, now: float) -> Outcome:
         """See Action."""
         del now
+        engine.asking.require_edit(_NETWORK, self.uuid)
         network = engine.find(change, _NETWORK, self.uuid)
         subnets = subnets_of(network)
         for text in self.addresses:
@@ -81,9 +83,10 @@ class ReleaseAddresses(msgspec.Struct, frozen=True):
                     continue
                 if held.owner != network.uuid:
                     owner = change.get(held.owner)
-                    raise ConflictError(
-                        f"address {text} is not reserved but held by"
-                        f" {owner.kind + ' ' + owner.name if owner else held.owner}; delete that"
+                    name = f"{owner.kind} {owner.name}" if owner else held.owner
+                    said = f"address {text} is not reserved but held by"
+                    raise ConflictError(f"{said} {name}; delete that").naming(
+                        held.owner, ConflictError(f"{said} another object")
                     )
                 change.free(held)
         return Outcome()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from filament.api.engine import ConfigEngine, Create
+from filament.api.rbac import ACCESS_LIST, DEFAULT_NAME, default_entries
 from filament.model.body import convert_body
 from filament.model.change import Commit
 from filament.model.kinds import KINDS
@@ -91,12 +92,20 @@ _OBJECTS: tuple[tuple[str, list[str], dict[str, Any]], ...] = (
     ),
 )
 
+# Roles may look names up; everything else an administrator grants.
+_RULES: tuple[str, list[str], dict[str, Any]] = (
+    ACCESS_LIST,
+    list(DEFAULT_NAME),
+    {"parent_type": "global-system-config", "api_access_list_entries": default_entries()},
+)
 
-def boot_commit(engine: ConfigEngine, now: float) -> Commit | None:
-    """One commit with every boot object that is missing, or None."""
+
+def boot_commit(engine: ConfigEngine, now: float, *, has_rules: bool = False) -> Commit | None:
+    """One commit with every boot object that is missing, or None; `has_rules` is rbac mode."""
+    listed = (*_OBJECTS, _RULES) if has_rules else _OBJECTS
     missing = [
         Create(kind, convert_body(KINDS[kind], {"fq_name": fq_name, **fields}))
-        for kind, fq_name, fields in _OBJECTS
+        for kind, fq_name, fields in listed
         if engine.snapshot.named(kind, tuple(fq_name)) is None
     ]
     return engine.prepare_all(missing, now=now, who=BOOT) if missing else None

@@ -312,8 +312,8 @@ CATALOG: tuple[Entry, ...] = (
     ),
     Entry(
         path="/aaa-mode", method="PUT", handler="set_aaa_mode", action="aaa-mode",
-        body=AaaModeBody, answer=AaaModeBody, is_write=True, errors=(403,),
-        text="Store how callers are authenticated.",
+        body=AaaModeBody, answer=AaaModeBody, errors=(403,),
+        text="Confirm how callers are authenticated: only the settings file changes it.",
     ),
     Entry(
         path="/watch", method="GET", handler="watch", action="watch", is_stream=True,

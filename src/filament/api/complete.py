@@ -58,6 +58,15 @@ def _network(change: Candidate, item: Object, before: Object | None, new_uuid: N
     return msgspec.structs.replace(item, refs=tuple(refs))
 
 
+def _vxlan_id_in_use(wanted: int, holder: str) -> InputError:
+    return InputError(
+        "vxlan-id-in-use",
+        f"Cannot set VXLAN_ID: {wanted}, it has already been set on {holder}",
+        path="$.virtual-network.virtual_network_properties.vxlan_network_identifier",
+        hint="choose another one, or leave it out",
+    )
+
+
 def _take_vxlan_id(change: Candidate, item: Object) -> None:
     """Hold the VXLAN id that a network asks for, so that no other network can."""
     wanted = (item.props.get("virtual_network_properties") or {}).get("vxlan_network_identifier")
@@ -71,12 +80,9 @@ def _take_vxlan_id(change: Candidate, item: Object) -> None:
     holder = change.allocated(VXLAN_ID_POOL, wanted)
     if holder is not None:
         other = change.get(holder.owner)
-        raise InputError(
-            "vxlan-id-in-use",
-            f"Cannot set VXLAN_ID: {wanted}, it has already been set on virtual-network"
-            f" {other.name if other is not None else holder.owner}",
-            path="$.virtual-network.virtual_network_properties.vxlan_network_identifier",
-            hint="choose another one, or leave it out",
+        name = other.name if other is not None else holder.owner
+        raise _vxlan_id_in_use(wanted, f"virtual-network {name}").naming(
+            holder.owner, _vxlan_id_in_use(wanted, "another virtual-network")
         )
     change.take(VXLAN_ID_POOL, wanted, item.uuid)
 
@@ -187,10 +193,11 @@ def _take_asked(
     holder = change.allocated(pool, address)
     if holder is not None:
         owner = change.get(holder.owner)
-        raise ConflictError(
-            f"IP address already in use: {text} of virtual-network {network.name} is held by"
-            f" {f'{owner.kind} {owner.name}' if owner is not None else holder.owner}; ask for"
-            " another or leave it out"
+        name = f"{owner.kind} {owner.name}" if owner is not None else holder.owner
+        said = f"IP address already in use: {text} of virtual-network {network.name} is held by"
+        advice = "; ask for another or leave it out"
+        raise ConflictError(f"{said} {name}{advice}").naming(
+            holder.owner, ConflictError(f"{said} another object{advice}")
         )
     change.take(pool, address, item.uuid)
     return subnet, address

@@ -41,6 +41,7 @@ class UpdateElements(msgspec.Struct, frozen=True):
         """See Action."""
         item = require_object(engine, change, self.uuid)
         kind = KINDS[item.kind]
+        engine.asking.require_edit(kind, item.uuid)
         lists = {update.field: elements_of(kind, item, update.field) for update in self.updates}
         for index, update in enumerate(self.updates):
             path = f"$.updates[{index}]"

@@ -12,9 +12,10 @@ from typing import Any, Literal, Protocol
 
 import msgspec
 
+from filament.api.caller import Caller, trusted
 from filament.api.companions import companions, companions_left, prerequisites
 from filament.api.complete import completed
-from filament.api.firewall import NewUuid
+from filament.api.firewall import FIREWALL_RULE, NAMED_BY_RULES, NewUuid
 from filament.api.identity import (
     changed_perms2,
     either_parent,
@@ -25,9 +26,19 @@ from filament.api.identity import (
     require_same_identity,
     timestamp,
 )
+from filament.api.permission import Access
 from filament.api.quota import require_parts_within_quota, require_within_quota
+from filament.api.rbac import RuleBook
+from filament.api.refusals import still_used
+from filament.api.sharing import shared_as_shown
 from filament.api.shown import ShownPlan
-from filament.base.errors import ConflictError, ForbiddenError, InputError, NotFoundError
+from filament.base.errors import (
+    ConflictError,
+    FilamentError,
+    ForbiddenError,
+    InputError,
+    NotFoundError,
+)
 from filament.compiler.plan import Slot
 from filament.compiler.render import ROUTE_TARGET
 from filament.model.body import Body, RefBody, convert_attribute
@@ -42,6 +53,7 @@ from filament.model.check import (
 from filament.model.kind import Kind
 from filament.model.kinds import KINDS
 from filament.model.snapshot import Candidate, PoolView, Snapshot
+from filament.model.view import View
 from filament.store.contract import Store
 
 _ROUTE_TARGET_POOL = "route-target/"
@@ -117,30 +129,46 @@ class ConfigEngine:
         self.snapshot = Snapshot()
         self.shown = ShownPlan()
         self._new_uuid = new_uuid
+        self._rules = RuleBook()
+        # The rights of whoever makes the request being prepared; actions ask it for each object.
+        self.asking = self.access(trusted("system"))
 
     def load(self, store: Store) -> None:
         """Start from what a store holds."""
         self.snapshot = Snapshot(*store.load())
         self.shown.load(self.snapshot)
 
+    def access(self, caller: Caller, view: View | None = None) -> Access:
+        """The rights of a caller over `view` (default: the committed snapshot)."""
+        return Access(caller, view or self.snapshot, self.shown, self._rules)
+
     def prepare(
-        self, request: Request, *, now: float, who: str, view: PoolView | None = None
+        self, request: Request, *, now: float, who: Caller | str, view: PoolView | None = None
     ) -> Prepared:
         """Turn a request into a commit on top of `view` (default: the committed snapshot).
 
-        `now` is epoch seconds. Raises InputError, NotFoundError, ForbiddenError, ConflictError;
+        `now` is epoch seconds. `who` is a caller with its rights, or the name of someone who may
+        do everything. Raises InputError, NotFoundError, ForbiddenError, ConflictError;
         then nothing has changed.
         """
         change = Candidate(self.snapshot if view is None else view)
-        if isinstance(request, Plain):
-            outcome = Outcome(self.carry_out(change, request, now))
-        else:
-            outcome = request.carry_out(self, change, now)
-        return self._finish(change, outcome, now, who)
+        caller = trusted(who) if isinstance(who, str) else who
+        self.asking = self.access(caller, change)
+        try:
+            if isinstance(request, Plain):
+                outcome = Outcome(self.carry_out(change, request, now))
+            else:
+                outcome = request.carry_out(self, change, now)
+            if self.asking.is_restricted and not self.asking.was_asked:
+                raise ForbiddenError("Permission Denied: only a cloud admin may do this")
+            return self._finish(change, outcome, now, caller.user)
+        except FilamentError as error:
+            raise self.asking.concealed(error) from error.__cause__
 
     def prepare_all(self, requests: Iterable[Plain], *, now: float, who: str) -> Commit:
         """Turn several requests, each seeing the ones before, into one commit (boot objects)."""
         change = Candidate(self.snapshot)
+        self.asking = self.access(trusted(who), change)
         for request in requests:
             self.carry_out(change, request, now)
         self._allocate_slots(change)
@@ -177,20 +205,32 @@ class ConfigEngine:
         return self._new_uuid()
 
     def carry_out(self, change: Candidate, request: Plain, now: float) -> Object:
-        """Carry out a plain request within a change, for actions made of several."""
+        """Carry out a plain request within a change, for actions made of several: with the rights
+        of whoever makes the request, and without names that it may not read in errors.
+        """
+        try:
+            return self._carry_out(change, request, now)
+        except FilamentError as error:
+            raise self.asking.concealed(error) from error.__cause__
+
+    def _carry_out(self, change: Candidate, request: Plain, now: float) -> Object:
         kind = KINDS.named(request.kind)
         match request:
             case Create(body=body, tenant=tenant):
+                self.asking.require_create(kind, body)
                 return self._create(change, kind, body, tenant, now)
             case Update(uuid=uuid, body=body):
+                self.asking.require_update(kind, uuid, body)
                 return self._update(change, kind, self.find(change, kind, uuid), body, now)
             case Delete(uuid=uuid):
+                self.asking.require_delete(kind, uuid)
                 item = self.find(change, kind, uuid)
                 _require_intent(change, kind, item)
                 require_deletable(item)
                 self._delete(change, kind, item)
                 return item
-            case RefUpdate():
+            case RefUpdate(uuid=uuid, target=target, operation=operation):
+                self.asking.require_ref_update(kind, uuid, target, operation)
                 return self._update_ref(change, kind, request, now)
 
     def _finish(self, change: Candidate, outcome: Outcome, now: float, who: str) -> Prepared:
@@ -217,14 +257,14 @@ class ConfigEngine:
             existing = self.shown.objects.named(kind.name, fq_name)
         if existing is not None:
             raise ConflictError(
-                f"{kind.name} {existing.name} already exists with uuid: {existing.uuid}"
+                f"{kind.name} {existing.name} already exists"
+                + (f" with uuid: {existing.uuid}" if self.asking.sees(existing) else "")
             )
         uuid = body.uuid or self._new_uuid()
         holder = change.get(uuid)
         if holder is not None:
-            raise ConflictError(
-                f"uuid {uuid} already exists: {holder.kind} {holder.name}; leave uuid out"
-            )
+            named = f": {holder.kind} {holder.name}" if self.asking.sees(holder) else ""
+            raise ConflictError(f"uuid {uuid} already exists{named}; leave uuid out")
         _require_no_system_property(kind, body, None)
         return self._make(change, kind, body, fq_name, parent, uuid, tenant, now)
 
@@ -243,6 +283,7 @@ class ConfigEngine:
         props["display_name"] = props.get("display_name") or fq_name[-1]
         props["id_perms"] = new_id_perms(uuid, props.get("id_perms") or {}, now)
         props["perms2"] = new_perms2(kind, uuid, parent, props.get("perms2") or {}, tenant)
+        shared_as_shown(kind, body, props, {})
         item = Object(
             kind=kind.name,
             uuid=uuid,
@@ -353,10 +394,18 @@ class ConfigEngine:
                 props.pop(name, None)
             else:
                 props[name] = value
+        shared_as_shown(kind, body, props, before.props)
         refs = list(before.refs)
         for target, given in body.refs.items():
-            refs = [ref for ref in refs if ref.kind != target]
-            refs += self._resolve(change, given, now, before.refs)
+            new = self._resolve(change, given, now, before.refs)
+            named = {ref.uuid for ref in new}
+            # What the caller cannot see it did not leave out on purpose.
+            refs = [
+                ref
+                for ref in refs
+                if ref.kind != target
+                or (ref.uuid not in named and not self.asking.sees_uuid(ref.uuid))
+            ] + new
         after = msgspec.structs.replace(before, props=props, refs=_ordered(kind, refs))
         return self._put_if_changed(change, after, before, now)
 
@@ -390,6 +439,7 @@ class ConfigEngine:
         completed_after = completed(change, after, before, self._new_uuid)
         if completed_after == before:
             return before
+        self._require_named_links(completed_after, before.refs)
         id_perms = after.props["id_perms"] | {"last_modified": timestamp(now)}
         after = msgspec.structs.replace(
             completed_after, props=completed_after.props | {"id_perms": id_perms}
@@ -401,10 +451,16 @@ class ConfigEngine:
     def _put(self, change: Candidate, item: Object, before: Object | None) -> Object:
         if before is None:
             item = completed(change, item, None, self._new_uuid)
+            self._require_named_links(item, ())
         item = change.put(item)
         self._mirror(change, item, before)
         require_valid(change, item, before)
         return item
+
+    def _require_named_links(self, item: Object, before: Iterable[Ref]) -> None:
+        """A firewall rule names in its properties what it then refers to."""
+        if item.kind == FIREWALL_RULE:
+            self.asking.require_new_links(item, before, NAMED_BY_RULES)
 
     def _mirror(self, change: Candidate, item: Object, before: Object | None) -> None:
         """Keep references between objects of one kind symmetric, as TF does."""
@@ -442,7 +498,7 @@ class ConfigEngine:
             for child_kind in KINDS[one.kind].children.values():
                 blocking += change.children(one.uuid, child_kind)
         if blocking:
-            raise ConflictError(_still("children still present", item, blocking))
+            raise still_used(self.asking, "children still present", item, blocking)
         users: list[Object] = []
         relaxed: list[Object] = []
         for one in (item, *shown):
@@ -456,7 +512,7 @@ class ConfigEngine:
         going |= {item.uuid, *(one.uuid for one in (*cascade, *leaving))}
         users = [one for one in users if one.uuid not in going]
         if users:
-            raise ConflictError(_still("resource still referred", item, users))
+            raise still_used(self.asking, "resource still referred", item, users)
         for child in cascade:
             self._delete(change, KINDS[child.kind], child, going)
         gone = {item.uuid, *(one.uuid for one in shown)}
@@ -534,13 +590,3 @@ def _ordered(kind: Kind, refs: Iterable[Ref]) -> tuple[Ref, ...]:
 def _goes_with(kind: Kind, child: Object) -> bool:
     """Whether a child is deleted with its parent: derived, or made as a default (TF)."""
     return child.kind in kind.derived_children or child.fq_name[-1] == f"default-{child.kind}"
-
-
-def _still(reason: str, item: Object, others: list[Object]) -> str:
-    links = [f"/{one.kind}/{one.uuid}" for one in others[:10]]
-    named = ", ".join(f"{one.kind} {one.name}" for one in others[:3])
-    more = f" and {len(others) - 3} more" if len(others) > 3 else ""
-    return (
-        f"Delete when {reason}: {links}; {item.kind} {item.name} is still used by {named}{more}:"
-        " delete or detach them first"
-    )

@@ -17,6 +17,9 @@ TAG_TYPE_POOL = "tag-type"
 FIRST_TAG_TYPE = 255  # below: predefined types
 _MAX_NUMBER = 0xFFFF
 FIRST_CHOSEN_TAG = 0x8000  # values below are ours to allocate
+FIREWALL_RULE = "firewall-rule"
+# What a rule refers to because an endpoint names it.
+NAMED_BY_RULES = frozenset({"tag", "address-group", "virtual-network"})
 GLOBAL_TAG = "global:"
 _APPLICATION = 1
 _ENDPOINTS = ("endpoint_1", "endpoint_2")

@@ -8,6 +8,7 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import Response
 
+from filament.api.auth import caller_of
 from filament.api.engine import ConfigEngine
 from filament.api.writer import Writer
 from filament.base import limits
@@ -56,7 +57,7 @@ class HistoryRoutes:
                 f" {problems[0].text}",
                 hint="`filament db check` lists them all",
             )
-        who = request.headers.get("x-contrail-useragent") or "restore"
+        who = caller_of(request).user
         commit = (await self._writer.replace(content, f"restore by {who}")).commit
         revision = self._engine.snapshot.revision if commit is None else commit.revision
         answer: dict[str, Any] = {

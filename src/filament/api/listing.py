@@ -55,7 +55,7 @@ def parse_query(
             links="exclude_hrefs" not in given,
         ),
         parents=_parents(reader, kind, given),
-        referred=_split(given, "back_ref_id"),
+        referred=reader.known(_split(given, "back_ref_id")),
         uuids=_split(given, "obj_uuids"),
         names=_names(given),
         filters=_filters(kind, given),

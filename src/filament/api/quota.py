@@ -95,4 +95,4 @@ def _exceeded(limit: int, field: str, project: Object) -> QuotaError:
     return QuotaError(
         f"quota limit ({limit}) exceeded for resource {field} of project {project.name}; delete"
         f" one, or raise {field} in the project's quota"
-    )
+    ).naming(project.uuid, QuotaError(f"quota limit exceeded for resource {field}"))

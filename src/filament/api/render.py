@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import msgspec
@@ -10,7 +10,7 @@ import msgspec
 from filament.api.engine import LIST_POSITIONS
 from filament.api.shown import ShownPlan
 from filament.compiler.render import uuid_of
-from filament.model.change import Object
+from filament.model.change import Object, Ref
 from filament.model.kind import Kind, field_of
 from filament.model.kinds import KINDS
 from filament.model.stored import STORED_VALUE
@@ -41,45 +41,63 @@ _ALWAYS = ("id_perms", "perms2")
 class Reader:
     """Reads stored and rendered objects alike. One per API process, over the committed state."""
 
-    def __init__(self, view: View, shown: ShownPlan) -> None:
+    def __init__(
+        self, view: View, shown: ShownPlan, sees: Callable[[Object], bool] | None = None
+    ) -> None:
+        """`sees` says what the reader's user may read (None: everything); the rest is not there."""
         self._view = view
         self._shown = shown.objects
+        self._sees = sees
         self._find = shown.find
+
+    def sees(self, item: Object) -> bool:
+        """Whether the reader's user may read an object."""
+        return self._sees is None or self._sees(item)
 
     def get(self, uuid: str) -> Object | None:
         """The object with this uuid, stored or rendered."""
         item = self._view.get(uuid)
         if item is not None and item.kind == STORED_VALUE:
             return None  # ours, not an object of the configuration
-        return item or self._find(self._view, uuid)
+        item = item or self._find(self._view, uuid)
+        return item if item is None or self._sees is None or self._sees(item) else None
+
+    def _seen(self, items: Iterable[Object]) -> Iterable[Object]:
+        return items if self._sees is None else filter(self._sees, items)
+
+    def known(self, uuids: tuple[str, ...] | None) -> tuple[str, ...] | None:
+        """Those uuids that are of objects we may read."""
+        if uuids is None or self._sees is None:
+            return uuids
+        return tuple(uuid for uuid in uuids if self.get(uuid) is not None)
 
     def named(self, kind: Kind, fq_name: tuple[str, ...]) -> Object | None:
         """The object of a kind by name."""
         item = self._view.named(kind.name, fq_name)
         if item is None and kind.rendered_from:
             item = self._shown.named(kind.name, fq_name)
-        return item
+        return item if item is None or self._sees is None or self._sees(item) else None
 
     def of_kind(self, kind: Kind) -> Iterator[Object]:
         """All objects of a kind, in order of creation."""
-        yield from self._view.of_kind(kind.name)
+        yield from self._seen(self._view.of_kind(kind.name))
         if kind.rendered_from:
-            yield from self._not_stored(self._shown.of_kind(kind.name))
+            yield from self._seen(self._not_stored(self._shown.of_kind(kind.name)))
 
     def children(self, uuid: str, kind: Kind) -> Iterator[Object]:
         """Children of one kind."""
-        yield from self._view.children(uuid, kind.name)
+        yield from self._seen(self._view.children(uuid, kind.name))
         if kind.rendered_from:
-            yield from self._not_stored(self._shown.children(uuid, kind.name))
+            yield from self._seen(self._not_stored(self._shown.children(uuid, kind.name)))
 
     def referrers(self, uuid: str, kind: Kind) -> Iterator[Object]:
         """Objects of one kind that refer to `uuid`."""
-        yield from self._view.referrers(uuid, kind.name)
+        yield from self._seen(self._view.referrers(uuid, kind.name))
         if kind.rendered_from:
             target = self._view.get(uuid)
             if target is not None and KINDS[target.kind].rendered_from:
                 uuid = uuid_of(target.kind, target.name)  # what rendered objects call it
-            yield from self._not_stored(self._shown.referrers(uuid, kind.name))
+            yield from self._seen(self._not_stored(self._shown.referrers(uuid, kind.name)))
 
     def _not_stored(self, rendered: Iterable[Object]) -> Iterator[Object]:
         """Rendered objects but those that stand for intent of the same name."""
@@ -99,7 +117,7 @@ class Reader:
             answer["id_perms"] = {"description": None, "creator": None} | answer["id_perms"]
         for field, target in kind.reference_fields.items():
             if include.has(field, by_default=True):
-                refs = item.refs_to(target)
+                refs = self._shown_refs(item, target)
                 if refs:
                     answer[field] = [
                         self._link(target, ref.uuid, base, include) | {"attr": ref.attr}
@@ -107,6 +125,12 @@ class Reader:
                     ]
         self._add_related(answer, item, kind, base, include)
         return answer
+
+    def _shown_refs(self, item: Object, target: str) -> list[Ref]:
+        refs = item.refs_to(target)
+        if self._sees is None:
+            return refs
+        return [ref for ref in refs if self.get(ref.uuid) is not None]
 
     def identity(self, item: Object, base: str, include: Include) -> dict[str, Any]:
         """Name, uuid, parent and links of an object."""

@@ -14,6 +14,7 @@ from starlette.routing import Route
 
 from filament.api import links
 from filament.api.action_routes import ActionRoutes
+from filament.api.auth import OPEN, Authentication, Guard, caller_of, tenant_of
 from filament.api.barrier import Barrier, Report
 from filament.api.catalog import CATALOG, REFUSED, NameBody, UuidBody
 from filament.api.engine import ConfigEngine, Create, Delete, Prepared, Update
@@ -21,6 +22,7 @@ from filament.api.history import HistoryRoutes
 from filament.api.journal import Journal
 from filament.api.listing import answer_list, check_fields, parse_query
 from filament.api.openapi import document
+from filament.api.permission import READ, Access
 from filament.api.render import Include, Reader, href
 from filament.api.watching import Watches
 from filament.api.writer import Writer
@@ -58,16 +60,18 @@ class Api:
         journal: Journal,
         barrier: Barrier,
         status: Callable[[], dict[str, Any]],
+        authentication: Authentication = OPEN,
     ) -> None:
         self._engine = engine
         self._barrier = barrier
         self._status = status
+        self._authentication = authentication
         self._writing = Writing(engine, writer, barrier)
-        self._actions = ActionRoutes(engine, self._writing)
+        self._actions = ActionRoutes(engine, self._writing, authentication)
         self.watches = Watches(engine, writer, journal)
         self._owners = (self, self._actions, HistoryRoutes(engine, writer))
 
-    def application(self) -> Starlette:
+    def application(self) -> Guard:
         """The ASGI application."""
         routes: dict[str, dict[str, Handler]] = {}
         for entry in CATALOG:
@@ -77,16 +81,21 @@ class Api:
             routes.setdefault(path, {})[method] = self._actions.refused
         for path, method, handler in _OF_KINDS:
             routes.setdefault(path, {})[method] = getattr(self, handler)
-        return Starlette(
+        application = Starlette(
             routes=[
                 Route(path, answering_errors(_by_method(handlers)), methods=list(handlers))
                 for path, handlers in routes.items()
             ]
         )
+        return Guard(application, self._authentication, self._engine)
 
-    @property
-    def _reader(self) -> Reader:
-        return Reader(self._engine.snapshot, self._engine.shown)
+    def _access(self, request: Request) -> Access:
+        return self._engine.access(caller_of(request))
+
+    def _reader(self, request: Request) -> Reader:
+        access = self._access(request)
+        sees = access.sees if access.is_restricted else None
+        return Reader(self._engine.snapshot, self._engine.shown, sees)
 
     # -- reading -----------------------------------------------------------------------------
 
@@ -97,9 +106,9 @@ class Api:
     async def list(self, request: Request) -> Response:
         """GET /<kind>s."""
         kind = KINDS.collected(request.path_params["name"])
-        reader = self._reader
-        tenant = request.headers.get("x-project-id", "")
-        query = parse_query(reader, kind, request.query_params, tenant)
+        self._access(request).require_rule(kind.name, "R")
+        reader = self._reader(request)
+        query = parse_query(reader, kind, request.query_params, tenant_of(request) or "")
         return json_response(answer_list(reader, kind, query, _base(request)))
 
     async def list_bulk(self, request: Request) -> Response:
@@ -113,14 +122,19 @@ class Api:
         wanted = {name: value for name, value in given.items() if value is not None}
         if not wanted.get("exclude_hrefs", True):
             del wanted["exclude_hrefs"]
-        reader = self._reader
-        query = parse_query(reader, kind, wanted, request.headers.get("x-project-id", ""))
+        self._access(request).require_rule(kind.name, "R")
+        reader = self._reader(request)
+        query = parse_query(reader, kind, wanted, tenant_of(request) or "")
         return json_response(answer_list(reader, kind, query, _base(request)))
 
     async def read(self, request: Request) -> Response:
         """GET /<kind>/<uuid>."""
         kind = KINDS.named(request.path_params["name"])
-        item = self._engine.find(self._engine.snapshot, kind, request.path_params["uuid"])
+        uuid = request.path_params["uuid"]
+        access = self._access(request)
+        access.require_rule(kind.name, "R")
+        access.require_own(kind, uuid, READ)
+        item = self._engine.find(self._engine.snapshot, kind, uuid)
         query = request.query_params
         fields = [one for one in query.get("fields", "").split(",") if one]
         check_fields(kind, fields)
@@ -134,20 +148,27 @@ class Api:
             back_references="exclude_back_refs" not in query,
             links="exclude_hrefs" not in query,
         )
-        answer = {kind.name: self._reader.full(item, _base(request), include)}
+        answer = {kind.name: self._reader(request).full(item, _base(request), include)}
         return json_response(answer, headers=tags)
 
     async def name_to_id(self, request: Request) -> Response:
         """POST /fqname-to-id."""
         given = decode(_name, await read_body(request))
         kind = KINDS.named(given.type)
+        access = self._access(request)
+        access.require_action("fqname-to-id")
         item = self._engine.find_named(self._engine.snapshot, kind, tuple(given.fq_name))
+        if access.is_hidden(item):
+            raise NotFoundError(f"Name {given.fq_name} not found: there is no such {kind.name}")
+        access.require(item, READ, item.name)
         return json_response({"uuid": item.uuid})
 
     async def id_to_name(self, request: Request) -> Response:
         """POST /id-to-fqname."""
         given = decode(_uuid, await read_body(request))
-        item = self._reader.get(given.uuid)
+        access = self._access(request)
+        access.require_action("id-to-fqname")
+        item = self._reader(request).get(given.uuid)
         if item is None:
             raise NotFoundError(f"UUID {given.uuid} not found: no object has it")
         return json_response({"fq_name": list(item.fq_name), "type": item.kind})
@@ -158,12 +179,12 @@ class Api:
         """POST /<kind>s."""
         kind = KINDS.collected(request.path_params["name"])
         body = decode_body(kind, await read_body(request))
-        write = Create(kind.name, body, request.headers.get("x-project-id"))
+        write = Create(kind.name, body, tenant_of(request))
+        reader = self._reader(request)
 
         def shape(prepared: Prepared) -> Any:
             assert prepared.object is not None
-            identity = self._reader.identity(prepared.object, _base(request), Include())
-            return {kind.name: identity}
+            return {kind.name: reader.identity(prepared.object, _base(request), Include())}
 
         return await self._writing.answer(request, write, shape)
 

@@ -1,5 +1,5 @@
-"""Small durable values that are no objects of the configuration: key-value pairs of clients,
-settings, and pools of integers.
+"""Small durable values that are no objects of the configuration: key-value pairs of clients
+and pools of integers.
 
 They live in the same store, under the same revisions, as objects of a kind that the registry does
 not list: no route reaches them but those of this page.
@@ -20,9 +20,6 @@ from filament.model.stored import STORED_VALUE
 from filament.model.view import View
 
 USERAGENT = "useragent"
-SETTING = "setting"
-AAA_MODE = "aaa-mode"
-DEFAULT_AAA_MODE = "no-auth"
 _INT_POOL = "int-pool"
 _INT = "int"
 

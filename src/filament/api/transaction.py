@@ -16,6 +16,7 @@ from filament.api.engine import (
     Request,
     Update,
 )
+from filament.api.permission import READ
 from filament.base.errors import (
     ConflictError,
     ForbiddenError,
@@ -78,7 +79,7 @@ class Transaction(msgspec.Struct, frozen=True):
                     "op": operation.op,
                     "type": item.kind,
                     "uuid": item.uuid,
-                    "fq_name": list(item.fq_name),
+                    "fq_name": list(item.fq_name) if engine.asking.sees(item) else None,
                 }
             )
         return Outcome(answer=done)
@@ -87,7 +88,7 @@ class Transaction(msgspec.Struct, frozen=True):
         kind = KINDS.named(operation.type)
         if operation.op == "create":
             return Create(kind.name, convert_body(kind, operation.object or {}), self.tenant)
-        uuid = _named(engine, change, operation).uuid
+        uuid = operation.uuid or _named(engine, change, operation).uuid
         if operation.op == "update":
             return Update(kind.name, uuid, convert_body(kind, operation.object or {}))
         if operation.op == "delete":
@@ -136,6 +137,9 @@ class Expecting(msgspec.Struct, frozen=True):
                     f'{outcome.object.kind} {outcome.object.name} is at "{modified}", not at'
                     f' "{self.tag}"; read it again',
                     change.revision - 1,
+                ).naming(
+                    outcome.object.uuid,
+                    PreconditionError(f'it is not at "{self.tag}"', change.revision - 1),
                 )
         return outcome
 
@@ -145,15 +149,22 @@ class Expecting(msgspec.Struct, frozen=True):
                 f"{before.kind} {before.name} was changed at revision {before.revision}, after"
                 f" {self.revision}; read it again (the current revision is {current})",
                 current,
+            ).naming(
+                before.uuid,
+                PreconditionError(
+                    f"what this changes was changed after revision {self.revision}", current
+                ),
             )
 
 
 def _named(engine: ConfigEngine, change: Candidate, operation: Operation) -> Object:
     kind = KINDS.named(operation.type)
-    if operation.uuid:
-        return engine.find(change, kind, operation.uuid)
     if operation.fq_name:
-        return engine.find_named(change, kind, tuple(operation.fq_name))
+        item = engine.find_named(change, kind, tuple(operation.fq_name))
+        if engine.asking.is_hidden(item):
+            raise NotFoundError(f"Name {operation.fq_name} not found: there is no such {kind.name}")
+        engine.asking.require(item, READ, item.name)
+        return item
     raise InputError(
         "no-object",
         f"{operation.op} names no {kind.name}",

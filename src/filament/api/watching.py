@@ -11,6 +11,8 @@ from starlette.datastructures import QueryParams
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
+from filament.api.auth import caller_of
+from filament.api.caller import Caller
 from filament.api.engine import ConfigEngine
 from filament.api.journal import RELIST, Journal, event_of
 from filament.api.listing import check_fields
@@ -49,7 +51,10 @@ class Watches:
             kinds = [KINDS.named(name) for name in query["resource_type"].split(",") if name]
             if not kinds:
                 raise InputError("no-type", "watch of no resource_type", path="resource_type")
-            events = self._objects({kind.name: _include(kind, query) for kind in kinds}, base)
+            caller = caller_of(request)
+            events = self._objects(
+                {kind.name: _include(kind, query) for kind in kinds}, base, caller
+            )
         else:
             text = query.get("after", "")
             if not (text.isascii() and text.isdigit() and len(text) <= 1000):
@@ -110,13 +115,19 @@ class Watches:
             after += len(events)
             yield events
 
-    async def _objects(self, wanted: dict[str, Include], base: str) -> AsyncIterator[bytes]:
+    def _reader(self, caller: Caller) -> Reader:
+        access = self._engine.access(caller)
+        return Reader(self._engine.snapshot, self._engine.shown, access.sees)
+
+    async def _objects(
+        self, wanted: dict[str, Include], base: str, caller: Caller
+    ) -> AsyncIterator[bytes]:
         """TF's form: every object of some kinds, then each as it changes."""
         engine = self._engine
         after = engine.snapshot.revision
         known: dict[str, set[str]] = {}
         for name, include in wanted.items():
-            reader = Reader(engine.snapshot, engine.shown)
+            reader = self._reader(caller)
             items = list(reader.of_kind(KINDS[name]))
             known[name] = {item.uuid for item in items}
             listed = [{name: reader.full(item, base, include)} for item in items]
@@ -129,7 +140,7 @@ class Watches:
                 yield b":\n\n"
             for event in events:
                 commit = _commit.decode(event[event.index(b"data: ") + 6 :])
-                for told in self._told(commit, wanted, known, base):
+                for told in self._told(commit, wanted, known, base, caller):
                     yield told
 
     def _told(
@@ -138,14 +149,15 @@ class Watches:
         wanted: dict[str, Include],
         known: dict[str, set[str]],
         base: str,
+        caller: Caller,
     ) -> Iterator[bytes]:
-        reader = Reader(self._engine.snapshot, self._engine.shown)
+        reader = self._reader(caller)
         for item in commit.deletes:
-            if item.kind in wanted:
+            if item.kind in wanted and item.uuid in known[item.kind]:
                 known[item.kind].discard(item.uuid)
                 yield _event("delete", _shown(reader, item, base, wanted[item.kind]))
         for item in commit.puts:
-            if item.kind in wanted:
+            if item.kind in wanted and reader.sees(item):
                 word = "update" if item.uuid in known[item.kind] else "create"
                 known[item.kind].add(item.uuid)
                 yield _event(word, _shown(reader, item, base, wanted[item.kind]))

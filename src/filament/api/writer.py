@@ -15,6 +15,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from typing import Any, NamedTuple, Protocol
 
+from filament.api.caller import Caller
 from filament.api.engine import ConfigEngine, Prepared, Request
 from filament.api.journal import Journal
 from filament.base.errors import FilamentError, RevisionConflictError, TransientError
@@ -72,7 +73,7 @@ class Writer:
         self._compact_every = max(1, min(_COMPACT_EVERY, retain_commits // 10))
         self._queue: asyncio.Queue[_Waiting] = asyncio.Queue(MAX_WAITING)
 
-    async def submit(self, request: Request, who: str) -> Prepared:
+    async def submit(self, request: Request, who: Caller | str) -> Prepared:
         """Have a request carried out; returns once it is durable, raises what refused it."""
 
         def prepare(view: PoolView) -> Prepared:

@@ -9,13 +9,14 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 
+from filament.api.auth import caller_of
 from filament.api.barrier import Barrier, Wait
 from filament.api.engine import ConfigEngine, Prepared
 from filament.api.engine import Request as Write
 from filament.api.preview import preview
 from filament.api.transaction import Expecting
 from filament.api.writer import Writer
-from filament.base.errors import InputError
+from filament.base.errors import ForbiddenError, InputError
 from filament.model.kind import nearest
 from filament.runtime import clock
 from filament.runtime.web import json_response
@@ -44,7 +45,7 @@ class Writing:
         write = _expecting(request, write)
         if _flag(request, "dry_run"):
             return self._dry_run(request, write)
-        prepared = await self._writer.submit(write, who(request))
+        prepared = await self._writer.submit(write, caller_of(request))
         commit = prepared.commit
         revision = commit.revision if commit is not None else self._engine.snapshot.revision
         headers = {"X-Filament-Revision": str(revision)}
@@ -61,22 +62,23 @@ class Writing:
         lagging = await self._barrier.reached(wait, revision, timeout_s)
         if not lagging:
             return 200
-        headers["X-Filament-Wait"] = f"timeout; waiting for {', '.join(lagging)}"
+        names = ", ".join(lagging) if caller_of(request).is_cloud_admin else "the network"
+        headers["X-Filament-Wait"] = f"timeout; waiting for {names}"
         return 202
 
     def _dry_run(self, request: Request, write: Write) -> Response:
+        caller = caller_of(request)
+        if not caller.is_cloud_admin:
+            raise ForbiddenError(
+                "Permission Denied: dry_run tells the plan and the hosts of everybody: only a cloud"
+                " admin may ask for it"
+            )
         # No await from here on: what is told is of one revision.
         engine = self._engine
-        prepared = engine.prepare(write, now=clock.wall(), who=who(request))
+        prepared = engine.prepare(write, now=clock.wall(), who=caller)
         answer = preview(engine.snapshot, engine.shown, prepared.commit)
         headers = {"X-Filament-Revision": str(engine.snapshot.revision)}
         return json_response(answer, headers=headers)
-
-
-def who(request: Request) -> str:
-    """What the change log says about the caller."""
-    headers = request.headers
-    return headers.get("x-contrail-useragent") or headers.get("user-agent") or "api"
 
 
 def wait_of(request: Request) -> tuple[Wait | None, float]:

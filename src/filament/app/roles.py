@@ -25,6 +25,7 @@ EXIT_FAILED = 1
 
 async def _run_api(settings: Settings, stop: Stop) -> None:
     from filament.api.role import run_api  # noqa: PLC0415 - only what is run is imported
+    from filament.app.protection import api_protection  # noqa: PLC0415
 
     addresses = (settings.api_socket, *settings.api.listen)
     await run_api(
@@ -33,10 +34,13 @@ async def _run_api(settings: Settings, stop: Stop) -> None:
         retain_commits=settings.api.retain_commits,
         listens=[parse_listen(address) for address in addresses],
         stop=stop,
+        **api_protection(settings.api),
     )
 
 
 async def _run_control(settings: Settings, stop: Stop) -> None:
+    from filament.app.protection import read_secret  # noqa: PLC0415
+    from filament.client.trust import Trust  # noqa: PLC0415
     from filament.control.role import run_control  # noqa: PLC0415
 
     await run_control(
@@ -46,6 +50,11 @@ async def _run_control(settings: Settings, stop: Stop) -> None:
         listens=[parse_listen(settings.control_socket)],
         copy=settings.control_copy,
         stop=stop,
+        trust=Trust(
+            token=read_secret(settings.control.api_token, "control.api_token"),
+            ca=settings.control.api_ca,
+            is_insecure=settings.control.is_api_insecure,
+        ),
     )
 
 

@@ -9,11 +9,24 @@
     listen = ["127.0.0.1:8082"]      # besides RUN/api.sock, which is always served
     store = "sqlite:/var/lib/filament/filament.db"  # or "etcd:http://10.0.0.1:2379,http://..."
     retain_commits = 100000          # how far back `filament history` goes
+    tls_certificate = "/etc/filament/api.crt"   # with tls_key: the TCP addresses speak HTTPS
+    tls_key = "/etc/filament/api.key"
+
+    [api.auth]
+    mode = "keystone"                # none, local or keystone
+    aaa_mode = "rbac"                # no-auth, cloud-admin or rbac
+    cloud_admin_role = "admin"
+    global_read_only_role = ""       # nobody
+    users = "/etc/filament/users.json"          # mode local: made by `filament passwd`
+    control_token = "/etc/filament/control.token"  # control nodes of other machines show it
+    keystone = { url = "https://keystone:5000", user = "filament", password_file = "...", ca = "" }
 
     [control]
     name = "ctl1"
     api = "unix:/run/filament/api.sock"
     xmpp = "0.0.0.0:5269"
+    api_token = "/etc/filament/control.token"   # when `api` is another machine's
+    api_ca = "/etc/filament/ca.crt"             # for an https:// api; the system's own otherwise
 
     [agent]
     name = "host1"
@@ -31,7 +44,7 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import msgspec
 
@@ -39,6 +52,36 @@ from filament.base.errors import InputError
 
 DEFAULT_FILE = Path("/etc/filament/filament.toml")
 _PATHS_BY_VARIABLE = {"FILAMENT_RUN": "run", "FILAMENT_STATE": "state", "FILAMENT_BPFFS": "bpffs"}
+
+
+class KeystoneSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Where tokens are validated, and as whom: a user with a role in `project`.
+
+    `token_ttl_s` is how long a validated token is believed without asking again, and so how long
+    a revoked one may still work.
+    """
+
+    url: str = "http://127.0.0.1:5000"
+    user: str = "filament"
+    password_file: str = ""
+    project: str = "service"
+    user_domain: str = "Default"
+    project_domain: str = "Default"
+    ca: str = ""
+    is_insecure: bool = False
+    token_ttl_s: float = 60.0
+
+
+class AuthSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How the API knows its callers, and what it checks; see docs/operations/auth.md."""
+
+    mode: Literal["none", "local", "keystone"] = "none"
+    aaa_mode: Literal["no-auth", "cloud-admin", "rbac"] = "cloud-admin"
+    cloud_admin_role: str = "admin"
+    global_read_only_role: str = ""
+    users: str = "/etc/filament/users.json"
+    control_token: str = ""
+    keystone: KeystoneSettings = KeystoneSettings()
 
 
 class ApiSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -51,6 +94,9 @@ class ApiSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     listen: tuple[str, ...] = ("127.0.0.1:8082",)
     store: str = ""
     retain_commits: Annotated[int, msgspec.Meta(ge=1)] = 100_000
+    tls_certificate: str = ""
+    tls_key: str = ""
+    auth: AuthSettings = AuthSettings()
 
 
 class ControlSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -59,6 +105,9 @@ class ControlSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     name: str = "ctl1"
     api: str = ""
     xmpp: str = "0.0.0.0:5269"
+    api_token: str = ""
+    api_ca: str = ""
+    is_api_insecure: bool = False
 
 
 class AgentSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -6,9 +6,23 @@ A message says what was asked, what is wrong and what would be right. Only the b
 
 from __future__ import annotations
 
+from typing import Self
+
 
 class FilamentError(Exception):
-    """Root of every error a boundary may show to a person."""
+    """Root of every error a boundary may show to a person.
+
+    `names` is the uuid of an object that the text names, and `discreet` the error for those who
+    may not read that object.
+    """
+
+    names: str = ""
+    discreet: FilamentError | None = None
+
+    def naming(self, uuid: str, discreet: FilamentError) -> Self:
+        """This error, which names an object that not everybody may read."""
+        self.names, self.discreet = uuid, discreet
+        return self
 
 
 class InputError(FilamentError):

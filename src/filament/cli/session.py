@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 from filament.client.sync import Answer, Client
+from filament.client.trust import trust_of
 
 DEFAULT_API = "http://127.0.0.1:8082"
 DEFAULT_RUN = "/run/filament"
@@ -64,7 +66,8 @@ class Session:
         return self._client.request(method, quote(path), body, **query)
 
     def _connect(self, patience_s: float) -> Client:
-        return Client(self.api_address, timeout_s=patience_s, who="filament")
+        trust = trust_of(os.environ)
+        return Client(self.api_address, timeout_s=patience_s, who="filament", trust=trust)
 
 
 def default_api(run_dir: Path) -> str:

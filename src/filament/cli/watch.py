@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -14,6 +15,7 @@ from filament.cli.options import json_option, pass_session
 from filament.cli.output import print_json_line, print_lines
 from filament.cli.session import Session
 from filament.client import http
+from filament.client.trust import trust_of
 
 # The API sends a comment when there is nothing to say, more often than this.
 _SILENCE_S = 90.0
@@ -46,7 +48,9 @@ def commits(session: Session, after: int) -> Iterator[dict[str, Any]]:
     """Follow the API's change stream from the commit after `after`; never ends by itself."""
     event, content = "", ""
     try:
-        for line in http.stream(session.api_address, f"/watch?after={after}", _SILENCE_S):
+        trust = trust_of(os.environ)
+        target = f"/watch?after={after}"
+        for line in http.stream(session.api_address, target, _SILENCE_S, trust):
             field, _, value = line.partition(":")
             value = value.removeprefix(" ")
             if field == "event":

@@ -2,7 +2,7 @@
 
 Shared by the synchronous client, the command line and the lab: one way to name a server, one way
 to say why it does not answer, one table from statuses to the errors of the house. An address is
-`http://HOST:PORT` or `unix:/PATH`.
+`http(s)://HOST:PORT` or `unix:/PATH`.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import json
 import socket
 from collections.abc import Iterator, Mapping
 from contextlib import closing
-from http.client import BadStatusLine, HTTPConnection, HTTPException
+from http.client import BadStatusLine, HTTPConnection, HTTPException, HTTPSConnection
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
@@ -24,6 +24,7 @@ from filament.base.errors import (
     PermanentError,
     TransientError,
 )
+from filament.client.trust import NO_TRUST, Trust
 
 DEFAULT_PORT = 8082  # of TF's configuration API
 _ERRORS: dict[int, type[FilamentError]] = {
@@ -73,7 +74,7 @@ class UnixConnection(HTTPConnection):
             raise
 
 
-def connection_to(address: str, timeout_s: float) -> HTTPConnection:
+def connection_to(address: str, timeout_s: float, trust: Trust = NO_TRUST) -> HTTPConnection:
     """Make a connection (not yet opened) to an address. Raises InputError."""
     if address.startswith("unix:"):
         return UnixConnection(address.removeprefix("unix:"), timeout_s)
@@ -82,13 +83,16 @@ def connection_to(address: str, timeout_s: float) -> HTTPConnection:
         host, port = parts.hostname, parts.port
     except ValueError:  # a port that is no number
         host, port = None, None
-    if host is None or parts.scheme != "http" or parts.path not in {"", "/"}:
+    if host is None or parts.scheme not in {"http", "https"} or parts.path not in {"", "/"}:
         raise InputError(
             "bad-address",
             f"{address!r} is no address of an API",
-            hint="write http://HOST:PORT or unix:/PATH",
+            hint="write http(s)://HOST:PORT or unix:/PATH",
         )
-    return HTTPConnection(host, port or DEFAULT_PORT, timeout=timeout_s)
+    port = port or DEFAULT_PORT
+    if parts.scheme == "https":
+        return HTTPSConnection(host, port, timeout=timeout_s, context=trust.context())
+    return HTTPConnection(host, port, timeout=timeout_s)
 
 
 def request(
@@ -108,14 +112,15 @@ def request(
         return Reply(response.status, kept, text)
 
 
-def stream(address: str, target: str, timeout_s: float) -> Iterator[str]:
+def stream(address: str, target: str, timeout_s: float, trust: Trust = NO_TRUST) -> Iterator[str]:
     """GET a never-ending answer and yield its lines; `timeout_s` bounds the silence between two.
 
     Raises NoAnswerError when it cannot start, breaks or falls silent; ends when the server does.
     """
-    with closing(connection_to(address, timeout_s)) as connection:
+    headers = {"Accept": "text/event-stream", **trust.headers()}
+    with closing(connection_to(address, timeout_s, trust)) as connection:
         try:
-            connection.request("GET", target, headers={"Accept": "text/event-stream"})
+            connection.request("GET", target, headers=headers)
             response = connection.getresponse()
             if response.status != 200:
                 text = response.read().decode("utf-8", "replace").strip()

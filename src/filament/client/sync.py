@@ -15,6 +15,7 @@ import msgspec
 
 from filament.base.errors import TransientError
 from filament.client.http import connection_to, error_of, reason_of
+from filament.client.trust import NO_TRUST, Trust
 
 _encode = msgspec.json.Encoder().encode
 Items = list[dict[str, Any]]  # the class below has a method called list
@@ -32,15 +33,17 @@ class Answer(NamedTuple):
 
 
 class Client:
-    """One connection, kept open. `address` is `http://host:port` or `unix:/path`."""
+    """One connection, kept open. `address` is `http(s)://host:port` or `unix:/path`."""
 
-    def __init__(self, address: str, *, timeout_s: float = 30.0, who: str = "") -> None:
+    def __init__(
+        self, address: str, *, timeout_s: float = 30.0, who: str = "", trust: Trust = NO_TRUST
+    ) -> None:
         self._address = address
-        self._headers = {"Content-Type": "application/json"}
+        self._headers = {"Content-Type": "application/json", **trust.headers()}
         if who:
             self._headers["X-Contrail-Useragent"] = who
         self._timeout_s = timeout_s
-        self._connection = connection_to(address, timeout_s)
+        self._connection = connection_to(address, timeout_s, trust)
 
     def __enter__(self) -> Self:
         return self

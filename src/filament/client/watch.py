@@ -13,6 +13,7 @@ import httpx2
 import msgspec
 
 from filament.base.errors import InputError, PermanentError, TransientError
+from filament.client.trust import NO_TRUST, Trust
 from filament.model.change import Allocation, Commit, Object
 
 # The API says something at least every 15 s; silence for longer means that it is gone.
@@ -37,25 +38,31 @@ _loaded = msgspec.json.Decoder(Loaded)
 
 
 class WatchClient:
-    """Asynchronous access to one API. `address` is `http://host:port` or `unix:/path`."""
+    """Asynchronous access to one API. `address` is `http(s)://host:port` or `unix:/path`."""
 
-    def __init__(self, address: str) -> None:
+    def __init__(self, address: str, trust: Trust = NO_TRUST) -> None:
         self._address = address
         if address.startswith("unix:"):
             transport = httpx2.AsyncHTTPTransport(uds=address.removeprefix("unix:"))
             base = "http://localhost"
         elif address.startswith("http://"):
             transport, base = httpx2.AsyncHTTPTransport(), address
+        elif address.startswith("https://"):
+            transport, base = httpx2.AsyncHTTPTransport(verify=trust.context()), address
         else:
             raise InputError(
                 "bad-address",
                 f"{address!r} is no address of an API",
-                hint="write http://HOST:PORT or unix:/PATH",
+                hint="write http(s)://HOST:PORT or unix:/PATH",
             )
         timeout = httpx2.Timeout(_SILENCE_S, connect=_CONNECT_S)
         # No proxies from the environment: the API is on our own network.
         self._http = httpx2.AsyncClient(
-            transport=transport, base_url=base, timeout=timeout, trust_env=False
+            transport=transport,
+            base_url=base,
+            timeout=timeout,
+            trust_env=False,
+            headers=trust.headers(),
         )
 
     async def __aenter__(self) -> Self:

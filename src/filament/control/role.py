@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from filament.client.trust import NO_TRUST, Trust
 from filament.client.watch import WatchClient
 from filament.control.copy import DiskCopy
 from filament.control.follow import follow
@@ -25,19 +26,21 @@ async def run_control(
     listens: Sequence[Listen],
     copy: Path,
     stop: asyncio.Event,
+    trust: Trust = NO_TRUST,
     started: Callable[[Listen], None] | None = None,
 ) -> None:
     """Serve agents on `xmpp` and people on `listens`, following the API at `api`, until `stop`.
 
     `copy` is the file that keeps the last configuration. `started` hears where agents are really
-    listened to. Raises TransientError when an address is taken.
+    listened to. `trust` is how the API and we prove ourselves to one another. Raises
+    TransientError when an address is taken.
     """
     disk = DiskCopy(copy)
     node = ControlNode(name, api, disk)
     listener = open_listener(xmpp)
     bound = Listen(xmpp.host, listener.getsockname()[1])
     _log.info("control-started", name=name, xmpp=str(bound), api=api, revision=node.revision)
-    async with WatchClient(api) as client, asyncio.TaskGroup() as tasks:
+    async with WatchClient(api, trust) as client, asyncio.TaskGroup() as tasks:
 
         def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             if stop.is_set():

@@ -99,9 +99,12 @@ def _require_subnets(view: Candidate, item: Object, before: Object | None) -> No
         if new is not None and new.gateway != old.gateway:
             holder = view.allocated(pool_of(item.uuid, old.uuid), new.gateway)
             if holder is not None:
-                raise ConflictError(
+                said = (
                     f"default_gateway {value['default_gateway']} of subnet {old.prefix} cannot"
-                    f" become an address in use (by instance-ip {holder.owner})"
+                    " become an address in use"
+                )
+                raise ConflictError(f"{said} (by instance-ip {holder.owner})").naming(
+                    holder.owner, ConflictError(said)
                 )
 
 
@@ -225,9 +228,10 @@ def _interface(view: Candidate, item: Object, before: Object | None) -> None:
         )
     if before is not None and before.refs_to("virtual-network")[0].uuid != networks[0].uuid:
         for address in view.referrers(item.uuid, "instance-ip"):
-            raise ConflictError(
-                f"virtual-machine-interface {item.name} cannot change its network while"
-                f" instance-ip {address.name} holds an address of the old one; delete it first"
+            said = f"virtual-machine-interface {item.name} cannot change its network while"
+            end = "holds an address of the old one; delete it first"
+            raise ConflictError(f"{said} instance-ip {address.name} {end}").naming(
+                address.uuid, ConflictError(f"{said} an instance-ip {end}")
             )
     macs = item.props.get("virtual_machine_interface_mac_addresses") or {}
     for text in macs.get("mac_address") or ():
@@ -264,15 +268,20 @@ def _instance_ip(view: Candidate, item: Object, before: Object | None) -> None:
             continue
         mine, its = item.refs_to("virtual-network"), interface.refs_to("virtual-network")
         if mine and its and mine[0].uuid != its[0].uuid:
-            raise InputError(
-                "other-network",
-                f"instance-ip {item.name} is in another network than virtual-machine-interface"
-                f" {interface.name}",
-                path="$.instance-ip.virtual_machine_interface_refs",
-                hint="both must refer to the same virtual-network",
+            raise _other_network(item, interface.name).naming(
+                interface.uuid, _other_network(item, interface.uuid)
             )
         if interface.refs_to("virtual-machine"):
             _require_not_gateway(view, item)
+
+
+def _other_network(item: Object, interface: str) -> InputError:
+    return InputError(
+        "other-network",
+        f"instance-ip {item.name} is in another network than virtual-machine-interface {interface}",
+        path="$.instance-ip.virtual_machine_interface_refs",
+        hint="both must refer to the same virtual-network",
+    )
 
 
 def _require_not_gateway(view: Candidate, address: Object) -> None:

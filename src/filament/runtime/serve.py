@@ -6,6 +6,8 @@ import asyncio
 import contextlib
 import os
 import socket
+import ssl
+import struct
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,6 +20,7 @@ from filament.base.limits import MAX_HEADER_BYTES, REQUEST_HEAD_TIMEOUT_S
 
 AsgiApp = Callable[[Any, Any, Any], Awaitable[None]]
 _BACKLOG = 1024
+_PEER_CREDENTIALS = struct.Struct("3i")  # Linux's struct ucred: pid, uid, gid
 
 
 class Listen(NamedTuple):
@@ -29,6 +32,13 @@ class Listen(NamedTuple):
 
     def __str__(self) -> str:
         return f"unix:{self.path}" if self.path else f"{self.host}:{self.port}"
+
+
+class TlsFiles(NamedTuple):
+    """What the TCP addresses are served with: PEM files of our certificates and the key."""
+
+    certificate: str
+    key: str
 
 
 def parse_listen(text: str) -> Listen:
@@ -123,6 +133,18 @@ class PatientProtocol(H11Protocol):
         self.transport.close()
 
 
+class _Protocol(PatientProtocol):
+    """Tells the app who is at the other end of a unix socket: `scope["state"]["peer_uid"]`."""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        end = transport.get_extra_info("socket")
+        if end is not None and end.family == socket.AF_UNIX:
+            raw = end.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _PEER_CREDENTIALS.size)
+            _, uid, _ = _PEER_CREDENTIALS.unpack(raw)
+            self.app_state = {**self.app_state, "peer_uid": uid}
+
+
 class _Server(uvicorn.Server):
     def __init__(self, config: uvicorn.Config, on_started: Callable[[], None]) -> None:
         super().__init__(config)
@@ -144,42 +166,76 @@ async def serve_http(
     *,
     stop: asyncio.Event,
     started: Callable[[list[Listen]], None] | None = None,
+    tls: TlsFiles | None = None,
 ) -> None:
     """Serve an ASGI app on all addresses until `stop`; open requests get a second to finish.
 
-    `started` hears the addresses really bound (with port 0 resolved) once requests are accepted.
+    With `tls` the TCP addresses speak HTTPS only; unix sockets never do. `started` hears the
+    addresses really bound (with port 0 resolved) once requests are accepted.
     """
     listeners = [open_listener(listen) for listen in listens]
     bound = [
         listen if listen.path else Listen(listen.host, listener.getsockname()[1])
         for listen, listener in zip(listens, listeners, strict=True)
     ]
-    config = uvicorn.Config(
-        app,
-        log_config=None,
-        access_log=False,
-        lifespan="off",
-        ws="none",
-        http=PatientProtocol,
-        h11_max_incomplete_event_size=MAX_HEADER_BYTES,
-        timeout_graceful_shutdown=1,
-        timeout_keep_alive=75,
-        server_header=False,
-    )
-    server = _Server(config, lambda: started(bound) if started is not None else None)
+    groups = [
+        (files, sockets)
+        for files, is_unix in ((tls, False), (None, True))
+        if (sockets := [one for one in listeners if (one.family == socket.AF_UNIX) is is_unix])
+    ]
+    pending = len(groups)
+
+    def one_started() -> None:
+        nonlocal pending
+        pending -= 1
+        if pending == 0 and started is not None:
+            started(bound)
 
     async def watch_stop() -> None:
         await stop.wait()
-        server.should_exit = True
+        for server in servers:
+            server.should_exit = True
 
     try:
+        servers = [_Server(_config(app, files), one_started) for files, _ in groups]
         async with asyncio.TaskGroup() as tasks:
             watcher = tasks.create_task(watch_stop())
-            await server.serve(sockets=listeners)
+            async with asyncio.TaskGroup() as serving:
+                for server, (_, sockets) in zip(servers, groups, strict=True):
+                    serving.create_task(server.serve(sockets=sockets))
             watcher.cancel()
     finally:
         for listen, listener in zip(listens, listeners, strict=True):
             _close_listener(listen, listener)
+
+
+def _config(app: AsgiApp, tls: TlsFiles | None) -> uvicorn.Config:
+    config = uvicorn.Config(
+        app,
+        http=_Protocol,
+        log_config=None,
+        access_log=False,
+        lifespan="off",
+        ws="none",
+        h11_max_incomplete_event_size=MAX_HEADER_BYTES,
+        timeout_graceful_shutdown=1,
+        timeout_keep_alive=75,
+        server_header=False,
+        ssl_certfile=tls.certificate if tls is not None else None,
+        ssl_keyfile=tls.key if tls is not None else None,
+    )
+    try:
+        config.load()
+    except OSError as error:  # ssl.SSLError is one
+        files = f"{tls.certificate} and {tls.key}" if tls is not None else "none"
+        raise InputError(
+            "bad-tls-files",
+            f"cannot serve TLS with {files}: {error.strerror or error}",
+            hint="give PEM files of a certificate and of its key",
+        ) from error
+    if config.ssl is not None:
+        config.ssl.minimum_version = ssl.TLSVersion.TLSv1_2
+    return config
 
 
 def _close_listener(listen: Listen, listener: socket.socket) -> None:
