@@ -281,7 +281,7 @@ def test_objects_of_the_plan_are_read_only_and_say_what_to_change(office):
     with pytest.raises(ForbiddenError, match="derived from other objects"):
         office.delete(shown)
     with pytest.raises(
-        ConflictError, match="the name .*:red:red is that of the list which the pol"
+        ConflictError, match=r"the name .*:red:red is that of the list which the pol"
     ):
         office.create("access-control-list", *PROJECT, "red", "red", parent_type="virtual-network")
 
