@@ -345,8 +345,35 @@ def _pooled_address(view: Candidate, item: Object, before: Object | None) -> Non
         )
 
 
+def _require_router_ports(view: Candidate, item: Object) -> None:
+    """Ports of a router are nobody else's, and not in the network that is its way out (TF)."""
+    external = {
+        ref.uuid
+        for ref in item.refs_to("virtual-network")
+        if (ref.attr or {}).get("logical_router_virtual_network_type", "ExternalGateway")
+        == "ExternalGateway"
+    }
+    for ref in item.refs_to("virtual-machine-interface"):
+        port = view.get(ref.uuid)
+        if port is None:
+            continue
+        if port.refs_to("virtual-machine"):
+            said = "is in use by a virtual machine: it cannot be a port of logical-router"
+            raise ConflictError(f"Port {port.name} {said} {item.name}").naming(
+                port.uuid, ConflictError(f"Port {port.uuid} {said} {item.name}")
+            )
+        if external & {one.uuid for one in port.refs_to("virtual-network")}:
+            raise InputError(
+                "gateway-network",
+                f"logical-router {item.name} has a port in the network that is its external"
+                " gateway",
+                path="$.logical-router.virtual_network_refs",
+                hint="use another network for one of the two",
+            )
+
+
 def _logical_router(view: Candidate, item: Object, before: Object | None) -> None:
-    del view
+    _require_router_ports(view, item)
     field = "logical_router_type"
     if before is not None and before.props.get(field) != item.props.get(field):
         raise InputError(
