@@ -14,6 +14,8 @@ from typing import NamedTuple
 
 import msgspec
 
+from filament.base.net import Address
+
 AS_TRANS = 23456  # RFC 6793 section 2
 
 OPTIONAL, TRANSITIVE, PARTIAL, EXTENDED = 0x80, 0x40, 0x20, 0x10
@@ -96,16 +98,14 @@ class Unknown(NamedTuple):
 class Attributes(msgspec.Struct, frozen=True, cache_hash=True):
     """What the routes of an UPDATE share. Decoded ones are interned: compare by `is` first.
 
-    `next_hop` is an int of `next_hop_version`; an IPv4-mapped IPv6 next hop is IPv4 (RFC 4659
-    section 3.2.1). `link_local` is the second IPv6 next hop (RFC 2545 section 3), 0 for none.
-    Extended communities are 8 octets each, `origin_vn_path` as well. `tunnel_encapsulation` is
-    the raw value of RFC 9012's attribute.
+    An IPv4-mapped IPv6 `next_hop` is IPv4 here (RFC 4659 section 3.2.1); `link_local` is the second
+    IPv6 next hop (RFC 2545 section 3), 0 for none. Extended communities are 8 octets each, those
+    of `origin_vn_path` too. `tunnel_encapsulation` is the raw value of RFC 9012's attribute.
     """
 
     origin: int = OriginCode.IGP
     as_path: AsPath = ()
-    next_hop: int = 0
-    next_hop_version: int = 4
+    next_hop: Address = Address(0, 4)
     link_local: int = 0
     med: int | None = None
     local_preference: int | None = None
@@ -125,7 +125,7 @@ class Attributes(msgspec.Struct, frozen=True, cache_hash=True):
 
 
 def path_length(path: AsPath) -> int:
-    """Count the ASes of a path; a set counts one, confederations none (RFC 4271 section 9.1.2.2)."""
+    """Count the ASes of a path, a set as one, confederations not (RFC 4271 section 9.1.2.2)."""
     return sum(
         len(segment.ases) if segment.kind == SegmentKind.SEQUENCE else 1
         for segment in path
@@ -282,6 +282,10 @@ def _pieces(value: bytes, size: int) -> list[bytes]:
     return [value[at : at + size] for at in range(0, len(value), size)]
 
 
+def _decode_next_hop(value: bytes, session: Session) -> Address:
+    return Address(_decode_u32(value, session), 4)
+
+
 def _decode_u32s(value: bytes, _: Session) -> tuple[int, ...]:
     return tuple(int.from_bytes(each, "big") for each in _pieces(value, 4))
 
@@ -367,7 +371,7 @@ EDGE_DISCOVERY, EDGE_FORWARDING, ORIGIN_VN_PATH = 241, 242, 243
 ATTRIBUTES: dict[int, Rule] = {
     ORIGIN: Rule("ORIGIN", _WELL_KNOWN, _WITHDRAW, _decode_origin),
     AS_PATH: Rule("AS_PATH", _WELL_KNOWN, _WITHDRAW, _decode_as_path),
-    NEXT_HOP: Rule("NEXT_HOP", _WELL_KNOWN, _WITHDRAW, _decode_u32),
+    NEXT_HOP: Rule("NEXT_HOP", _WELL_KNOWN, _WITHDRAW, _decode_next_hop),
     MED: Rule("MULTI_EXIT_DISC", OPTIONAL, _WITHDRAW, _decode_u32),
     LOCAL_PREF: Rule("LOCAL_PREF", _WELL_KNOWN, _WITHDRAW, _decode_u32, is_internal=True),
     ATOMIC_AGGREGATE: Rule("ATOMIC_AGGREGATE", _WELL_KNOWN, _DISCARD, _decode_nothing),
@@ -417,7 +421,7 @@ def encode_attributes(attributes: Attributes, *, is_as4: bool = True, has_next_h
         AS_PATH: _encode_segments(attributes.as_path, 4 if is_as4 else 2),
     }
     if has_next_hop:
-        values[NEXT_HOP] = attributes.next_hop.to_bytes(4, "big")
+        values[NEXT_HOP] = attributes.next_hop.value.to_bytes(4, "big")
     for code, number in (
         (MED, attributes.med),
         (LOCAL_PREF, attributes.local_preference),

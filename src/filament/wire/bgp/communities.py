@@ -84,8 +84,8 @@ _ENCAPSULATION_TEXTS: dict[int, str] = {
 } | {Encapsulation.MPLS_O_UDP.value: "udp"}
 
 # (type, subtype) of what we know; the transitive bit (0x40 clear) is part of the type.
-TARGET_TYPES = (0x00, 0x01, 0x02)  # two-octet AS, IPv4 address, four-octet AS
-TARGET_SUBTYPE = 0x02
+_ADMINISTERED_TYPES = (0x00, 0x01, 0x02)  # two-octet AS, IPv4 address, four-octet AS
+_TARGET_SUBTYPE = 0x02
 _SITE_SUBTYPE = 0x03
 _SOURCE_AS_SUBTYPE = 0x09
 _ROUTE_IMPORT_SUBTYPE = 0x0B
@@ -110,37 +110,6 @@ def _administered(subtype: int, admin: int, number: int, *, admin_is_ipv4: bool 
     if admin < 1 << 16:
         return bytes((0, subtype)) + admin.to_bytes(2, "big") + number.to_bytes(4, "big")
     return bytes((2, subtype)) + admin.to_bytes(4, "big") + number.to_bytes(2, "big")
-
-
-def encode_target(target: RouteTarget) -> bytes:
-    """Return the extended community of a route target."""
-    return _administered(
-        TARGET_SUBTYPE, target.admin, target.number, admin_is_ipv4=target.admin_is_ipv4
-    )
-
-
-def is_target(community: bytes) -> bool:
-    """Say whether an extended community is a route target."""
-    return community[1] == TARGET_SUBTYPE and community[0] in TARGET_TYPES
-
-
-def decode_target(community: bytes) -> RouteTarget | None:
-    """Return the route target that an extended community is; None when it is none.
-
-    A four-octet AS that would fit two octets is another community on the wire, but the same
-    target in TF's texts: such a one decodes to what its short form does.
-    """
-    if not is_target(community):
-        return None
-    if community[0] == 0:
-        return RouteTarget(
-            int.from_bytes(community[2:4], "big"), int.from_bytes(community[4:], "big")
-        )
-    return RouteTarget(
-        int.from_bytes(community[2:6], "big"),
-        int.from_bytes(community[6:], "big"),
-        community[0] == 1,
-    )
 
 
 def targets_of(communities: Iterable[bytes]) -> list[bytes]:
@@ -358,7 +327,7 @@ def _private(community: bytes) -> Numbered:
 
 
 _ADMINISTERED_NAMES = {
-    TARGET_SUBTYPE: "target",
+    _TARGET_SUBTYPE: "target",
     _SITE_SUBTYPE: "soo",
     _SOURCE_AS_SUBTYPE: "source-as",
     _ROUTE_IMPORT_SUBTYPE: "rt-import",
@@ -374,7 +343,7 @@ _PRIVATE_NAMES = {
 def format_extended(community: bytes) -> str:
     """Format an extended community as TF prints it; 16 hexadecimal digits when unknown."""
     kind, subtype = community[0], community[1]
-    if kind in TARGET_TYPES and subtype in _ADMINISTERED_NAMES:
+    if kind in _ADMINISTERED_TYPES and subtype in _ADMINISTERED_NAMES:
         width = 2 if kind == 0 else 4
         admin = int.from_bytes(community[2 : 2 + width], "big")
         number = int.from_bytes(community[2 + width :], "big")
@@ -422,7 +391,7 @@ def parse_extended(text: str) -> bytes:
     name, _, rest = text.partition(":")
     try:
         if name == "target":
-            return encode_target(RouteTarget.parse(text))
+            return RouteTarget.parse(text).encode()
         if name == "soo":
             parsed = RouteTarget.parse(f"target:{rest}")
             return encode_site(parsed.admin, parsed.number, admin_is_ipv4=parsed.admin_is_ipv4)

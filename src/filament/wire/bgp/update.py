@@ -13,6 +13,7 @@ from typing import NamedTuple
 import msgspec
 
 from filament.base.limits import MAX_BGP_ATTRIBUTE_SETS_CACHED
+from filament.base.net import Address
 from filament.wire.bgp import attributes as codes
 from filament.wire.bgp.attributes import (
     ATTRIBUTES,
@@ -329,9 +330,9 @@ def _merge_as4(values: dict[int, object], session: Session) -> None:
     if session.is_as4:
         return  # RFC 6793 section 4.1: they must not be there, and are discarded
     aggregator = values.get(codes.AGGREGATOR)
-    if isinstance(aggregator, codes.Aggregator) and aggregator.asn != codes.AS_TRANS:
-        return  # RFC 6793 section 4.2.3: then both are ignored
-    if aggregator is not None and as4_aggregator is not None:
+    if isinstance(aggregator, codes.Aggregator) and as4_aggregator is not None:
+        if aggregator.asn != codes.AS_TRANS:
+            return  # RFC 6793 section 4.2.3: then both are ignored
         values[codes.AGGREGATOR] = as4_aggregator
     path = values.get(codes.AS_PATH)
     if isinstance(path, tuple) and isinstance(as4_path, tuple):
@@ -357,8 +358,7 @@ def _decode_next_hop(hop: bytes) -> dict[str, object]:
     if address.startswith(_MAPPED) and not link_local:
         address = address[12:]
     return {
-        "next_hop": int.from_bytes(address, "big"),
-        "next_hop_version": 4 if len(address) == 4 else 6,
+        "next_hop": Address(int.from_bytes(address, "big"), 4 if len(address) == 4 else 6),
         "link_local": int.from_bytes(link_local, "big"),
     }
 
@@ -368,14 +368,15 @@ def _decode_next_hop(hop: bytes) -> dict[str, object]:
 
 def _encode_next_hop(family: AddressFamily, attributes: Attributes) -> bytes:
     """Return what stands between SAFI and routes: size, next hop, a reserved octet."""
-    address = attributes.next_hop.to_bytes(4 if attributes.next_hop_version == 4 else 16, "big")
+    hop = attributes.next_hop
+    address = hop.value.to_bytes(4 if hop.version == 4 else 16, "big")
     if family.afi == 2 and len(address) == 4:
         address = _MAPPED + address
     distinguisher = bytes(8) if family in _DISTINGUISHED else b""
-    hop = distinguisher + address
+    octets = distinguisher + address
     if attributes.link_local:
-        hop += distinguisher + attributes.link_local.to_bytes(16, "big")
-    return bytes((len(hop),)) + hop + b"\x00"
+        octets += distinguisher + attributes.link_local.to_bytes(16, "big")
+    return bytes((len(octets),)) + octets + b"\x00"
 
 
 def encode_message(kind: int, body: bytes) -> bytes:
@@ -396,7 +397,7 @@ def encode_updates(
     As few as `limit` octets each allow. Raises ValueError when the attributes leave no room for
     a single route: whoever makes them must keep them shorter.
     """
-    is_plain = family is AddressFamily.INET and attributes.next_hop_version == 4
+    is_plain = family is AddressFamily.INET and attributes.next_hop.version == 4
     shared = encode_attributes(attributes, is_as4=is_as4, has_next_hop=is_plain)
     if is_plain:
         head = b"\x00\x00" + len(shared).to_bytes(2, "big") + shared
