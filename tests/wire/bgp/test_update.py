@@ -26,7 +26,7 @@ from filament.wire.bgp.attributes import (
 )
 from filament.wire.bgp.errors import BgpError
 from filament.wire.bgp.family import AddressFamily
-from filament.wire.bgp.nlri import withdrawn
+from filament.wire.bgp.nlri import join, withdrawn
 from filament.wire.bgp.routes import encode_route
 from filament.wire.bgp.update import (
     Announced,
