@@ -60,6 +60,13 @@ class _Rule(Struct):
     origin: Origin | None = None
 
 
+def is_dynamic(node: Node) -> bool:
+    """Say whether an access-control-list is TF's second one of a network, which decides nothing."""
+    entries = node.props.get("access_control_list_entries")
+    given = entries.get("dynamic") if isinstance(entries, dict) else None
+    return str(given).lower() == "true"
+
+
 def read_filter(node: Node) -> tuple[Filter, list[str]]:
     """Read an access-control-list node; also return what is wrong with it.
 
@@ -133,7 +140,7 @@ def _side(address: _Address | None, ports: _Ports | None) -> FilterMatch:
     prefix = Prefix(0, 0)
     if given.subnet is not None and given.subnet.ip_prefix is not None:
         length = 32 if given.subnet.ip_prefix_len is None else given.subnet.ip_prefix_len
-        prefix = Prefix.parse(f"{given.subnet.ip_prefix}/{length}")
+        prefix = Prefix.parse_ipv4(f"{given.subnet.ip_prefix}/{length}")
     return FilterMatch("" if network == "any" else network, prefix, _port_range(ports))
 
 

@@ -23,7 +23,8 @@ class Port(msgspec.Struct, frozen=True):
     """A virtual-machine-interface plugged into this host, with a device that exists.
 
     `vrf` is the routing instance's name, `network` the network's fq name, `acl` the ACL's name or
-    None, `addresses` the instance-ips (host order; empty until allocated).
+    None, `addresses` the IPv4 instance-ips and `addresses6` the IPv6 ones (host order; empty until
+    allocated).
     """
 
     uuid: str
@@ -38,6 +39,35 @@ class Port(msgspec.Struct, frozen=True):
     acl: str | None
     has_policy: bool = True
     origin: Origin = NOWHERE
+    addresses6: tuple[int, ...] = ()
+
+
+class Vrf(msgspec.Struct, frozen=True):
+    """A routing instance that has ports here.
+
+    `vni` is its network's VXLAN identifier, 0 for none. `is_layer2` and `is_layer3` say what is
+    forwarded in it (the network's forwarding mode). `floods_unknown` says that frames to a MAC
+    without a route go to every host of `floods` instead of nowhere.
+    """
+
+    name: str
+    network: str
+    vni: int = 0
+    is_layer2: bool = True
+    is_layer3: bool = True
+    floods_unknown: bool = False
+    origin: Origin = NOWHERE
+
+
+class Hop(msgspec.Struct, frozen=True, order=True):
+    """One way to another host: where the tunnel ends, and what packets carry through it.
+
+    `encapsulation` is `udp` or `gre` (`label` is an MPLS label) or `vxlan` (`label` is a VNI).
+    """
+
+    address: int
+    label: int
+    encapsulation: str = "udp"
 
 
 class Subnet(msgspec.Struct, frozen=True):
@@ -52,13 +82,46 @@ class Subnet(msgspec.Struct, frozen=True):
 
 
 class Route(msgspec.Struct, frozen=True):
-    """A route received from a control node: `next_hop` is a host's tunnel address."""
+    """A route received from a control node, IPv4 or IPv6 by its prefix.
+
+    `next_hop` is a host's tunnel address; with `label` and `encapsulation` it is the first way.
+    `others` are the ways of equal cost besides it. `security_groups` and `tags` are those of the
+    destination, as the route carries them.
+    """
 
     vrf: str
     prefix: Prefix
     next_hop: int
     label: int
     network: str
+    origin: Origin = NOWHERE
+    encapsulation: str = "udp"
+    others: tuple[Hop, ...] = ()
+    security_groups: tuple[int, ...] = ()
+    tags: tuple[int, ...] = ()
+
+
+class MacRoute(msgspec.Struct, frozen=True):
+    """Where a MAC address of a VRF is (EVPN type 2), as received; the first of `hops` is best.
+
+    `address` is the IP address it goes with, None for the MAC alone.
+    """
+
+    vrf: str
+    mac: int
+    hops: tuple[Hop, ...]
+    network: str
+    address: Prefix | None = None
+    origin: Origin = NOWHERE
+    security_groups: tuple[int, ...] = ()
+    tags: tuple[int, ...] = ()
+
+
+class Flood(msgspec.Struct, frozen=True):
+    """Another host that takes broadcast, unknown and multicast frames of a VRF (EVPN type 3)."""
+
+    vrf: str
+    hop: Hop
     origin: Origin = NOWHERE
 
 
@@ -98,3 +161,6 @@ class Inputs(msgspec.Struct, frozen=True):
     subnets: tuple[Subnet, ...] = ()
     routes: tuple[Route, ...] = ()
     filters: tuple[Filter, ...] = ()
+    vrfs: tuple[Vrf, ...] = ()
+    macs: tuple[MacRoute, ...] = ()
+    floods: tuple[Flood, ...] = ()

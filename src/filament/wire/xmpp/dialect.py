@@ -87,7 +87,7 @@ def parse_route_node(node: str) -> tuple[str, Prefix] | None:
 def parse_prefix(text: str) -> Prefix:
     """Parse a prefix that came from a peer."""
     try:
-        return Prefix.parse(text)
+        return Prefix.parse_ipv4(text)
     except InputError as error:
         raise bad(str(error)) from None
 
