@@ -6,7 +6,7 @@ import signal
 import subprocess
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import NamedTuple, Self
 
 from filament.base.errors import PermanentError
 from filament.testing.lab import namespaces
@@ -14,9 +14,18 @@ from filament.testing.lab import namespaces
 # BGP, MPLS over UDP, VXLAN. Never "any": what does not concern us is nobody's to keep.
 OURS = "tcp port 179 or udp port 6635 or udp port 4789 or proto gre"
 # tshark's own words: what does not decode, and what an expert of its calls an error.
-COMPLAINTS = "_ws.malformed || _ws.expert.severity >= 8388608"
+ERROR = 8388608
+COMPLAINTS = f"_ws.malformed || _ws.expert.severity >= {ERROR}"
 _TSHARK = ("tshark", "-n", "-o", "tcp.check_checksum:FALSE", "-o", "ip.check_checksum:FALSE")
 _TIMEOUT_S = 60.0
+
+
+class Packet(NamedTuple):
+    """What tshark makes of a packet: protocols inside, the worst remark of its experts."""
+
+    protocols: frozenset[str]
+    severity: int
+    is_malformed: bool
 
 
 class Capture:
@@ -25,6 +34,7 @@ class Capture:
     def __init__(self, place: Path, device: str, path: Path, what: str = OURS) -> None:
         self.path = path
         self._place, self._device, self._what = place, device, what
+        self._packets: list[Packet] | None = None
 
     def __enter__(self) -> Self:
         argv = ["tcpdump", "-n", "-s0", "-U", "--immediate-mode", "-Zroot", "-B16384"]
@@ -58,9 +68,23 @@ class Capture:
         if " 0 packets dropped by kernel" not in f" {said.replace(chr(10), ' ')}":
             raise PermanentError(f"the capture has holes: {said}")
 
-    def count(self, query: str = "bgp") -> int:
-        """How many packets match a display filter."""
-        return len(self.lines(query))
+    def packets(self) -> list[Packet]:
+        """Every packet as tshark sees it; the capture must have been stopped."""
+        if self._packets is None:
+            names = ("frame.protocols", "_ws.expert.severity", "_ws.malformed")
+            self._packets = [
+                Packet(
+                    frozenset(protocols.split(":")),
+                    max((int(each) for each in severities.split(",") if each), default=0),
+                    bool(malformed),
+                )
+                for protocols, severities, malformed in self.fields("frame", *names)
+            ]
+        return self._packets
+
+    def count(self, *protocols: str) -> int:
+        """How many packets have all these protocols inside."""
+        return sum(packet.protocols.issuperset(protocols) for packet in self.packets())
 
     def lines(self, query: str) -> list[str]:
         """One line per packet that matches a display filter."""
@@ -72,16 +96,34 @@ class Capture:
         argv = [*_TSHARK, "-r", str(self.path), "-Y", query, "-T", "fields", *wanted]
         return [line.split("\t") for line in _run(argv).splitlines()]
 
+    def streams(self) -> list[bytes]:
+        """The bytes of every BGP connection, one way each."""
+        numbers = sorted({int(found[0]) for found in self.fields("bgp", "tcp.stream")})
+        wanted = [word for number in numbers for word in ("-z", f"follow,tcp,raw,{number}")]
+        if not wanted:
+            return []
+        found: list[bytes] = []
+        for section in _run([*_TSHARK, "-q", "-r", str(self.path), *wanted]).split("Node 1: ")[1:]:
+            ways = [bytearray(), bytearray()]
+            for line in section.splitlines()[1:]:
+                if line.startswith("="):
+                    break
+                ways[line.startswith("\t")] += bytes.fromhex(line.strip())
+            found += map(bytes, ways)
+        return found
+
     def require_clean(self) -> None:
         """Raise AssertionError with what tshark complains of, or when nothing was captured."""
-        if not self.count():
+        if not self.count("bgp"):
             raise AssertionError(f"no BGP in {self.path}: nothing was checked")
-        if complaints := self.lines(COMPLAINTS):
+        bad = [each for each in self.packets() if each.is_malformed or each.severity >= ERROR]
+        if bad:
+            complaints = self.lines(COMPLAINTS)
             detail = _run(
                 [*_TSHARK, "-r", str(self.path), "-Y", COMPLAINTS, "-V", "-O", "bgp,vxlan,mpls"]
             )
             raise AssertionError(
-                f"tshark complains of {len(complaints)} packets:\n"
+                f"tshark complains of {len(bad)} packets:\n"
                 + "\n".join(complaints[:10])
                 + "\n"
                 + detail[:6000]
