@@ -22,3 +22,4 @@ REQUEST_BODY_TIMEOUT_S = 60.0  # from the end of the headers to the end of the b
 MAX_RESTORE_BYTES = 1 << 30  # a whole configuration to restore
 MAX_INTROSPECT_ANSWERS = 8  # being written at once by one process
 INTROSPECT_TIMEOUT_S = 60.0  # for one answer, its reader's slowness included
+MAX_INTROSPECT_ROWS = 1000  # in one message; longer answers continue in the next

@@ -10,6 +10,7 @@ from filament.client.trust import NO_TRUST, Trust
 from filament.client.watch import WatchClient
 from filament.control.copy import DiskCopy
 from filament.control.follow import follow
+from filament.control.introspect import control_introspect
 from filament.control.node import ControlNode
 from filament.control.web import application
 from filament.runtime.log import logger
@@ -26,14 +27,15 @@ async def run_control(
     listens: Sequence[Listen],
     copy: Path,
     stop: asyncio.Event,
+    introspects: Sequence[Listen] = (),
     trust: Trust = NO_TRUST,
     started: Callable[[Listen], None] | None = None,
 ) -> None:
     """Serve agents on `xmpp` and people on `listens`, following the API at `api`, until `stop`.
 
-    `copy` is the file that keeps the last configuration. `started` hears where agents are really
-    listened to. `trust` is how the API and we prove ourselves to one another. Raises
-    TransientError when an address is taken.
+    `introspects` is where Sandesh introspect is served, `copy` the file that keeps the last
+    configuration. `started` hears where agents are really listened to. `trust` is how the API and
+    we prove ourselves to one another. Raises TransientError when an address is taken.
     """
     disk = DiskCopy(copy)
     node = ControlNode(name, api, disk)
@@ -57,6 +59,9 @@ async def run_control(
             tasks.create_task(node.run_reports(client)),
             tasks.create_task(disk.keep(node.configuration)),
         ]
+        if introspects:
+            pages = control_introspect(node).application()
+            running.append(tasks.create_task(serve_http(pages, introspects, stop=stop)))
         if started is not None:
             started(bound)
         try:
