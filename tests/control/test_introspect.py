@@ -14,10 +14,19 @@ from .introspected import Introspected, column
 
 RED_1 = "10.1.1.3/32"
 # What ist.py reads of every path without asking whether it is there.
-READ_OF_PATH = (
-    "last_modified protocol source local_preference as_path next_hop label origin_vn primary_table"
-    " sequence_no flags"
-).split()  # noqa: SIM905 - as a list it is no better to read
+READ_OF_PATH = [
+    "last_modified",
+    "protocol",
+    "source",
+    "local_preference",
+    "as_path",
+    "next_hop",
+    "label",
+    "origin_vn",
+    "primary_table",
+    "sequence_no",
+    "flags",
+]
 
 
 @pytest.fixture
@@ -90,7 +99,7 @@ ROUTES = (
 def routes(asked, **given):
     """Ask as ist.py does; return (table, prefix) pairs."""
     names = "table instance prefix longer shorter source protocol family"
-    blank = dict.fromkeys(names.split(), "")  # noqa: SIM905
+    blank = dict.fromkeys(names.split(), "")
     found = []
     for root in asked.pages(ROUTES.format(**(blank | given))):
         for table in root.iter("ShowRouteTable"):
