@@ -15,17 +15,8 @@ from .introspected import Introspected, column
 RED_1 = "10.1.1.3/32"
 # What ist.py reads of every path without asking whether it is there.
 READ_OF_PATH = [
-    "last_modified",
-    "protocol",
-    "source",
-    "local_preference",
-    "as_path",
-    "next_hop",
-    "label",
-    "origin_vn",
-    "primary_table",
-    "sequence_no",
-    "flags",
+    *("last_modified", "protocol", "source", "local_preference", "as_path", "next_hop", "label"),
+    *("origin_vn", "primary_table", "sequence_no", "flags"),
 ]
 
 
