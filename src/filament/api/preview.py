@@ -10,7 +10,8 @@ from typing import Any
 
 from filament.api.permission import READ, Access
 from filament.api.shown import ShownPlan
-from filament.compiler.plan import Acl, AclMatch, AclRule, Plan, RoutingInstance
+from filament.compiler.groups import GROUP_LISTS, SECURITY_GROUP
+from filament.compiler.plan import ANY_GROUP, Acl, AclMatch, AclRule, Plan, RoutingInstance
 from filament.compiler.render import fq_name_of
 from filament.compiler.views import Touched, touched
 from filament.model.change import Allocation, Commit, Object
@@ -49,8 +50,13 @@ class Sight:
         return not self._access.is_restricted or (item is not None and self._access.sees(item))
 
     def has_instance(self, name: str) -> bool:
-        """The same of a routing instance or access control list: as its network."""
+        """The same of a routing instance: as its network."""
         return self.has_named(_NETWORK, name.rpartition(":")[0])
+
+    def has_list(self, name: str) -> bool:
+        """The same of a rendered access control list: as its network or security group."""
+        above, _, own = name.rpartition(":")
+        return self.has_named(SECURITY_GROUP if own in GROUP_LISTS else _NETWORK, above)
 
     def has_owner(self, allocation: Allocation) -> bool:
         """The same of whoever holds a number: an object, or a routing instance."""
@@ -107,9 +113,9 @@ def preview(
             "access_control_lists": {
                 "put": _different(
                     _acl(old.acls.get(name), new.acls[name], sight)
-                    for name in sorted(filter(sight.has_instance, delta.acls_put))
+                    for name in sorted(filter(sight.has_list, delta.acls_put))
                 ),
-                "deleted": sorted(filter(sight.has_instance, delta.acls_deleted)),
+                "deleted": sorted(filter(sight.has_list, delta.acls_deleted)),
             },
             "agents": sorted(
                 {
@@ -212,11 +218,15 @@ def _rule(rule: AclRule) -> str:
     verdict = "pass" if rule.passes else "deny"
     protocol = "any" if rule.protocol is None else str(rule.protocol)
     arrow = "<>" if rule.both_ways else ">"
+    if rule.version is not None:
+        protocol += f" IPv{rule.version}"
     return f"{verdict} protocol {protocol} {_side(rule.source)} {arrow} {_side(rule.destination)}"
 
 
 def _side(match: AclMatch) -> str:
     what = str(match.prefix) if match.prefix is not None else match.network or "any"
+    if match.group is not None:
+        what = "any group" if match.group == ANY_GROUP else f"group {match.group}"
     first, last = match.ports
     return what if (first, last) == (0, 65535) else f"{what} ports {first}-{last}"
 

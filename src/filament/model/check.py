@@ -22,6 +22,8 @@ SPECIAL_NETWORKS = frozenset({"any", "local"})
 PROTOCOLS = frozenset({"any", "icmp", "icmp6", "tcp", "udp", "sctp", "igmp", "gre", "esp", "ah"})
 FIRST_ROUTE_TARGET = 8_000_000
 FIRST_ROUTE_TARGET_4BYTE = 8_000  # with a 4-byte autonomous system
+# Lists that a security group makes.
+GROUP_LISTS = frozenset({"ingress-access-control-list", "egress-access-control-list"})
 _MAX_HINT_NAMES = 1000  # a hint is not worth comparing with every network there is
 
 
@@ -219,17 +221,19 @@ def _security_group(view: Candidate, item: Object, before: Object | None) -> Non
 
 
 def _access_control_list(view: Candidate, item: Object, before: Object | None) -> None:
-    """The name of the list that a network's policies make stays free for it."""
+    """The names of rendered lists stay free for them."""
     del view
-    if before is None and item.parent_kind == "virtual-network" and _is_networks_own(item):
+    if before is not None or len(item.fq_name) < 2:
+        return
+    maker = ""
+    if item.fq_name[-1] == item.fq_name[-2]:
+        maker = "the policies of the network make"
+    elif item.fq_name[-1] in GROUP_LISTS:
+        maker = "a security group makes"
+    if maker:
         raise ConflictError(
-            f"the name {item.name} is that of the list which the policies of the network make;"
-            " choose another"
+            f"the name {item.name} is that of the list which {maker}; choose another"
         )
-
-
-def _is_networks_own(item: Object) -> bool:
-    return len(item.fq_name) > 1 and item.fq_name[-1] == item.fq_name[-2]
 
 
 def _require_one_version(rule: dict[str, Any], path: str) -> None:
