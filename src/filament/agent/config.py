@@ -15,12 +15,14 @@ from msgspec import Struct
 from filament.agent.filters import read_filter
 from filament.agent.graph import Graph
 from filament.base.errors import InputError
-from filament.base.net import Prefix, parse_ipv4, parse_mac
+from filament.base.net import Prefix, parse_address, parse_ipv4, parse_mac
 from filament.base.origin import NOWHERE, Origin
-from filament.forward.inputs import Filter, Subnet
+from filament.forward.inputs import Filter, Subnet, Vrf
 from filament.wire.xmpp.stanza import Node
 
 VMI = "virtual-machine-interface"
+DEFAULT_ENCAPSULATIONS = ("udp", "gre", "vxlan")
+_ENCAPSULATION_BY_NAME = {"MPLSoUDP": "udp", "MPLSoGRE": "gre", "VXLAN": "vxlan"}
 _SUBNETS = "virtual-network-network-ipam"
 ShapeT = TypeVar("ShapeT")
 
@@ -44,13 +46,15 @@ class PortConfig(Struct, frozen=True):
     acl: str | None
     has_policy: bool
     origin: Origin = NOWHERE
+    addresses6: tuple[int, ...] = ()
 
 
 class Configuration(Struct, frozen=True):
     """The meaning of one graph.
 
-    `ports` by uuid, complete ones only; `waiting` says of the others what they lack. `subnets` and
-    `filters` belong to the networks in the graph, `routers` are its virtual-routers by fq name.
+    `ports` by uuid, complete ones only; `waiting` says of the others what they lack. `subnets`,
+    `filters` and `vrfs` belong to the networks in the graph, `routers` are its virtual-routers by
+    fq name. `encapsulations` is the cluster's priority, in the words of routes.
     """
 
     ports: dict[str, PortConfig] = {}
@@ -59,6 +63,8 @@ class Configuration(Struct, frozen=True):
     filters: tuple[Filter, ...] = ()
     problems: tuple[Problem, ...] = ()
     routers: dict[str, Origin] = {}
+    vrfs: tuple[Vrf, ...] = ()
+    encapsulations: tuple[str, ...] = DEFAULT_ENCAPSULATIONS
 
 
 class _MacAddresses(Struct):
@@ -73,6 +79,27 @@ class _Interface(Struct):
 
 class _InstanceIp(Struct):
     instance_ip_address: str | None = None
+
+
+class _NetworkProperties(Struct):
+    forwarding_mode: str | None = None
+    vxlan_network_identifier: int | None = None
+
+
+class _Network(Struct):
+    virtual_network_properties: _NetworkProperties | None = None
+    virtual_network_network_id: int | None = None
+    flood_unknown_unicast: bool | None = None
+
+
+class _Priorities(Struct):
+    encapsulation: list[str] | str | None = None
+
+
+class _Global(Struct):
+    encapsulation_priorities: _Priorities | None = None
+    forwarding_mode: str | None = None
+    vxlan_network_identifier_mode: str | None = None
 
 
 class _Instance(Struct):
@@ -135,11 +162,14 @@ class _Reading:
         acl_by_network: dict[str, str] = {}
         subnets: list[Subnet] = []
         filters: list[Filter] = []
+        vrfs: list[Vrf] = []
+        cluster = self._read_cluster()
         for network in self._graph.of_kind("virtual-network"):
             filters.extend(self._read_filters(network, acl_by_network))
             vrf = self._vrf_of(network)
             if vrf is not None:
                 vrf_by_network[network.name] = vrf
+                vrfs.append(self._read_vrf(network, vrf, cluster))
                 subnets.extend(self._read_subnets(network, vrf))
         self._reader.forget_filters_but({one.name for one in filters})
         ports: dict[str, PortConfig] = {}
@@ -165,6 +195,8 @@ class _Reading:
                 node.name: Origin(f"virtual-router {node.name}", "host", node.revision)
                 for node in self._graph.of_kind("virtual-router")
             },
+            vrfs=tuple(vrfs),
+            encapsulations=_encapsulations(cluster),
         )
 
     def _read_port(
@@ -192,13 +224,14 @@ class _Reading:
             self._report(node, f"virtual_machine_interface_mac_addresses: {error}")
             return "a usable MAC address"
         addresses, revision = self._read_addresses(node)
-        if not addresses:
+        if not addresses[4] and not addresses[6]:
             return "an instance-ip with an address"
         return PortConfig(
             uuid=interface.uuid,
             name=node.name,
             mac=mac,
-            addresses=addresses,
+            addresses=tuple(addresses[4]),
+            addresses6=tuple(addresses[6]),
             vrf=vrf_by_network[network],
             network=network,
             acl=acl_by_network.get(network),
@@ -206,24 +239,46 @@ class _Reading:
             origin=Origin(f"{VMI} {node.name}", "port", max(node.revision, revision)),
         )
 
-    def _read_addresses(self, node: Node) -> tuple[tuple[int, ...], int]:
-        """Return the port's addresses, and the newest revision among its instance-ips."""
-        addresses: list[int] = []
+    def _read_addresses(self, node: Node) -> tuple[dict[int, dict[int, None]], int]:
+        """Return the port's addresses by IP version, and its newest instance-ip's revision."""
+        addresses: dict[int, dict[int, None]] = {4: {}, 6: {}}
         revision = 0
         for ip in self._graph.linked(node, f"instance-ip-{VMI}", "instance-ip"):
             shape = self._shape(ip, _InstanceIp)
             if shape is None or not shape.instance_ip_address:
                 continue
-            if ":" in shape.instance_ip_address:
-                self._report(ip, f"{shape.instance_ip_address} is IPv6; only IPv4 is forwarded")
-                continue
             try:
-                addresses.append(parse_ipv4(shape.instance_ip_address))
+                address = parse_address(shape.instance_ip_address)
             except InputError as error:
                 self._report(ip, f"instance_ip_address: {error}")
                 continue
+            addresses[address.version][address.value] = None
             revision = max(revision, ip.revision)
-        return tuple(dict.fromkeys(addresses)), revision
+        return addresses, revision
+
+    def _read_cluster(self) -> _Global:
+        """Return the cluster's settings; the defaults where it has none."""
+        for node in self._graph.of_kind("global-vrouter-config"):
+            return self._shape(node, _Global) or _Global()
+        return _Global()
+
+    def _read_vrf(self, network: Node, vrf: str, cluster: _Global) -> Vrf:
+        shape = self._shape(network, _Network) or _Network()
+        properties = shape.virtual_network_properties or _NetworkProperties()
+        mode = properties.forwarding_mode or cluster.forwarding_mode or "l2_l3"
+        if cluster.vxlan_network_identifier_mode == "configured":
+            vni = properties.vxlan_network_identifier
+        else:
+            vni = shape.virtual_network_network_id
+        return Vrf(
+            name=vrf,
+            network=network.name,
+            vni=vni or 0,
+            is_layer2=mode != "l3",
+            is_layer3=mode != "l2",
+            floods_unknown=bool(shape.flood_unknown_unicast),
+            origin=Origin(f"virtual-network {network.name}", "vrf", network.revision),
+        )
 
     def _vrf_of(self, network: Node) -> str | None:
         """Return the network's default routing instance."""
@@ -291,3 +346,10 @@ def _listed(value: list[ShapeT] | ShapeT | None) -> list[ShapeT]:
     if value is None:
         return []
     return value if isinstance(value, list) else [value]
+
+
+def _encapsulations(cluster: _Global) -> tuple[str, ...]:
+    """Return the cluster's priority, without words that TF does not have."""
+    priorities = cluster.encapsulation_priorities or _Priorities()
+    named = [_ENCAPSULATION_BY_NAME.get(one) for one in _listed(priorities.encapsulation)]
+    return tuple(one for one in named if one is not None) or DEFAULT_ENCAPSULATIONS
