@@ -8,7 +8,8 @@ from filament.base.errors import NotFoundError
 from filament.base.net import Prefix
 from filament.base.origin import Origin
 from filament.rib.bestpath import select
-from filament.rib.path import Path, inet
+from filament.rib.keys import inet
+from filament.rib.path import Path
 from filament.rib.rib import Instance, Rib, RouteChanged
 
 RED, BLUE, GREEN = "d:p:red:red", "d:p:blue:blue", "d:p:green:green"

@@ -334,7 +334,7 @@ def _subnet(entry: _Subnet, network: Node, vrf: str, revision: int) -> Subnet:
     return Subnet(
         vrf=vrf,
         network=network.name,
-        prefix=Prefix.parse(f"{given.ip_prefix}/{given.ip_prefix_len}"),
+        prefix=Prefix.parse_ipv4(f"{given.ip_prefix}/{given.ip_prefix_len}"),
         gateway=parse_ipv4(entry.default_gateway) if entry.default_gateway else 0,
         service=parse_ipv4(entry.dns_server_address) if entry.dns_server_address else 0,
         origin=Origin(f"virtual-network {network.name}", "subnet", max(revision, network.revision)),

@@ -133,7 +133,7 @@ def _side(address: _Address | None, ports: _Ports | None) -> FilterMatch:
     prefix = Prefix(0, 0)
     if given.subnet is not None and given.subnet.ip_prefix is not None:
         length = 32 if given.subnet.ip_prefix_len is None else given.subnet.ip_prefix_len
-        prefix = Prefix.parse(f"{given.subnet.ip_prefix}/{length}")
+        prefix = Prefix.parse_ipv4(f"{given.subnet.ip_prefix}/{length}")
     return FilterMatch("" if network == "any" else network, prefix, _port_range(ports))
 
 

@@ -9,7 +9,7 @@ from typing import Any, TextIO
 import click
 
 from filament.base.errors import InputError
-from filament.base.net import Prefix, format_ipv4
+from filament.base.net import Prefix, format_address
 from filament.cli import names
 from filament.cli.complete import complete_kinds, complete_names
 from filament.cli.options import json_option, pass_session, wait_options
@@ -303,7 +303,7 @@ def subnet_refs(subnets: Sequence[str]) -> list[dict[str, Any]]:
                 "ipam_subnets": [
                     {
                         "subnet": {
-                            "ip_prefix": format_ipv4(prefix.address),
+                            "ip_prefix": format_address(prefix.address, prefix.version),
                             "ip_prefix_len": prefix.length,
                         },
                         "addr_from_start": True,

@@ -96,10 +96,9 @@ def prefix_filter(text: str | None) -> Callable[[str], bool]:
     wanted = Prefix.parse(text)
     if "/" in text:
         return lambda prefix: (
-            Prefix.parse(prefix).length >= wanted.length
-            and wanted.contains(Prefix.parse(prefix).address)
+            Prefix.parse(prefix).length >= wanted.length and wanted.overlaps(Prefix.parse(prefix))
         )
-    return lambda prefix: Prefix.parse(prefix).contains(wanted.address)
+    return lambda prefix: Prefix.parse(prefix).contains(wanted.address, wanted.version)
 
 
 @show.command("route")

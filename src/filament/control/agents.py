@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from filament.rib.path import RouteKey
+from filament.rib.keys import RouteKey
 
 
 class AgentSession:

@@ -28,7 +28,8 @@ from filament.control.agents import AgentSession
 from filament.control.barrier import Barrier
 from filament.model.change import Allocation, Commit, Object
 from filament.model.snapshot import Snapshot
-from filament.rib.path import Path, RouteKey, Selection, inet
+from filament.rib.keys import RouteKey, inet
+from filament.rib.path import Path, Selection
 from filament.rib.rib import Instance, Rib
 from filament.wire.xmpp.stanza import (
     ConfigRefused,

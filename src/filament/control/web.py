@@ -12,7 +12,8 @@ from starlette.routing import Route
 from filament.base.net import Prefix, format_ipv4, format_mac
 from filament.control.agents import AgentSession
 from filament.control.node import ControlNode
-from filament.rib.path import Path, RouteKey, Selection, inet
+from filament.rib.keys import RouteKey, inet
+from filament.rib.path import Path, Selection
 from filament.rib.rib import Explanation
 from filament.runtime.clock import now, wall
 from filament.runtime.web import answering_errors, json_response

@@ -210,7 +210,7 @@ class _Planner:
     def _route(
         self, place: _Place, next_hop: int, label: int, network: str, origin: Origin
     ) -> None:
-        vrf, (address, length) = place
+        vrf, (address, length, _) = place
         # ARP is answered for what a workload believes to be on its own link.
         on_link = any(
             length >= subnet.length and subnet.contains(address)

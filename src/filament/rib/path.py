@@ -1,34 +1,13 @@
-"""Routes as the RIB holds them: keys, paths, and what came of choosing among them."""
+"""Routes as the RIB holds them: paths, and what came of choosing among them."""
 
 from __future__ import annotations
 
-import enum
-from typing import NamedTuple
-
 import msgspec
 
-from filament.base.net import Prefix, format_ipv4
+from filament.base.net import format_ipv4
 from filament.base.origin import NOWHERE, Origin
 
 KNOWN_ENCAPSULATIONS = frozenset({"udp", "gre", "vxlan", "mpls", "native"})
-
-
-class Family(enum.Enum):
-    """Which table of an instance; the value is TF's name of it."""
-
-    INET = "inet"
-
-
-class RouteKey(NamedTuple):
-    """What a route leads to; one route per key in an instance's table."""
-
-    family: Family
-    prefix: Prefix
-
-
-def inet(prefix: Prefix) -> RouteKey:
-    """Return the key of a unicast IPv4 route."""
-    return RouteKey(Family.INET, prefix)
 
 
 class Path(msgspec.Struct, frozen=True):

@@ -17,7 +17,8 @@ import msgspec
 
 from filament.base.errors import NotFoundError
 from filament.rib.bestpath import compare, cost_of, infeasible_reason, select
-from filament.rib.path import Path, RouteKey, Selection
+from filament.rib.keys import RouteKey
+from filament.rib.path import Path, Selection
 
 NO_TARGETS: frozenset[str] = frozenset()
 
