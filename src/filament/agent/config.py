@@ -15,9 +15,9 @@ from msgspec import Struct
 from filament.agent.filters import read_filter
 from filament.agent.graph import Graph
 from filament.base.errors import InputError
-from filament.base.net import Prefix, parse_address, parse_ipv4, parse_mac
+from filament.base.net import Prefix, parse_address, parse_mac
 from filament.base.origin import NOWHERE, Origin
-from filament.forward.inputs import Filter, Subnet, Vrf
+from filament.forward.inputs import ABILITIES, Abilities, Filter, Subnet, Vrf
 from filament.wire.xmpp.stanza import Node
 
 VMI = "virtual-machine-interface"
@@ -128,7 +128,8 @@ class _SubnetsAttribute(Struct):
 class ConfigReader:
     """Reads graphs; remembers filters by node, because access lists are long and rarely change."""
 
-    def __init__(self) -> None:
+    def __init__(self, abilities: Abilities = ABILITIES) -> None:
+        self.ip_versions = abilities.ip_versions
         self._filters: dict[str, tuple[Node, Filter, list[str]]] = {}
 
     def read(self, graph: Graph) -> Configuration:
@@ -252,6 +253,9 @@ class _Reading:
             except InputError as error:
                 self._report(ip, f"instance_ip_address: {error}")
                 continue
+            if address.version not in self._reader.ip_versions:
+                self._report(ip, f"{address} is IPv{address.version}; it is not forwarded")
+                continue
             addresses[address.version][address.value] = None
             revision = max(revision, ip.revision)
         return addresses, revision
@@ -307,7 +311,16 @@ class _Reading:
             value = shape.value if shape is not None else None
             for index, entry in enumerate(_listed(value.ipam_subnets if value else None)):
                 try:
-                    subnets.append(_subnet(entry, network, vrf, attribute.revision))
+                    subnet = _subnet(entry, network, vrf, attribute.revision)
+                    version = subnet.prefix.version
+                    if version in self._reader.ip_versions:
+                        subnets.append(subnet)
+                    else:
+                        self._report(
+                            attribute,
+                            f"ipam_subnets[{index}]: {subnet.prefix} is IPv{version}; it is not"
+                            " forwarded",
+                        )
                 except InputError as error:
                     self._report(attribute, f"ipam_subnets[{index}]: {error}")
         return subnets
@@ -329,16 +342,27 @@ def _subnet(entry: _Subnet, network: Node, vrf: str, revision: int) -> Subnet:
     given = entry.subnet
     if given is None or given.ip_prefix is None or given.ip_prefix_len is None:
         raise InputError("bad-subnet", "it has no prefix", hint="give ip_prefix and ip_prefix_len")
-    if ":" in given.ip_prefix:
-        raise InputError("bad-subnet", f"{given.ip_prefix} is IPv6; only IPv4 is forwarded")
+    prefix = Prefix.parse(f"{given.ip_prefix}/{given.ip_prefix_len}")
     return Subnet(
         vrf=vrf,
         network=network.name,
-        prefix=Prefix.parse_ipv4(f"{given.ip_prefix}/{given.ip_prefix_len}"),
-        gateway=parse_ipv4(entry.default_gateway) if entry.default_gateway else 0,
-        service=parse_ipv4(entry.dns_server_address) if entry.dns_server_address else 0,
+        prefix=prefix,
+        gateway=_address(entry.default_gateway, prefix),
+        service=_address(entry.dns_server_address, prefix),
         origin=Origin(f"virtual-network {network.name}", "subnet", max(revision, network.revision)),
     )
+
+
+def _address(text: str | None, subnet: Prefix) -> int:
+    """Read an address of the subnet's IP version, 0 for none."""
+    if not text:
+        return 0
+    address = parse_address(text)
+    if address.version != subnet.version:
+        raise InputError(
+            "bad-subnet", f"{text} is no IPv{subnet.version} address", hint=f"give one of {subnet}"
+        )
+    return address.value
 
 
 def _listed(value: list[ShapeT] | ShapeT | None) -> list[ShapeT]:

@@ -8,8 +8,14 @@ from filament.base.net import Prefix
 from filament.base.origin import NOWHERE, Origin
 
 
-# What rows can be made for; agents offer and accept nothing else.
-ENCAPSULATIONS = frozenset({"udp"})
+class Abilities(msgspec.Struct, frozen=True):
+    """What rows can be made for; an agent offers and accepts nothing else."""
+
+    encapsulations: frozenset[str]
+    ip_versions: frozenset[int]
+
+
+ABILITIES = Abilities(frozenset({"udp"}), frozenset({4}))
 
 
 class Host(msgspec.Struct, frozen=True):

@@ -71,7 +71,7 @@ def family_of_node(node: str) -> tuple[TableFamily | None, str]:
 def parse_prefix(text: str) -> Prefix:
     """Parse a prefix that came from a peer."""
     try:
-        return Prefix.parse_ipv4(text)
+        return Prefix.parse(text)
     except InputError as error:
         raise bad(str(error)) from None
 

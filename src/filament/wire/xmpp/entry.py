@@ -6,11 +6,12 @@ only repeat their default are left out, as the schemas allow. Decoders raise onl
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from filament.base.errors import InputError, ProtocolError
 from filament.base.net import Prefix, bits_of, format_ipv4, format_mac, parse_ipv4, parse_mac
 from filament.wire.xmpp.dialect import (
     UNRESOLVED_NETWORK,
-    attribute,
     bad,
     decode_origin,
     encode_origin,
@@ -90,15 +91,16 @@ def _mac_key(mac_text: str, address_text: str, tag: int) -> MacKey:
 def encode_entry(route: RouteItem | RoutePublished) -> str:
     """Return the XML of a route's entry."""
     if isinstance(route, RoutePublished):
-        hops, flood, network = (route.next_hop,), (), route.next_hop.network
+        hops: tuple[NextHop, ...] = (route.next_hop,)
+        flood: tuple[NextHop, ...] = ()
+        network = route.next_hop.network
     else:
         hops, flood, network = route.next_hops, route.flood, route.network
-    is_mac = isinstance(route.destination, MacKey)
+    destination = route.destination
+    is_mac = isinstance(destination, MacKey)
     listed = "".join([_encode_next_hop(hop, is_mac=is_mac) for hop in hops])
-    parts = [
-        f"<entry{encode_origin(route.origin)}>{encode_nlri(route.destination)}"
-        f"<next-hops>{listed}</next-hops>"
-    ]
+    head = f"<entry{encode_origin(route.origin)}>{encode_nlri(destination)}"
+    parts = [f"{head}<next-hops>{listed}</next-hops>"]
     if flood:
         olist = "".join([_encode_next_hop(hop, is_mac=True) for hop in flood])
         parts.append(f"<olist>{olist}</olist>")
@@ -128,7 +130,7 @@ def encode_entry(route: RouteItem | RoutePublished) -> str:
     if isinstance(route, RoutePublished):
         if route.sub_protocol:
             parts.append(f"<sub-protocol>{escape(route.sub_protocol)}</sub-protocol>")
-        if is_mac and route.destination.mac == BROADCAST_MAC:
+        if isinstance(destination, MacKey) and destination.mac == BROADCAST_MAC:
             # We replicate at the ingress; TF's trees of replicating hosts are not for us.
             parts.append("<edge-replication-not-supported>true</edge-replication-not-supported>")
     parts.append("</entry>")
@@ -147,7 +149,7 @@ def encode_nlri(destination: Destination) -> str:
     return f"<nlri><af>{afi}</af><safi>1</safi><address>{destination}</address></nlri>"
 
 
-def _list(name: str, values: object) -> str:
+def _list(name: str, values: Iterable[object]) -> str:
     listed = "".join([f"<{name}>{value}</{name}>" for value in values])
     return f"<{name}-list>{listed}</{name}-list>"
 
