@@ -22,7 +22,6 @@ from filament.doctor.words import Names, phrase, short_name
 from filament.forward import steps
 from filament.forward.layout import FLOW_RESPONDER, DropReason, NextHopType
 from filament.forward.model import Model, Result, UnderlayPath
-from filament.forward.plan import VRF_BITS
 from filament.forward.rows import InterfaceValues, NextHopValues, RouteValues
 from filament.forward.tables import Tables
 from filament.wire.packet.frames import arp_request_frame

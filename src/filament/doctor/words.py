@@ -20,7 +20,6 @@ from filament.forward.layout import (
     TABLE_BY_NAME,
     NextHopType,
 )
-from filament.forward.plan import VRF_BITS
 from filament.forward.tables import Key
 
 
