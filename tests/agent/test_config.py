@@ -331,3 +331,59 @@ def test_an_edge_told_both_ways_stays_until_both_are_deleted(script):
     assert len(graph.linked(graph.node(VMI, PORT), metadata, "instance-ip")) == 1
     graph.receive(ConfigSent(deleted_links=(back,)))
     assert graph.linked(graph.node(VMI, PORT), metadata, "instance-ip") == []
+
+
+def acl_named(network, name, rules, **entries):
+    full = f"{network}:{name}"
+    props = {"access_control_list_entries": {"acl_rule": rules, **entries}}
+    node = Node("access-control-list", full, props, 7)
+    link = Link("virtual-network", network, node.kind, full, f"virtual-network-{node.kind}")
+    return ConfigSent(nodes=(node,), links=(link,))
+
+
+def test_lists_that_clients_made_come_first_by_name_and_the_policies_last(script):
+    """Whatever order they arrive in."""
+    found = read(
+        script.network(),
+        script.port(),
+        script.acl([rule("1")]),
+        acl_named(RED, "zebra", [rule("6", "deny")]),
+        acl_named(RED, "ape", [rule("17", "deny")]),
+        acl_named(RED, "mirror", [rule("any", "deny")], dynamic="true"),
+    )
+    (joined,) = found.filters
+    assert [(each.protocol, each.passes) for each in joined.rules] == [
+        (17, False),
+        (6, False),
+        (1, True),
+    ]
+    assert found.ports[script.uuid(3)].acl == joined.name == f"{RED}:red"
+    assert joined.rules[0].origin.object == f"access-control-list {RED}:ape"
+    assert joined.origin == Origin(f"virtual-network {RED}", "filters", 7)
+
+
+def test_a_list_that_a_client_made_is_the_only_one_where_no_policy_is(script):
+    found = read(script.network(), script.port(), acl_named(RED, "ape", [rule("6")]))
+    assert [one.name for one in found.filters] == [f"{RED}:ape"]
+    assert found.ports[script.uuid(3)].acl == f"{RED}:ape"
+    alone = read(script.network(), script.port(), acl_named(RED, "m", [rule()], dynamic=True))
+    assert (alone.filters, alone.ports[script.uuid(3)].acl) == ((), None)
+
+
+def test_nothing_follows_a_list_that_cannot_be_read(script):
+    bad = acl_named(RED, "ape", [rule("6", "deny"), rule(action="maybe")])
+    found = read(script.network(), script.port(), script.acl([rule()]), bad)
+    assert [each.protocol for each in found.filters[0].rules] == [6]
+
+
+def test_lists_that_are_too_long_together_end_in_deny(script):
+    half = [rule()] * (MAX_ACL_RULES // 2 + 1)
+    found = read(script.network(), script.port(), script.acl(half), acl_named(RED, "ape", half))
+    assert len(found.filters[0].rules) == MAX_ACL_RULES
+    assert found.problems == (
+        Problem(
+            f"virtual-network {RED}",
+            f"its access control lists have {MAX_ACL_RULES + 2} rules; only {MAX_ACL_RULES} are"
+            " evaluated, those after them are replaced by deny",
+        ),
+    )

@@ -6,6 +6,7 @@ import pytest
 
 from filament.base.errors import ConflictError, ForbiddenError, InputError, NotFoundError
 from filament.model.change import Allocation
+from filament.model.invariants import check
 
 from .office import PROJECT, ipam_refs, rule, subnet
 
@@ -196,8 +197,8 @@ def test_an_address_can_be_asked_for_once(office):
         ),
         ({"instance_ip_address": "10.1.1.255"}, InputError, "10.1.1.255 of subnet 10.1.1.0/24 is"),
         ({"instance_ip_address": "10.1.1.2"}, InputError, "is reserved (network, broadcast or s"),
-        ({"instance_ip_address": "ten"}, InputError, "'ten' is not an IPv4 address"),
-        ({"instance_ip_family": "v6"}, InputError, "instance_ip_family v6 is not supported"),
+        ({"instance_ip_address": "ten"}, InputError, "'ten' is not an IP address"),
+        ({"instance_ip_family": "v6"}, InputError, "has no v6 subnet to take an address from"),
         ({"subnet_uuid": "nope"}, NotFoundError, "Subnet id nope not found in virtual-network"),
     ],
 )
@@ -357,3 +358,54 @@ def test_filling_a_large_subnet_stays_cheap(office):
         office.address(red, f"ip{number}")
     assert view.held_count(pool) == 1000
     assert office.named("instance-ip", "ip999").props["instance_ip_address"] == "10.0.3.234"
+
+
+def test_a_network_of_both_versions_gives_addresses_of_both(office):
+    red = office.network("red", subnet("fd00:1::", 64), subnet())
+    assert office.address(red).props["instance_ip_address"] == "10.1.1.3"
+    six = office.address(red, "six", instance_ip_family="v6")
+    assert six.props["instance_ip_address"] == "fd00:1::3"
+    assert six.props["instance_ip_subnet"] == {"ip_prefix": "fd00:1::", "ip_prefix_len": 64}
+    asked = office.address(red, "asked", instance_ip_address="fd00:1:0:0:f::9")
+    assert asked.props["instance_ip_address"] == "fd00:1::f:0:0:9"
+    with pytest.raises(ConflictError, match="IP address already in use: fd00:1::f:0:0:9 of"):
+        office.address(red, "again", instance_ip_address="fd00:1::f:0:0:9")
+    office.delete(six)
+    assert office.address(red, "s2", instance_ip_family="v6").props["instance_ip_address"] == (
+        "fd00:1::3"
+    )
+    assert check(office.view.revision, office.view.objects(), office.view.allocations()) == []
+    with pytest.raises(
+        ConflictError, match=r"subnet fd00:1::/64 of virtual-network .* cannot be re"
+    ):
+        office.update(red, network_ipam_refs=ipam_refs(subnet()))
+
+
+def test_a_floating_ip_takes_its_family(office):
+    public = office.network("public", subnet(), subnet("fd00:2::", 64))
+    pool = office.create("floating-ip-pool", *public.fq_name, "pool")
+    made = [
+        office.create(
+            "floating-ip",
+            *pool.fq_name,
+            f"f{family}",
+            parent_type="floating-ip-pool",
+            floating_ip_address_family=family,
+        )
+        for family in ("v4", "v6")
+    ]
+    assert [one.props["floating_ip_address"] for one in made] == ["10.1.1.3", "fd00:2::3"]
+
+
+def test_a_rule_of_a_group_is_of_one_ip_version(office):
+    wrong = {
+        "direction": ">",
+        "ethertype": "IPv6",
+        "src_addresses": [{"security_group": "local"}],
+        "dst_addresses": [{"subnet": {"ip_prefix": "0.0.0.0", "ip_prefix_len": 0}}],
+    }
+    text = r"Rule subnet 0\.0\.0\.0/0 doesn't match ethertype IPv6 at .*ethertype; write IPv4"
+    with pytest.raises(InputError, match=text):
+        office.create(
+            "security-group", *PROJECT, "g", security_group_entries={"policy_rule": [wrong]}
+        )

@@ -280,8 +280,10 @@ def test_objects_of_the_plan_are_read_only_and_say_what_to_change(office):
         office.update(shown, display_name="x")
     with pytest.raises(ForbiddenError, match="derived from other objects"):
         office.delete(shown)
-    with pytest.raises(ForbiddenError, match="config-root objects cannot be written"):
-        office.create("config-root", "another")
+    with pytest.raises(
+        ConflictError, match=r"the name .*:red:red is that of the list which the pol"
+    ):
+        office.create("access-control-list", *PROJECT, "red", "red", parent_type="virtual-network")
 
 
 def test_a_client_may_make_instances_and_targets_which_take_effect(office):

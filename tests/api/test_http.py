@@ -345,7 +345,6 @@ def test_references_are_updated_one_by_one(client, project):
             409,
             "project default-domain:default-project already exists with uuid: ",
         ),
-        ("POST", "/config-roots", "{}", 403, "config-root objects cannot be written"),
         ("GET", "/watch", None, 400, "watch needs a revision to start after, not ''"),
         ("GET", "/filament/status?wait=agent", None, 400, "wait 'agent' is not known at wait; did"),
         ("GET", "/filament/status?timeout_s=x", None, 400, "timeout_s 'x' is not a number of sec"),

@@ -306,6 +306,8 @@ def update(world, kind, item):
 
 def require_refused_while_used(world, kind, item):
     """An object with children cannot be deleted."""
+    if kind == "config-root":
+        return  # what is below the root stands alone: the API drops that parent, as TF
     for child, derived in CLASSES[kind].children_field_types.values():
         made = CLASSES[child]
         if derived or child in ("virtual-network", "network-ipam", "namespace"):
@@ -329,7 +331,7 @@ def main():
         api_server_host="127.0.0.1", api_server_port=sys.argv[1], auth_type="noauth"
     )
     world = World(client)
-    for kind in sorted(set(CLASSES) - {"config-root"}):
+    for kind in sorted(CLASSES):
         problem = None
         try:
             exercise(world, kind)

@@ -264,3 +264,49 @@ def test_pretending_to_be_somebody_else_is_dropped_and_counted(lab):
     finally:
         lab.run("red-1", ["ip", "address", "del", "10.1.1.99/32", "dev", "eth0"])
     assert sum(drops(lab, "host1").values()) == before + 3
+
+
+def client_rule(protocol, action):
+    return {
+        "match_condition": {
+            "protocol": protocol,
+            "src_address": {"virtual_network": "any"},
+            "src_port": {"start_port": 0, "end_port": 65535},
+            "dst_address": {"virtual_network": "any"},
+            "dst_port": {"start_port": 0, "end_port": 65535},
+        },
+        "action_list": {"simple_action": action},
+        "direction": "<>",
+    }
+
+
+def test_an_access_list_that_a_client_made_is_enforced_before_those_of_policies(lab, policy):
+    client = lab.intent.client
+    lab.intent.set_policies("red", [policy])
+    lab.intent.set_policies("blue", [policy], wait="agents")
+    assert ping(lab, "red-1", "blue-2") == (3, 3)
+    rules = [client_rule("1", "deny"), client_rule("any", "pass")]
+    made = [
+        client.create(
+            "access-control-list",
+            ["default-domain", "demo", network, "no-ping"],
+            parent_type="virtual-network",
+            access_control_list_entries={"acl_rule": rules},
+        )
+        for network in ("red", "blue")
+    ]
+    lab.settle()
+    for source, target in (("red-1", "red-2"), ("red-1", "blue-2"), ("blue-1", "blue-2")):
+        assert ping(lab, source, target) == (3, 0)
+    end = iperf(lab, "red-1", "blue-2", ADDRESSES["blue-2"])
+    assert end["sum_received"]["bits_per_second"] > 100e6
+    entries = {"acl_rule": [client_rule("6", "deny")]}
+    client.update("access-control-list", made[0], access_control_list_entries=entries)
+    client.delete("access-control-list", made[1])
+    lab.settle()
+    assert ping(lab, "red-1", "blue-2") == (3, 3)  # left to what the policy says
+    with pytest.raises(AssertionError):
+        iperf(lab, "red-1", "blue-2", ADDRESSES["blue-2"], "--connect-timeout", "300")
+    client.delete("access-control-list", made[0])
+    lab.settle()
+    assert ping(lab, "red-1", "red-2") == (3, 3)

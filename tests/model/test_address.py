@@ -1,6 +1,8 @@
 """Tungsten Fabric's rules of gateways, reserved addresses and the order of allocation."""
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from filament.base.errors import InputError
 from filament.base.net import format_ipv4, parse_ipv4
@@ -20,8 +22,8 @@ def handed_out(subnet, count):
         address = choose_address(change, "net", subnet)
         if address is None:
             break
-        change.take(pool_of("net", subnet.uuid), address, "x")
-        addresses.append(format_ipv4(address))
+        change.take(pool_of("net", subnet.uuid), subnet.value_of(address), "x")
+        addresses.append(subnet.format(address))
     return addresses
 
 
@@ -102,8 +104,17 @@ def test_the_lowest_address_given_back_is_next():
             "subnet 10.1.1.0/31 has no room for a gateway and a service address",
         ),
         ({"subnet": {"ip_prefix": "10.1.1.0", "ip_prefix_len": 64}}, "has no prefix length 0-32"),
-        ({"subnet": {"ip_prefix": "fd00::", "ip_prefix_len": 64}}, "subnet fd00::/64 is IPv6"),
-        ({"subnet": {"ip_prefix": "ten", "ip_prefix_len": 24}}, "'ten' is not an IPv4 address"),
+        ({"subnet": {"ip_prefix": "fd00::", "ip_prefix_len": 129}}, "has no prefix length 0-128"),
+        ({"subnet": {"ip_prefix": "fd00::1", "ip_prefix_len": 64}}, "did you mean fd00::/64?"),
+        (
+            {"subnet": {"ip_prefix": "fd00::", "ip_prefix_len": 127}},
+            "subnet fd00::/127 has no room",
+        ),
+        (
+            {"subnet": {"ip_prefix": "fd00::", "ip_prefix_len": 48}},
+            "subnet fd00::/48 is larger than a link can be at $.here; use /64 or longer",
+        ),
+        ({"subnet": {"ip_prefix": "ten", "ip_prefix_len": 24}}, "'ten' is not an IP address"),
     ],
 )
 def test_bad_prefixes_say_what_would_be_right(value, text):
@@ -121,7 +132,8 @@ def test_bad_prefixes_say_what_would_be_right(value, text):
             {"allocation_pools": [{"start": "10.1.1.9", "end": "10.1.1.3"}]},
             "allocation pool 10.1.1.9-10.1.1.3 is not a range inside subnet 10.1.1.0/24",
         ),
-        ({"allocation_pools": [{"start": "10.1.1.9"}]}, "'' is not an IPv4 address"),
+        ({"allocation_pools": [{"start": "10.1.1.9"}]}, "'' is not an IP address"),
+        ({"default_gateway": "fd00::1"}, "default_gateway fd00::1 is not in subnet 10.1.1.0/24"),
     ],
 )
 def test_bad_subnets_say_what_would_be_right(fields, text):
@@ -133,3 +145,33 @@ def test_bad_subnets_say_what_would_be_right(fields, text):
 def test_allocation_units_are_refused():
     with pytest.raises(InputError, match="alloc_unit 4 is not supported"):
         completed(alloc_unit=4)
+
+
+@pytest.mark.parametrize(
+    ("length", "is_from_start", "gateway", "service", "first"),
+    [
+        (64, True, "fd00::1", "fd00::2", ["fd00::3", "fd00::4"]),
+        (
+            64,
+            False,
+            "fd00::ffff:ffff:ffff:fffe",
+            "fd00::ffff:ffff:ffff:fffd",
+            ["fd00::ffff:ffff:ffff:fffc", "fd00::ffff:ffff:ffff:fffb"],
+        ),
+        (126, True, "fd00::1", "fd00::2", []),
+    ],
+)
+def test_ipv6_subnets_go_by_the_same_rules(length, is_from_start, gateway, service, first):
+    value = completed("fd00::", length, addr_from_start=is_from_start)
+    assert (value["default_gateway"], value["dns_server_address"]) == (gateway, service)
+    subnet = parse_subnet(value, "")
+    assert handed_out(subnet, 2) == first
+
+
+@given(st.integers(0, (1 << 64) - 1))
+def test_ipv6_addresses_are_held_by_numbers_that_stores_can_hold(offset):
+    subnet = parse_subnet(completed("fd00:0:0:7::", 64), "")
+    address = subnet.prefix.address + offset
+    value = subnet.value_of(address)
+    assert -(1 << 63) <= value < 1 << 63
+    assert subnet.address_of(value) == address

@@ -12,9 +12,10 @@ from typing import TypeVar
 import msgspec
 from msgspec import Struct
 
-from filament.agent.filters import read_filter
+from filament.agent.filters import is_dynamic, read_filter
 from filament.agent.graph import Graph
 from filament.base.errors import InputError
+from filament.base.limits import MAX_ACL_RULES
 from filament.base.net import Prefix, parse_ipv4, parse_mac
 from filament.base.origin import NOWHERE, Origin
 from filament.forward.inputs import Filter, Subnet
@@ -141,7 +142,8 @@ class _Reading:
             if vrf is not None:
                 vrf_by_network[network.name] = vrf
                 subnets.extend(self._read_subnets(network, vrf))
-        self._reader.forget_filters_but({one.name for one in filters})
+        acls = self._graph.of_kind("access-control-list")
+        self._reader.forget_filters_but({node.name for node in acls})
         ports: dict[str, PortConfig] = {}
         waiting: dict[str, str] = {}
         for node in self._graph.of_kind(VMI):
@@ -235,15 +237,43 @@ class _Reading:
         return None
 
     def _read_filters(self, network: Node, acl_by_network: dict[str, str]) -> list[Filter]:
+        """Return the one filter of a network: lists that clients made in order of their names, then
+        the one its policies make, as if they were one list. Dynamic lists only mirror (TF).
+        """
         metadata = "virtual-network-access-control-list"
+        own = f"{network.name}:{network.name.rpartition(':')[2]}"
+        linked = self._graph.linked(network, metadata, "access-control-list")
+        nodes = sorted(linked, key=lambda node: (node.name == own, node.name))
         filters = []
-        for node in self._graph.linked(network, metadata, "access-control-list"):
+        is_whole = True
+        for node in nodes:
+            if is_dynamic(node):
+                continue
             one, faults = self._reader.filter_of(node)
             for fault in faults:
                 self._report(node, fault)
-            filters.append(one)
-            acl_by_network.setdefault(network.name, node.name)
-        return filters
+            if is_whole:  # a list that cannot be read whole ends in deny, and so does what follows
+                filters.append(one)
+            is_whole = is_whole and not faults
+        if not filters:
+            return []
+        acl_by_network[network.name] = filters[0].name if len(filters) == 1 else own
+        return filters if len(filters) == 1 else [self._joined(network, own, filters)]
+
+    def _joined(self, network: Node, name: str, filters: list[Filter]) -> Filter:
+        rules = tuple(rule for one in filters for rule in one.rules)
+        if len(rules) > MAX_ACL_RULES:
+            self._report(
+                network,
+                f"its access control lists have {len(rules)} rules; only {MAX_ACL_RULES} are"
+                " evaluated, those after them are replaced by deny",
+            )
+        revision = max(one.origin.revision for one in filters)
+        return Filter(
+            name,
+            rules[:MAX_ACL_RULES],
+            Origin(f"virtual-network {network.name}", "filters", revision),
+        )
 
     def _read_subnets(self, network: Node, vrf: str) -> list[Subnet]:
         subnets = []

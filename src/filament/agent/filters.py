@@ -60,6 +60,13 @@ class _Rule(Struct):
     origin: Origin | None = None
 
 
+def is_dynamic(node: Node) -> bool:
+    """Say whether an access-control-list is TF's second one of a network, which decides nothing."""
+    entries = node.props.get("access_control_list_entries")
+    given = entries.get("dynamic") if isinstance(entries, dict) else None
+    return str(given).lower() == "true"
+
+
 def read_filter(node: Node) -> tuple[Filter, list[str]]:
     """Read an access-control-list node; also return what is wrong with it.
 

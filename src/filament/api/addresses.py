@@ -10,7 +10,7 @@ import msgspec
 from filament.api.engine import ConfigEngine, Outcome
 from filament.base.errors import ConflictError, InputError, NotFoundError
 from filament.base.limits import MAX_ADDRESSES_AT_ONCE
-from filament.base.net import format_ipv4, parse_ipv4
+from filament.base.net import parse_address
 from filament.model.address import Subnet, choose_address, pool_of, subnets_of
 from filament.model.change import Object
 from filament.model.kinds import KINDS
@@ -50,8 +50,7 @@ class ReserveAddresses(msgspec.Struct, frozen=True):
     def _subnets(self, network: Object) -> list[Subnet]:
         subnets = subnets_of(network)
         if self.family is not None:
-            is_v6 = self.family == "v6"
-            subnets = [one for one in subnets if (":" in str(one.prefix)) == is_v6]
+            subnets = [one for one in subnets if one.family == self.family]
         if self.subnet:
             subnets = [one for one in subnets if one.uuid == self.subnet]
         if not subnets:
@@ -76,9 +75,12 @@ class ReleaseAddresses(msgspec.Struct, frozen=True):
         network = engine.find(change, _NETWORK, self.uuid)
         subnets = subnets_of(network)
         for text in self.addresses:
-            address = parse_ipv4(text)
+            address, version = parse_address(text)
             for subnet in subnets:
-                held = change.allocated(pool_of(network.uuid, subnet.uuid), address)
+                if not subnet.prefix.contains(address, version):
+                    continue
+                value = subnet.value_of(address)
+                held = change.allocated(pool_of(network.uuid, subnet.uuid), value)
                 if held is None:
                     continue
                 if held.owner != network.uuid:
@@ -103,8 +105,9 @@ def _take(change: Candidate, network: Object, subnets: list[Subnet]) -> str:
     for subnet in subnets:
         address = choose_address(change, network.uuid, subnet)
         if address is not None:
-            change.take(pool_of(network.uuid, subnet.uuid), address, network.uuid)
-            return format_ipv4(address)
+            value = subnet.value_of(address)
+            change.take(pool_of(network.uuid, subnet.uuid), value, network.uuid)
+            return subnet.format(address)
     names = [str(subnet.prefix) for subnet in subnets]
     raise ConflictError(
         f"Virtual-Network({list(network.fq_name)}) has exhausted subnet({names}); ask for fewer"

@@ -13,7 +13,7 @@ import msgspec
 
 from filament.api.firewall import NewUuid, firewall_rule, tag, tag_type, with_props
 from filament.base.errors import ConflictError, InputError, NotFoundError
-from filament.base.net import format_ipv4, parse_ipv4
+from filament.base.net import parse_address
 from filament.model.address import (
     Subnet,
     choose_address,
@@ -31,6 +31,11 @@ MAX_VN_ID = 1 << 24
 SUB_CLUSTER_POOL = "sub-cluster"
 SECURITY_GROUP_POOL = "security-group-id"
 FIRST_SECURITY_GROUP_ID = 8_000_000
+_FAMILY_FIELDS = {
+    "instance-ip": "instance_ip_family",
+    "floating-ip": "floating_ip_address_family",
+    "alias-ip": "alias_ip_address_family",
+}
 # Ports of these networks live in the fabric: their addresses are not ours to allocate.
 UNALLOCATED_NETWORKS = frozenset({"ip-fabric", "__link_local__"})
 
@@ -134,13 +139,6 @@ def _instance_ip(
         )
     if network.fq_name[-1] in UNALLOCATED_NETWORKS:
         return item
-    if item.props.get("instance_ip_family") == "v6":
-        raise InputError(
-            "ipv6-address",
-            "instance_ip_family v6 is not supported",
-            path="$.instance-ip.instance_ip_family",
-            hint="use v4 or leave it out",
-        )
     subnets = subnets_of(network)
     wanted = item.props.get("subnet_uuid")
     if wanted:
@@ -150,6 +148,7 @@ def _instance_ip(
                 f"Subnet id {wanted} not found in virtual-network {network.name}; GET the network"
                 " to see its subnets, or leave subnet_uuid out"
             )
+    subnets = _of_family(subnets, item)
     text = item.props.get("instance_ip_address")
     if text:
         subnet, address = _take_asked(change, network, subnets, text, item)
@@ -157,10 +156,10 @@ def _instance_ip(
         subnet, address = _take_next(change, network, subnets, item)
     return with_props(
         item,
-        instance_ip_address=format_ipv4(address),
+        instance_ip_address=subnet.format(address),
         subnet_uuid=subnet.uuid,
         instance_ip_subnet={
-            "ip_prefix": format_ipv4(subnet.prefix.address),
+            "ip_prefix": subnet.format(subnet.prefix.address),
             "ip_prefix_len": subnet.prefix.length,
         },
     )
@@ -169,8 +168,8 @@ def _instance_ip(
 def _take_asked(
     change: Candidate, network: Object, subnets: list[Subnet], text: str, item: Object
 ) -> tuple[Subnet, int]:
-    address = parse_ipv4(text)
-    subnet = next((one for one in subnets if one.prefix.contains(address)), None)
+    address, version = parse_address(text)
+    subnet = next((one for one in subnets if one.prefix.contains(address, version)), None)
     if subnet is None:
         raise InputError(
             "outside-subnet",
@@ -190,7 +189,7 @@ def _take_asked(
             hint="ask for another address or leave it out",
         )
     pool = pool_of(network.uuid, subnet.uuid)
-    holder = change.allocated(pool, address)
+    holder = change.allocated(pool, subnet.value_of(address))
     if holder is not None:
         owner = change.get(holder.owner)
         name = f"{owner.kind} {owner.name}" if owner is not None else holder.owner
@@ -199,8 +198,20 @@ def _take_asked(
         raise ConflictError(f"{said} {name}{advice}").naming(
             holder.owner, ConflictError(f"{said} another object{advice}")
         )
-    change.take(pool, address, item.uuid)
+    change.take(pool, subnet.value_of(address), item.uuid)
     return subnet, address
+
+
+def _of_family(subnets: list[Subnet], item: Object) -> list[Subnet]:
+    """The subnets to choose from: those of the family asked for. Without one, IPv4 where the
+    network has it (TF), unless an address says otherwise.
+    """
+    family = item.props.get(_FAMILY_FIELDS[item.kind])
+    if not family:
+        if item.props.get(_address_path(item).rpartition(".")[2]):
+            return subnets
+        family = "v4" if any(subnet.family == "v4" for subnet in subnets) else "v6"
+    return [subnet for subnet in subnets if subnet.family == family]
 
 
 def _take_next(
@@ -209,12 +220,15 @@ def _take_next(
     for subnet in subnets:
         address = choose_address(change, network.uuid, subnet)
         if address is not None:
-            change.take(pool_of(network.uuid, subnet.uuid), address, item.uuid)
+            value = subnet.value_of(address)
+            change.take(pool_of(network.uuid, subnet.uuid), value, item.uuid)
             return subnet, address
     if not subnets:
+        family = item.props.get(_FAMILY_FIELDS[item.kind])
+        what = f"{family} subnet" if family else "subnet"
         raise InputError(
             "no-subnet",
-            f"virtual-network {network.name} has no subnet to take an address from",
+            f"virtual-network {network.name} has no {what} to take an address from",
             path=_address_path(item),
             hint="give the network a subnet in its network_ipam_refs",
         )
@@ -246,15 +260,16 @@ def _pooled_address(
     allowed = (pool.props.get("floating_ip_pool_subnets") or {}).get("subnet_uuid")
     if allowed:
         subnets = [subnet for subnet in subnets if subnet.uuid in allowed]
+    subnets = _of_family(subnets, item)
     field = _address_path(item).rpartition(".")[2]
     text = item.props.get(field)
     if text:
-        _, address = _take_asked(change, network, subnets, text, item)
+        subnet, address = _take_asked(change, network, subnets, text, item)
     else:
-        _, address = _take_next(change, network, subnets, item)
+        subnet, address = _take_next(change, network, subnets, item)
     if network.parent_uuid is not None and not item.refs_to("project"):
         item = msgspec.structs.replace(item, refs=(Ref("project", network.parent_uuid), *item.refs))
-    return with_props(item, **{field: format_ipv4(address)})
+    return with_props(item, **{field: subnet.format(address)})
 
 
 def _logical_router(

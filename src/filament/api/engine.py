@@ -246,8 +246,6 @@ class ConfigEngine:
     def _create(
         self, change: Candidate, kind: Kind, body: Body, tenant: str | None, now: float
     ) -> Object:
-        if not kind.parents:
-            raise ForbiddenError(f"{kind.name} objects cannot be written")
         fq_name = require_name(kind, body)
         parent = self._parent(change, kind, body, fq_name)
         for needed in prerequisites(change, kind, body):
@@ -557,14 +555,12 @@ def _number_for(change: Candidate, slot: Slot, former: list[Allocation]) -> int:
 
 
 def _require_intent(change: Candidate, kind: Kind, item: Object) -> None:
-    """Refuse to write what is rendered from the plan, and the root."""
+    """Refuse to write what is rendered from the plan."""
     if kind.rendered_from and change.get(item.uuid) is None:
         raise ForbiddenError(
             f"{kind.name} {item.name} cannot be written, only read: derived from other objects;"
             f" {kind.rendered_from}"
         )
-    if not kind.parents:
-        raise ForbiddenError(f"{kind.name} objects cannot be written")
 
 
 def _require_no_system_property(kind: Kind, body: Body, before: Object | None) -> None:

@@ -47,7 +47,7 @@ def document(base: str) -> dict[str, Any]:
 
 @functools.cache
 def _document() -> dict[str, Any]:
-    kinds = [kind for kind in KINDS.values() if kind.parents]
+    kinds = list(KINDS.values())
     shapes = [shape for entry in CATALOG for shape in (entry.body, entry.answer) if shape]
     bodies = [body_type(kind) for kind in kinds]
     schemas, components = msgspec.json.schema_components([*bodies, *shapes], ref_template=_TEMPLATE)

@@ -77,8 +77,7 @@ def _lines() -> Iterator[str]:
     common = ", ".join(f"`{name}`" for name in COMMON_PROPERTIES)
     yield f"Every kind also has {common}.\n"
     for kind in KINDS.values():
-        if kind.parents:
-            yield from _kind(kind)
+        yield from _kind(kind)
 
 
 def _entry(entry: Entry) -> Iterator[str]:

@@ -20,3 +20,6 @@ MAX_HEADER_BYTES = 65_536  # request line and headers
 REQUEST_HEAD_TIMEOUT_S = 20.0  # from the first byte (or the connection) to the end of the headers
 REQUEST_BODY_TIMEOUT_S = 60.0  # from the end of the headers to the end of the body
 MAX_RESTORE_BYTES = 1 << 30  # a whole configuration to restore
+MAX_BGP_ATTRIBUTE_SETS_CACHED = 65_536  # decoded attribute sets that one session remembers
+MAX_INTROSPECT_ANSWERS = 8  # being written at once by one process
+INTROSPECT_TIMEOUT_S = 60.0  # for one answer, its reader's slowness included

@@ -3,7 +3,7 @@
 The gateway and the service (DNS) address are chosen when the caller does not: with
 `addr_from_start` the first and second address of the subnet, otherwise the last and last but one.
 Network, broadcast, gateway and service addresses are never handed out; the others come in order
-from the start, or from the top.
+from the start, or from the top. The same goes for IPv6, where the last address is kept as well.
 """
 
 from __future__ import annotations
@@ -14,12 +14,22 @@ from typing import Any
 import msgspec
 
 from filament.base.errors import InputError
-from filament.base.net import Prefix, format_ipv4, parse_ipv4
+from filament.base.net import (
+    Address,
+    Prefix,
+    bits_of,
+    format_address,
+    parse_address,
+)
 from filament.model.change import Object
 from filament.model.snapshot import PoolView
 
 # Longer prefixes have no room for network, broadcast, gateway and service addresses.
-MAX_SUBNET_LENGTH = 30
+_SPARE_BITS = 2
+# Stores hold 64-bit numbers, so an IPv6 subnet's pool holds an address by its place in the subnet,
+# counted from the middle: signed, as they are.
+MIN_SUBNET_LENGTH_V6 = 64
+_MIDDLE = 1 << 63
 
 
 class Subnet(msgspec.Struct, frozen=True):
@@ -38,12 +48,49 @@ class Subnet(msgspec.Struct, frozen=True):
     @property
     def broadcast(self) -> int:
         """The last address."""
-        return self.prefix.address + (1 << (32 - self.prefix.length)) - 1
+        return last_of(self.prefix)
 
     @property
     def reserved(self) -> frozenset[int]:
         """Addresses never handed out automatically."""
         return frozenset({self.prefix.address, self.broadcast, self.gateway, self.service})
+
+    @property
+    def family(self) -> str:
+        """TF's word for the version: `v4` or `v6`."""
+        return f"v{self.prefix.version}"
+
+    def value_of(self, address: int) -> int:
+        """The number by which the subnet's pool holds an address: fits in 64 bits, signed."""
+        return address - _origin_of(self.prefix)
+
+    def address_of(self, value: int) -> int:
+        """The address that a number of the subnet's pool stands for."""
+        return value + _origin_of(self.prefix)
+
+    def format(self, address: int) -> str:
+        """An address of the subnet as a text."""
+        return format_address(address, self.prefix.version)
+
+
+def _origin_of(prefix: Prefix) -> int:
+    return 0 if prefix.version == 4 else prefix.address + _MIDDLE
+
+
+def last_of(prefix: Prefix) -> int:
+    """The last address of a prefix."""
+    return prefix.address + (1 << (bits_of(prefix.version) - prefix.length)) - 1
+
+
+def value_in(network: Object, subnet_uuid: str, text: str) -> int:
+    """The number by which a subnet of a network holds an address; InputError."""
+    address = parse_address(text)
+    if address.version == 4:
+        return address.value
+    for _, value in subnet_values(network):
+        if value.get("subnet_uuid") == subnet_uuid:
+            return address.value - _origin_of(_parse_prefix(value))
+    raise InputError("unknown-subnet", f"{network.name} has no subnet {subnet_uuid}")
 
 
 def pool_of(network_uuid: str, subnet_uuid: str) -> str:
@@ -130,25 +177,27 @@ def choose_address(view: PoolView, network_uuid: str, subnet: Subnet) -> int | N
     """The next free address of a subnet, or None when it is exhausted."""
     ranges = subnet.pools or ((subnet.prefix.address, subnet.broadcast),)
     pool = pool_of(network_uuid, subnet.uuid)
+    origin = _origin_of(subnet.prefix)
     reserved = subnet.reserved
     for first, last in ranges if subnet.is_from_start else reversed(ranges):
         if subnet.is_from_start:
-            address = view.free_from(pool, first)
+            address = view.free_from(pool, first - origin) + origin
             while address in reserved:
-                address = view.free_from(pool, address + 1)
+                address = view.free_from(pool, address + 1 - origin) + origin
         else:
-            address = view.free_down_from(pool, last)
+            address = view.free_down_from(pool, last - origin) + origin
             while address in reserved:
-                address = view.free_down_from(pool, address - 1)
+                address = view.free_down_from(pool, address - 1 - origin) + origin
         if first <= address <= last:
             return address
     return None
 
 
 def _edge_addresses(prefix: Prefix, is_from_start: bool) -> Iterator[str]:
-    last = prefix.address + (1 << (32 - prefix.length)) - 1
+    last = last_of(prefix)
     for step in (1, 2, 3):
-        yield format_ipv4(prefix.address + step if is_from_start else last - step)
+        address = prefix.address + step if is_from_start else last - step
+        yield format_address(address, prefix.version)
 
 
 def _own_pools(value: dict[str, Any]) -> list[dict[str, Any]]:
@@ -166,42 +215,55 @@ def _parse_prefix(value: dict[str, Any]) -> Prefix:
             "a subnet needs ip_prefix and ip_prefix_len",
             hint='write {"ip_prefix": "10.1.1.0", "ip_prefix_len": 24}',
         )
-    if ":" in base:
+    address, version = parse_address(base)
+    if not 0 <= length <= bits_of(version):
+        sensible = 24 if version == 4 else 64
         raise InputError(
-            "ipv6-subnet", f"subnet {base}/{length} is IPv6", hint="only IPv4 subnets are supported"
+            "bad-prefix",
+            f"{base}/{length} has no prefix length 0-{bits_of(version)}",
+            hint=f"write {base}/{sensible}",
         )
-    if length > 32:
-        raise InputError(
-            "bad-prefix", f"{base}/{length} has no prefix length 0-32", hint=f"write {base}/24"
-        )
-    prefix = Prefix.checked(parse_ipv4(base), length)
-    if length > MAX_SUBNET_LENGTH:
+    prefix = Prefix.checked(address, length, version)
+    longest = bits_of(version) - _SPARE_BITS
+    if length > longest:
         raise InputError(
             "small-subnet",
             f"subnet {prefix} has no room for a gateway and a service address",
-            hint=f"use /{MAX_SUBNET_LENGTH} or shorter",
+            hint=f"use /{longest} or shorter",
+        )
+    if version == 6 and length < MIN_SUBNET_LENGTH_V6:
+        raise InputError(
+            "large-subnet",
+            f"subnet {prefix} is larger than a link can be",
+            hint=f"use /{MIN_SUBNET_LENGTH_V6} or longer",
         )
     return prefix
 
 
 def _parse_inside(prefix: Prefix, text: str, field: str) -> int:
-    address = parse_ipv4(text)
-    if address and not prefix.contains(address):  # 0.0.0.0 is TF's way to say "none"
+    address = parse_address(text)
+    # 0.0.0.0 is TF's way to say "none"
+    if address.value and not prefix.contains(address.value, address.version):
         raise InputError(
             "outside-subnet",
             f"{field} {text} is not in subnet {prefix}",
-            hint=f"choose one from {format_ipv4(prefix.address + 1)} on, or leave it out",
+            hint=f"choose one from {format_address(prefix.address + 1, prefix.version)} on, or"
+            " leave it out",
         )
-    return address
+    return address.value
 
 
 def _parse_pool(prefix: Prefix, pool: dict[str, Any]) -> tuple[int, int]:
-    first, last = parse_ipv4(pool.get("start") or ""), parse_ipv4(pool.get("end") or "")
-    if not (prefix.contains(first) and prefix.contains(last) and first <= last):
+    first, last = parse_address(pool.get("start") or ""), parse_address(pool.get("end") or "")
+    if not (_is_in(prefix, first) and _is_in(prefix, last) and first.value <= last.value):
         raise InputError(
             "bad-allocation-pool",
             f"allocation pool {pool.get('start')}-{pool.get('end')} is not a range inside"
             f" subnet {prefix}",
             hint="start and end must lie in the subnet, start first",
         )
-    return first, last
+    return first.value, last.value
+
+
+def _is_in(prefix: Prefix, address: Address) -> bool:
+    return prefix.contains(address.value, address.version)

@@ -11,7 +11,7 @@ from itertools import combinations, islice
 from typing import Any
 
 from filament.base.errors import ConflictError, ForbiddenError, InputError
-from filament.base.net import RouteTarget, parse_ipv4, parse_mac
+from filament.base.net import Prefix, RouteTarget, parse_ipv4, parse_mac
 from filament.model.address import parse_subnet, pool_of, subnet_values
 from filament.model.change import Object
 from filament.model.kind import nearest
@@ -97,7 +97,7 @@ def _require_subnets(view: Candidate, item: Object, before: Object | None) -> No
                 f" {held} addresses of it are in use; delete their instance-ip objects first"
             )
         if new is not None and new.gateway != old.gateway:
-            holder = view.allocated(pool_of(item.uuid, old.uuid), new.gateway)
+            holder = view.allocated(pool_of(item.uuid, old.uuid), new.value_of(new.gateway))
             if holder is not None:
                 said = (
                     f"default_gateway {value['default_gateway']} of subnet {old.prefix} cannot"
@@ -211,10 +211,44 @@ def _security_group(view: Candidate, item: Object, before: Object | None) -> Non
                 path=path,
                 hint='put {"security_group": "local"} into src_addresses or dst_addresses',
             )
+        _require_one_version(rule, path)
         content = {key: value for key, value in rule.items() if key != "rule_uuid"}
         if content in seen:
             raise ConflictError(f"rule {index} of security-group {item.name} repeats another rule")
         seen.append(content)
+
+
+def _access_control_list(view: Candidate, item: Object, before: Object | None) -> None:
+    """The name of the list that a network's policies make stays free for it."""
+    del view
+    if before is None and item.parent_kind == "virtual-network" and _is_networks_own(item):
+        raise ConflictError(
+            f"the name {item.name} is that of the list which the policies of the network make;"
+            " choose another"
+        )
+
+
+def _is_networks_own(item: Object) -> bool:
+    return len(item.fq_name) > 1 and item.fq_name[-1] == item.fq_name[-2]
+
+
+def _require_one_version(rule: dict[str, Any], path: str) -> None:
+    """TF refuses a rule whose prefixes are not of its ethertype, because it can match nothing."""
+    ethertype = rule.get("ethertype")
+    for side in ("src_addresses", "dst_addresses"):
+        for address in rule.get(side) or ():
+            subnet = address.get("subnet") or {}
+            listed = [subnet] if subnet else []
+            for one in (*listed, *(address.get("subnet_list") or ())):
+                base, length = one.get("ip_prefix"), one.get("ip_prefix_len")
+                prefix = Prefix.parse(f"{base}/{length}")
+                if ethertype and ethertype != f"IPv{prefix.version}":
+                    raise InputError(
+                        "wrong-ethertype",
+                        f"Rule subnet {prefix} doesn't match ethertype {ethertype}",
+                        path=f"{path}.ethertype",
+                        hint=f"write IPv{prefix.version}",
+                    )
 
 
 def _interface(view: Candidate, item: Object, before: Object | None) -> None:
@@ -365,6 +399,7 @@ def require_unset_by_caller(kind_name: str, field: str) -> None:
 
 
 _CHECKS: dict[str, Callable[[Candidate, Object, Object | None], None]] = {
+    "access-control-list": _access_control_list,
     "global-system-config": _system,
     "virtual-network": _network,
     "network-policy": _policy,

@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 
 from filament.base.errors import InputError
-from filament.base.net import parse_ipv4
+from filament.model.address import pool_of, value_in
 from filament.model.change import Allocation, Object
 from filament.model.kinds import KINDS
 
@@ -141,7 +141,7 @@ def _shown(item: Object, by_uuid: dict[str, Object]) -> Iterator[tuple[str, int]
         if text in _gateways(by_uuid[refs[0].uuid]):
             return  # shared by router ports, held by nobody
         try:
-            yield f"ip/{refs[0].uuid}/{subnet}", parse_ipv4(text)
+            yield pool_of(refs[0].uuid, subnet), value_in(by_uuid[refs[0].uuid], subnet, text)
         except InputError:
             return
 

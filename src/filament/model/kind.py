@@ -77,7 +77,7 @@ class Kind(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def may_be_root(self) -> bool:
         """Whether such objects may stand without a parent."""
-        return ROOT in self.parents
+        return ROOT in self.parents or not self.parents
 
     @property
     def real_parents(self) -> tuple[str, ...]:

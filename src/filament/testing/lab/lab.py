@@ -19,7 +19,7 @@ from typing import Any, NoReturn, Self
 
 import msgspec.structs
 
-from filament.base.errors import NotFoundError, PermanentError
+from filament.base.errors import InputError, NotFoundError, PermanentError
 from filament.base.net import format_ipv4, format_mac
 from filament.client import http
 from filament.client.sync import Client
@@ -30,12 +30,15 @@ from filament.testing.lab.plan import (
     CONTROL_NAMESPACE,
     FABRIC_BRIDGE,
     FABRIC_NAMESPACE,
+    FIRST_ROUTER_NUMBER,
+    MAX_ROUTERS,
     TENANT_MTU_BYTES,
     UNDERLAY_DEVICE,
     UNDERLAY_LENGTH,
     UNDERLAY_MTU_BYTES,
     XMPP_PORT,
     Directories,
+    LabHost,
     LabPlan,
     Underlay,
     Workload,
@@ -311,6 +314,22 @@ class Lab:
         published before it has then gone everywhere. Raises TransientError when it has not.
         """
         self.intent.touch(wait="agents", timeout_s=timeout_s)
+
+    # routers -----------------------------------------------------------------------------
+
+    def add_router(self, name: str) -> LabHost:
+        """Make a namespace on the underlay, without processes, for a router of somebody else's."""
+        require_name(self.plan, name)
+        number = FIRST_ROUTER_NUMBER + len(self.plan.routers)
+        if number >= FIRST_ROUTER_NUMBER + MAX_ROUTERS:
+            raise InputError(
+                "too-many-routers", f"{name} would be router {MAX_ROUTERS + 1}", hint="use fewer"
+            )
+        router = LabHost(name, self.plan.hosts[0].address - 1 + number)
+        self._remember(msgspec.structs.replace(self.plan, routers=(*self.plan.routers, router)))
+        self._create_namespace(name)
+        self._join_fabric(name, UNDERLAY_DEVICE, router.address)
+        return router
 
     # workloads ---------------------------------------------------------------------------
 

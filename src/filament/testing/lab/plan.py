@@ -38,6 +38,9 @@ CONTROL_NAMESPACE = "ctl"
 FABRIC_NAMESPACE = "fabric"
 CONTROL_NUMBER = 10
 MAX_HOSTS = 200
+# Routers are 172.30.0.201 and on: above every host.
+FIRST_ROUTER_NUMBER = MAX_HOSTS + 1
+MAX_ROUTERS = 50
 XMPP_PORT = 5269
 _RESERVED = (CONTROL_NAMESPACE, FABRIC_NAMESPACE)
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,30}")
@@ -71,6 +74,7 @@ class Workload(msgspec.Struct, frozen=True):
 class LabPlan(msgspec.Struct, frozen=True):
     """The whole lab as it is known to other processes through RUN/lab.json.
 
+    `routers` are namespaces on the underlay for somebody else's routers (`Lab.add_router`).
     `ready` is set once `up` has finished: a lab that is not is a ruin to be cleared away.
     """
 
@@ -80,6 +84,7 @@ class LabPlan(msgspec.Struct, frozen=True):
     api_listen: str
     boot: str
     workloads: tuple[Workload, ...] = ()
+    routers: tuple[LabHost, ...] = ()
     ready: bool = False
 
     def host(self, name: str) -> LabHost:
@@ -100,7 +105,7 @@ class LabPlan(msgspec.Struct, frozen=True):
 
     def places(self) -> list[str]:
         """Names of every namespace of the lab."""
-        hosts = [host.name for host in self.hosts]
+        hosts = [host.name for host in (*self.hosts, *self.routers)]
         return [*(workload.name for workload in self.workloads), *hosts, *_RESERVED]
 
 

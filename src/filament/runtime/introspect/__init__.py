@@ -1,0 +1,1 @@
+"""Introspect over HTTP, for every role: `serve` answers requests, `process` the common ones."""
