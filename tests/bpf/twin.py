@@ -137,12 +137,8 @@ class Twin:
 
     def compare_state(self) -> None:
         """Compare flows, drops and counters."""
-        kernel_flows = {
-            key: values[2:] for key, values in self.maps.read_all("flows").items()
-        }
-        model_flows = {
-            tuple(key): values[2:] for key, values in self.model.flows().items()
-        }
+        kernel_flows = {key: values[2:] for key, values in self.maps.read_all("flows").items()}
+        model_flows = {tuple(key): values[2:] for key, values in self.model.flows().items()}
         assert kernel_flows == model_flows
         entered_flows = self.model.entered_flows()
         for vif in {*self.model.counters, *entered_flows}:

@@ -403,8 +403,10 @@ def fabric_frames(draw: st.DrawFn, label_by_port: Mapping[str, int]) -> bytes:
     label = label_by_port.get(UUIDS[index], 16)
     label = draw(mostly(label, 16, 17, 18, 19, 20, 3, 16383, 16384, 0xFFFFF))
     is_v6, is_vxlan = draw(st.booleans()), draw(st.booleans())
-    packet = draw(packets6(REMOTE6, OWN6_BY_PORT[index])) if is_v6 else draw(
-        packets(REMOTE, OWN_BY_PORT[index])
+    packet = (
+        draw(packets6(REMOTE6, OWN6_BY_PORT[index]))
+        if is_v6
+        else draw(packets(REMOTE, OWN_BY_PORT[index]))
     )
     if is_vxlan:
         ethertype = draw(mostly(0x86DD if is_v6 else 0x0800, 0x0800, 0x86DD, 0x0806))

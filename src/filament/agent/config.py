@@ -45,6 +45,7 @@ class PortConfig(Struct, frozen=True):
     acl: str | None
     has_policy: bool
     origin: Origin = NOWHERE
+    addresses6: tuple[int, ...] = ()
 
 
 class Configuration(Struct, frozen=True):

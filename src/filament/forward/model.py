@@ -289,11 +289,7 @@ class _Run:
         if source and source == (port.address if version == 4 else port.address6):
             return True
         route = self.route("source", port.vrf, source, version)
-        return (
-            route is not None
-            and route.next_hop == port.next_hop
-            and is_unicast(source, version)
-        )
+        return route is not None and route.next_hop == port.next_hop and is_unicast(source, version)
 
     def to_link_local(self, port: InterfaceValues, ifindex: int, packet: Packet) -> Result:
         """Within the link there is nobody but the gateway."""
@@ -470,8 +466,9 @@ class _Run:
         frame += self.frame[ETHERNET_BYTES:]
         self.model.count(FABRIC_VIF, tx=len(frame))
         is_vxlan = next_hop.flags & NEXT_HOP_VXLAN
-        kind = f"VXLAN, VNI {route.label}" if is_vxlan else f"MPLS over UDP, label {route.label}"
-        self.trail.note("tunnel", f"to {format_ipv4(next_hop.remote)} by {kind}")
+        kind, label = ("VXLAN", "VNI") if is_vxlan else ("MPLS over UDP", "label")
+        text = f"{kind} to {format_ipv4(next_hop.remote)}, {label} {route.label}"
+        self.trail.note("tunnel", text)
         return self.send(Output(path.ifindex, frame, next_hop.remote), route.next_hop)
 
     # --- from the fabric ---
@@ -566,8 +563,4 @@ _ECHO_BY_VERSION = {4: (ECHO_REQUEST, ECHO_REPLY), 6: (ECHO_REQUEST6, ECHO_REPLY
 
 
 def _is_solicitation(packet: Packet) -> bool:
-    return (
-        packet.protocol == ICMPV6
-        and packet.icmp_type == SOLICITATION
-        and not packet.is_fragment
-    )
+    return packet.protocol == ICMPV6 and packet.icmp_type == SOLICITATION and not packet.is_fragment

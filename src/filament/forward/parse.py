@@ -71,9 +71,7 @@ class Packet(msgspec.Struct):
         return format_address(address, self.version)
 
 
-def parse_ip(
-    frame: bytes, offset: int, version: int = 0, *, quoted: bool = False
-) -> Packet | None:
+def parse_ip(frame: bytes, offset: int, version: int = 0, *, quoted: bool = False) -> Packet | None:
     """Parse the IP packet at `offset`, of a version (0: of either); None when it is malformed.
 
     A `quoted` packet may be cut off after 8 bytes of its payload.

@@ -263,17 +263,13 @@ class _Planner:
         """
         ports = {key: row.values[:6] for key, row in self.rows["interfaces"].items()}
         borders = [
-            network_borders(
-                {key: row.values[2] for key, row in self.rows[table].items()}, version
-            )
+            network_borders({key: row.values[2] for key, row in self.rows[table].items()}, version)
             for version, table in ROUTES_BY_VERSION.items()
         ]
         return [sorted(ports.items()), *borders]
 
 
-def network_borders(
-    network_by_route: Mapping[Key, int], version: int = 4
-) -> list[tuple[Key, int]]:
+def network_borders(network_by_route: Mapping[Key, int], version: int = 4) -> list[tuple[Key, int]]:
     """Return the fewest routes that tell the same network of every address, in a stable order.
 
     A route inside another of the same network changes no verdict: a new port in a subnet that is

@@ -151,7 +151,7 @@ class Passage(NamedTuple):
         """Say whether the packet goes the way of who started the flow."""
         return flow.is_forward(is_from_port=self.is_from_port)
 
-    def count(self, flow: Flow) -> None:
+    def add_to(self, flow: Flow) -> None:
         """Add the packet to its flow."""
         if self.is_from_port:
             flow.out_packets += 1
@@ -250,17 +250,16 @@ class Policy:
             and passage.is_current(flow)
             and passage.is_alive(flow)
             and (
-                flow.action == ACL_PASS
-                or flow.flags & FLOW_BOTH_DENIED
-                or passage.is_forward(flow)
+                flow.action == ACL_PASS or flow.flags & FLOW_BOTH_DENIED or passage.is_forward(flow)
             )
         ):
-            passage.count(flow)
+            passage.add_to(flow)
             if flow.action != ACL_PASS:
                 reason = passage.refusal
         else:
             flow, reason = self._judge(passage, trail)
-        trail.meet("flow", "flows", passage.key, Row(flow.values()))
+        stage = "flow" if passage.is_forward(flow) else "answer"
+        trail.meet(stage, "flows", passage.key, Row(flow.values()))
         if flow.rule != RULE_NONE:
             rule_key = flow.acl, flow.rule
             trail.meet("rule", "acl_rules", rule_key, self._rows.find("acl_rules", rule_key))
@@ -323,7 +322,7 @@ class Policy:
             flow.flags |= 0 if is_from_port else FLOW_INBOUND
         if not is_denied_already or ruling.action == ACL_PASS:
             flow.rule, flow.action = ruling.rule, ruling.action
-        passage.count(flow)
+        passage.add_to(flow)
         reason = DropReason.NONE
         if known is None:
             reason = self._may_enter(passage)

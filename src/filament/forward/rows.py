@@ -185,7 +185,7 @@ class Rows:
         """Look a row up by its key."""
         return self.by_table[name].get(key)
 
-    def find_route(self, vrf: int, address: int, version: int) -> Found | None:
+    def find_route(self, vrf: int, address: int, version: int = 4) -> Found | None:
         """Return the longest prefix of the VRF that holds `address`."""
         return self._routes[ROUTES_BY_VERSION[version]].find(vrf, address)
 

@@ -6,7 +6,7 @@ do at their ends.
 
 from __future__ import annotations
 
-from filament.base.net import MPLS_OVER_UDP_PORT, VXLAN_PORT, widen_address
+from filament.base.net import MPLS_OVER_UDP_PORT, VXLAN_PORT
 from filament.forward.layout import (
     MPLS_OVERHEAD,
     NEXT_HOP_VXLAN,
@@ -51,8 +51,9 @@ def _rotate(word: int, by: int) -> int:
 
 
 def _fold(address: int, version: int) -> int:
-    wide = widen_address(address, version)
-    return (wide ^ wide >> 32 ^ wide >> 64 ^ wide >> 96) & _WORD
+    if version == 4:
+        return address
+    return (address ^ address >> 32 ^ address >> 64 ^ address >> 96 ^ 0xFFFF) & _WORD
 
 
 def entropy(packet: Packet) -> int:

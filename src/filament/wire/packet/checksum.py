@@ -34,5 +34,7 @@ def pseudo_header_sum(source: int, destination: int, protocol: int, length: int)
 
 def pseudo_header_sum6(source: int, destination: int, protocol: int, length: int) -> int:
     """Sum the IPv6 pseudo header (RFC 8200 section 8.1)."""
-    words = struct.unpack("!16H", source.to_bytes(16, "big") + destination.to_bytes(16, "big"))
+    words: tuple[int, ...] = struct.unpack(
+        "!16H", source.to_bytes(16, "big") + destination.to_bytes(16, "big")
+    )
     return sum(words) + protocol + (length >> 16) + (length & 0xFFFF)

@@ -60,9 +60,7 @@ def decode_advertisement(message: bytes) -> Advertisement:
         raise ProtocolError("bad-nd", "the advertisement does not begin with the target's MAC")
     _, _, found, flags, target = _MESSAGE.unpack_from(message)
     mac = message[SOLICITATION_BYTES + 2 : ADVERTISEMENT_BYTES]
-    return Advertisement(
-        int.from_bytes(target, "big"), int.from_bytes(mac, "big"), flags, found
-    )
+    return Advertisement(int.from_bytes(target, "big"), int.from_bytes(mac, "big"), flags, found)
 
 
 def encode_advertisement(said: Advertisement) -> bytes:

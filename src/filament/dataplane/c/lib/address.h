@@ -36,10 +36,11 @@ static __always_inline bool is_unicast(const struct address *address, __u8 versi
 	       (address->words[0] & bpf_htonl(0xff000000)) != bpf_htonl(0xff000000);
 }
 
-/* One word of all four. */
+/* One word of all four: an IPv4 address itself. */
 static __always_inline __be32 fold_address(const struct address *address)
 {
-	return address->words[0] ^ address->words[1] ^ address->words[2] ^ address->words[3];
+	return address->words[0] ^ address->words[1] ^ address->words[2] ^ address->words[3] ^
+	       bpf_htonl(0xffff);
 }
 
 /* fe80::/10, which is never routed. */
