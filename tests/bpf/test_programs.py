@@ -36,8 +36,8 @@ from filament.forward.layout import (
 from filament.forward.plan import plan
 from filament.forward.policy import Flow, FlowKey
 from filament.forward.tables import Change
-from filament.wire.packet.ethernet import Ethernet, encode_ethernet
 from filament.wire.packet.checksum import checksum, pseudo_header_sum6
+from filament.wire.packet.ethernet import Ethernet, encode_ethernet
 from filament.wire.packet.frames import (
     icmp6_packet,
     icmp_packet,
@@ -58,6 +58,7 @@ from filament.wire.packet.icmp import (
 )
 from filament.wire.packet.ipv4 import UDP, Ipv4
 from filament.wire.packet.ipv6 import ICMPV6, decode_ipv6
+from filament.wire.packet.mpls import LabelEntry, encode_label
 from filament.wire.packet.neighbour import (
     ALL_NODES,
     IS_OVERRIDE,
@@ -65,7 +66,6 @@ from filament.wire.packet.neighbour import (
     IS_SOLICITED,
     decode_advertisement,
 )
-from filament.wire.packet.mpls import LabelEntry, encode_label
 from filament.wire.packet.tcp import ACK, FIN, RST, SYN, Tcp
 from filament.wire.packet.vxlan import Vxlan, decode_vxlan, encode_vxlan
 

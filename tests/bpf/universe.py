@@ -20,7 +20,6 @@ from filament.forward.inputs import (
     Subnet,
     Vrf,
 )
-from filament.forward.layout import GATEWAY_LINK_LOCAL
 from filament.wire.packet.arp import REPLY, REQUEST, Arp, encode_arp
 from filament.wire.packet.ethernet import BROADCAST_MAC, Ethernet, encode_ethernet
 from filament.wire.packet.frames import (

@@ -13,7 +13,7 @@ from filament.base.origin import Origin
 from filament.doctor.packet import Flow, format_protocol
 from filament.doctor.walk import HostFacts, Journey, Outcome, Step
 from filament.doctor.words import short_name
-from filament.wire.packet.ipv4 import ICMP, TCP, UDP
+from filament.wire.packet.ipv4 import TCP, UDP
 
 _INDENT = "  "
 

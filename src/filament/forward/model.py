@@ -50,6 +50,7 @@ from filament.forward.tunnel import (
     tunnelled_length,
 )
 from filament.wire.packet.arp import ARP_BYTES, REPLY, REQUEST, Arp, decode_arp, encode_arp
+from filament.wire.packet.checksum import checksum, pseudo_header_sum6
 from filament.wire.packet.ethernet import (
     ETHERTYPE_ARP,
     ETHERTYPE_IPV4,
@@ -59,7 +60,6 @@ from filament.wire.packet.ethernet import (
     encode_ethernet,
 )
 from filament.wire.packet.ethernet import HEADER_BYTES as ETHERNET_BYTES
-from filament.wire.packet.checksum import checksum, pseudo_header_sum6
 from filament.wire.packet.icmp import ECHO_REPLY, ECHO_REPLY6, ECHO_REQUEST, ECHO_REQUEST6
 from filament.wire.packet.ipv4 import HEADER_BYTES as IPV4_BYTES
 from filament.wire.packet.ipv4 import UDP

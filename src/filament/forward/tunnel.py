@@ -1,5 +1,5 @@
-"""Tunnel headers, MPLS over UDP (RFC 7510) and VXLAN (RFC 7348): as bytes, and what congestion marks
-do at their ends.
+"""Tunnel headers, MPLS over UDP (RFC 7510) and VXLAN (RFC 7348): as bytes, and what congestion
+marks do at their ends.
 
 `c/lib/encap.h` says the same in C.
 """

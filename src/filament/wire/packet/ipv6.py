@@ -85,6 +85,6 @@ def decode_extension(kind: int, header: bytes) -> Extension:
 
 
 def encode_fragment(following: int, offset: int, *, more_fragments: bool, number: int = 1) -> bytes:
-    """Encode a fragment header; `offset` counts units of 8 bytes, `number` identifies the packet."""
+    """Encode a fragment header; `offset` counts 8-byte units, `number` identifies the packet."""
     word = offset << 3 | more_fragments
     return struct.pack("!BBHI", following, 0, word, number)
