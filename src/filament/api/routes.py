@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
@@ -31,6 +32,7 @@ from filament.model.kinds import KINDS
 from filament.runtime.web import Handler, Routes, json_response, read_body
 
 _SNAPSHOT_CHUNK = 500
+_HOST = re.compile(r"[A-Za-z0-9.-]+(:[0-9]{1,5})?")
 _JSON = "application/json"
 
 
@@ -260,4 +262,7 @@ class Api:
 
 
 def _base(request: Request) -> str:
-    return f"{request.url.scheme}://{request.url.netloc}"
+    host = request.headers.get("host")
+    if host is None or not _HOST.fullmatch(host):
+        return f"{request.url.scheme}://{request.url.netloc}"  # as Starlette makes of it
+    return f"{request.scope['scheme']}://{host}"
