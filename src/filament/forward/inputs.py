@@ -15,7 +15,7 @@ class Abilities(msgspec.Struct, frozen=True):
     ip_versions: frozenset[int]
 
 
-ABILITIES = Abilities(frozenset({"udp"}), frozenset({4}))
+ABILITIES = Abilities(frozenset({"udp", "vxlan"}), frozenset({4, 6}))
 
 
 class Host(msgspec.Struct, frozen=True):
