@@ -1,4 +1,4 @@
-"""IPv6 and VXLAN between two hosts with real stacks: neighbours, TCP with offloads, both tunnels."""
+"""IPv6 and VXLAN between two hosts with real stacks: neighbours, TCP and its offloads, tunnels."""
 
 from __future__ import annotations
 
