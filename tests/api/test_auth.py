@@ -468,6 +468,13 @@ def test_a_global_reader_reads_and_does_not_write(ask):
     assert olga.request("GET", "/filament/status").value["role"] == "api"
     with pytest.raises(ForbiddenError, match="no api-access-list rule grants U"):
         olga.update("virtual-network", listed[0]["uuid"], mtu=1500)
+    for path, text in (
+        ("/filament/snapshot", "/filament/snapshot holds what is hidden as well"),
+        ("/filament/log", "/filament/log holds what is hidden as well"),
+        ("/watch?after=0", r"/watch\?after= tells commits whole, hidden objects too"),
+    ):
+        with pytest.raises(ForbiddenError, match=text):
+            olga.request("GET", path)
 
 
 async def test_control_nodes_show_a_token_which_opens_nothing_else(guarded, certificate, ask):

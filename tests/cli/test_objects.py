@@ -200,3 +200,13 @@ def test_a_run_directory_with_a_socket_is_where_the_api_is(demo, capsys):
     answer(capsys)
     assert run(["--run-dir", str(demo.run_dir), "ls", "project"]) == 0
     assert PROJECT in answer(capsys)
+
+
+def test_a_kind_before_a_name_may_be_spelt_in_any_way(demo, capsys):
+    answer(capsys)
+    for kind in ("virtual-network", "virtual_network", "virtual-networks"):
+        assert demo("cat", kind, "red") == 0
+        assert answer(capsys).startswith(f"virtual-network {PROJECT}:red\n")
+    assert demo("cat", "virtual-netwrok", "red") == 2
+    said = capsys.readouterr().err
+    assert said.startswith("filament: there is no kind 'virtual-netwrok'; did you mean virtual-net")

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from filament.base.errors import InputError, NotFoundError
 from filament.cli.session import Session
-from filament.cli.suggest import suggestion
+from filament.cli.suggest import nearest, suggestion
 
 _UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}", re.IGNORECASE)
 # Whom a short name means, best first: workloads before their ports, intent before what is
@@ -65,16 +65,24 @@ def kinds(session: Session) -> list[str]:
 
 def require_kind(session: Session, text: str) -> str:
     """Return `text` as a kind; a plural or an underscored spelling is understood too."""
+    kind = as_kind(session, text)
+    if kind is not None:
+        return kind
+    raise InputError(
+        "unknown-kind",
+        f"there is no kind {text!r}{suggestion(text.replace('_', '-'), kinds(session))}",
+        hint="`filament ls` lists all kinds",
+    )
+
+
+def as_kind(session: Session, text: str) -> str | None:
+    """Return the kind that `text` spells in one way or another, or None."""
     known = kinds(session)
     dashed = text.replace("_", "-")
     for candidate in (dashed, dashed.removesuffix("s"), re.sub("ies$", "y", dashed)):
         if candidate in known:
             return candidate
-    raise InputError(
-        "unknown-kind",
-        f"there is no kind {text!r}{suggestion(dashed, known)}",
-        hint="`filament ls` lists all kinds",
-    )
+    return None
 
 
 def objects_of(session: Session, kind: str) -> list[Found]:
@@ -169,14 +177,22 @@ def _rank(kind: str) -> int:
 def find_all(session: Session, words: Iterable[str], *, strict: bool = False) -> list[Found]:
     """Find several objects; a word that is a kind says what the next word's kind is."""
     found: list[Found] = []
-    known = kinds(session)
     kind: str | None = None
-    for word in words:
-        if kind is None and word in known:
-            kind = word
-        else:
+    given = list(words)
+    for index, word in enumerate(given):
+        meant = as_kind(session, word) if kind is None else None
+        if meant is not None:
+            kind = meant
+            continue
+        try:
             found.append(find(session, word, kind, strict=strict))
-            kind = None
+        except NotFoundError:
+            # Before a name, a word that is like a kind was to be one.
+            is_last = index == len(given) - 1
+            if kind is None and not is_last and nearest(word.replace("_", "-"), kinds(session)):
+                require_kind(session, word)
+            raise
+        kind = None
     if kind is not None:
         raise InputError("no-name", f"which {kind}?", hint=f"write {kind} NAME")
     return found
