@@ -107,14 +107,21 @@ def test_no_request_about_any_other_kind_breaks_or_hangs_the_api(fuzzed):
     others = sorted({kind.name for kind in KINDS.values()} - {*KINDS_TO_FUZZ_MORE})
     counts = {}
     asked = set()
+    bodiless = number = 0
     with requests.Session() as session:
-        for number, operation in enumerate(operations(others)):
+        for operation in operations(others):
             kind = operation.definition.raw["tags"][0]
-            has_body = "requestBody" in operation.definition.raw
-            if kind in others and (has_body or number % WITHOUT_BODY == 0):
-                mode = list(GenerationMode)[number % 2]
-                fuzz(fuzzed, session, operation, mode, counts, EXAMPLES_OF_OTHERS)
-                asked.add(kind)
+            if kind not in others:
+                continue
+            # Counted apart: a kind has three, so that lists, reads and deletes take turns.
+            if "requestBody" not in operation.definition.raw:
+                bodiless += 1
+                if bodiless % WITHOUT_BODY:
+                    continue
+            mode = list(GenerationMode)[number % 2]
+            fuzz(fuzzed, session, operation, mode, counts, EXAMPLES_OF_OTHERS)
+            asked.add(kind)
+            number += 1
     assert sorted(asked) == others
     assert counts.get(200)
     assert counts.get(400)
