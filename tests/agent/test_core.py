@@ -27,7 +27,7 @@ ROUTER = ConfigSubscribed("virtual-router", "default-global-system-config:host1"
 
 def without_origin(stanzas):
     return [
-        RoutePublished(one.instance, one.prefix, one.next_hop)
+        RoutePublished(one.instance, one.destination, one.next_hop)
         if isinstance(one, RoutePublished)
         else one
         for one in stanzas

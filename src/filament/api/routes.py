@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
@@ -31,6 +32,7 @@ from filament.model.kinds import KINDS
 from filament.runtime.web import Handler, Routes, json_response, read_body
 
 _SNAPSHOT_CHUNK = 500
+_HOST = re.compile(r"[A-Za-z0-9.-]+(:[0-9]{1,5})?")
 _JSON = "application/json"
 
 
@@ -240,6 +242,19 @@ class Api:
         }
         return json_response(answer, status=code, headers=headers)
 
+    async def counts(self, request: Request) -> Response:
+        """GET /filament/counts."""
+        access, reader = self._access(request), self._reader(request)
+        counts: dict[str, int] = {}
+        for kind in KINDS.values():
+            if not access.may_list(kind.name):
+                continue
+            if access.is_restricted or kind.rendered_from:
+                counts[kind.name] = sum(1 for _ in reader.of_kind(kind))
+            else:
+                counts[kind.name] = self._engine.snapshot.count(kind.name)
+        return json_response(counts)
+
     async def report(self, request: Request) -> Response:
         """POST /filament/report: a control node tells how far it and its agents are."""
         self._barrier.take(decode(_report, await read_body(request)))
@@ -247,4 +262,7 @@ class Api:
 
 
 def _base(request: Request) -> str:
-    return f"{request.url.scheme}://{request.url.netloc}"
+    host = request.headers.get("host")
+    if host is None or not _HOST.fullmatch(host):
+        return f"{request.url.scheme}://{request.url.netloc}"  # as Starlette makes of it
+    return f"{request.scope['scheme']}://{host}"

@@ -83,6 +83,8 @@ class Writing:
 
 def wait_of(request: Request) -> tuple[Wait | None, float]:
     """The barrier a request asks for, and for how many seconds."""
+    if not request.scope["query_string"]:
+        return None, _DEFAULT_WAIT_S
     query = request.query_params
     wait = query.get("wait")
     text = query.get("timeout_s") or str(_DEFAULT_WAIT_S)
@@ -124,6 +126,8 @@ def revision_of(text: str, path: str) -> int:
 
 
 def _flag(request: Request, name: str) -> bool:
+    if not request.scope["query_string"]:
+        return False
     text = request.query_params.get(name, "false").lower()
     if text not in {"true", "false", "1", "0", ""}:
         raise InputError(

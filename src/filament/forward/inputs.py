@@ -8,6 +8,16 @@ from filament.base.net import Prefix
 from filament.base.origin import NOWHERE, Origin
 
 
+class Abilities(msgspec.Struct, frozen=True):
+    """What rows can be made for; an agent offers and accepts nothing else."""
+
+    encapsulations: frozenset[str]
+    ip_versions: frozenset[int]
+
+
+ABILITIES = Abilities(frozenset({"udp"}), frozenset({4}))
+
+
 class Host(msgspec.Struct, frozen=True):
     """This compute host: its name and the underlay address tunnels end at (host-order int).
 
@@ -63,11 +73,13 @@ class Hop(msgspec.Struct, frozen=True, order=True):
     """One way to another host: where the tunnel ends, and what packets carry through it.
 
     `encapsulation` is `udp` or `gre` (`label` is an MPLS label) or `vxlan` (`label` is a VNI).
+    `router_mac` is the inner destination of packets that are routed through a VXLAN.
     """
 
     address: int
     label: int
     encapsulation: str = "udp"
+    router_mac: int = 0
 
 
 class Subnet(msgspec.Struct, frozen=True):
@@ -99,6 +111,7 @@ class Route(msgspec.Struct, frozen=True):
     others: tuple[Hop, ...] = ()
     security_groups: tuple[int, ...] = ()
     tags: tuple[int, ...] = ()
+    router_mac: int = 0
 
 
 class MacRoute(msgspec.Struct, frozen=True):
