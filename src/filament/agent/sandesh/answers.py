@@ -7,10 +7,11 @@ from collections.abc import Iterable, Mapping
 from filament import __version__
 from filament.agent.connection import Connection
 from filament.agent.host import AgentHost
+from filament.agent.sandesh.bridges import bridge_lists
 from filament.agent.sandesh.control import connection_infos, control_answers, trace
 from filament.agent.sandesh.hops import hop_lists, vxlan_configs
 from filament.agent.sandesh.kernel import kernel_answers
-from filament.agent.sandesh.look import Look
+from filament.agent.sandesh.look import Look, host_of
 from filament.agent.sandesh.pages import Pages
 from filament.agent.sandesh.ports import configured_answers, port_lists
 from filament.agent.sandesh.routes import route_lists
@@ -28,9 +29,6 @@ _ALL_SERVICES = ("PktStats", "DhcpStats", "ArpStats", "DnsStats", "IcmpStats", "
 # would answer are answered by the programs in the kernel.
 _NOTHING = {
     "Inet4McRouteReq": ("Inet4McRouteResp",),
-    "BridgeRouteReq": ("BridgeRouteResp",),
-    "Layer2RouteReq": ("Layer2RouteResp",),
-    "EvpnRouteReq": ("EvpnRouteResp",),
     "VrfAssignReq": ("VrfAssignResp",),
     "ServiceInstanceReq": ("ServiceInstanceResp",),
     "HealthCheckSandeshReq": ("HealthCheckSandeshResp",),
@@ -64,7 +62,9 @@ def agent_introspect(host: AgentHost, connections: Mapping[str, Connection]) -> 
         return answer
 
     answers: dict[str, Answer] = {
-        **Pages({**port_lists(look), **hop_lists(look), **route_lists(look)}).answers(),
+        **Pages(
+            {**port_lists(look), **hop_lists(look), **route_lists(look), **bridge_lists(look)}
+        ).answers(),
         **kernel_answers(look),
         **control_answers(look),
         **configured_answers(look),
@@ -95,7 +95,7 @@ def _vrouter(look: Look) -> Values:
         "virtual_machine_list": sorted({one["machine"] for one in listed}),
         "xmpp_peer_list": [
             {
-                "ip": one.control.rpartition(":")[0],
+                "ip": host_of(one.control),
                 "status": one.state == "established",
                 "setup_time": format_time(round(wall() - (now() - one.since), 3)),
                 "primary": one.control == host.core.believed,

@@ -7,7 +7,7 @@ import asyncio
 import msgspec
 
 from filament.agent.connection import Connection
-from filament.agent.sandesh.look import Look
+from filament.agent.sandesh.look import Look, host_of
 from filament.runtime.clock import now, wall
 from filament.runtime.introspect.serve import Answer, Messages, answer_with
 from filament.wire.sandesh.query import Query
@@ -49,7 +49,7 @@ def connection_infos(look: Look) -> list[Values]:
     return [
         {
             "type": "XMPP",
-            "name": f"control-node:{_host(one.control)}",
+            "name": f"control-node:{host_of(one.control)}",
             "server_addrs": [one.control],
             "status": "Up" if one.state == _ESTABLISHED else "Down",
             "description": one.problem or _STATES.get(one.state, one.state),
@@ -69,10 +69,6 @@ def trace(look: Look) -> list[str]:
     return [f"{format_time(when)} {text}" for when, text in sorted(entries)]
 
 
-def _host(control: str) -> str:
-    return control.rpartition(":")[0].strip("[]")
-
-
 def _sessions(look: Look) -> list[Values]:
     rows: list[Values] = []
     believed = look.host.core.believed
@@ -81,10 +77,10 @@ def _sessions(look: Look) -> list[Values]:
         is_up = one.state == _ESTABLISHED
         rows.append(
             {
-                "controller_ip": _host(one.control),
+                "controller_ip": host_of(one.control),
                 "state": _STATES.get(one.state, one.state),
                 "peer_name": CONTROL_JID,
-                "peer_address": _host(one.control),
+                "peer_address": host_of(one.control),
                 "cfg_controller": "Yes" if one.control == believed else "No",
                 "mcast_controller": "No",
                 "last_state": one.last_state and _STATES.get(one.last_state, one.last_state),
@@ -146,7 +142,7 @@ async def _stats(look: Look) -> Messages:
             {
                 "xmpp_list": [
                     {
-                        "ip": _host(one.control),
+                        "ip": host_of(one.control),
                         "in_msgs": one.received_count,
                         "out_msgs": one.sent_count,
                         "reconnect": one.flap_count,

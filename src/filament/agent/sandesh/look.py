@@ -117,3 +117,8 @@ def hop_type(row: Mapping[str, Any]) -> str:
         return NextHopType(row["type"]).name.lower()
     except ValueError:
         return f"type {row['type']}"
+
+
+def host_of(control: str) -> str:
+    """Return the host of a control node's `HOST:PORT`; TF shows them without ports."""
+    return (control.rpartition(":")[0] or control).strip("[]")

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from filament.agent.sandesh.hops import Hops
-from filament.agent.sandesh.look import VRF_BITS, Look
+from filament.agent.sandesh.look import VRF_BITS, Look, host_of
 from filament.agent.sandesh.pages import Listed
 from filament.base.errors import InputError
 from filament.base.net import Prefix, bits_of, format_address, format_ipv4
@@ -18,6 +18,7 @@ from filament.wire.xmpp.stanza import NextHop, RouteItem
 
 _LOCAL = "LocalVmPort"  # TF's name for what the agent knows from a port of its own
 _SELF = "Local"  # and for what follows from the configuration
+_LOCAL_PREFERENCE = 100
 _TUNNELS = {"udp": "MPLSoUDP", "gre": "MPLSoGRE", "vxlan": "VXLAN"}
 
 
@@ -110,15 +111,14 @@ class _Routes:
         network = self._networks.get(row["network"], "")
         paths = []
         if hop["type"] == "interface":
-            paths.append(
-                self._path(_LOCAL, hop, label=self._labels.get(row["next_hop"], 0), vn=network)
-            )
+            label = self._labels.get(row["next_hop"], 0)
+            paths.append(path_values(_LOCAL, hop, label=label, network=network))
         for control, view in self._views.items():
             item = view.items_of(vrf).get(key.prefix)
             if item is not None:
-                paths.append(self._told(control, item, hop, network))
+                paths.append(told_path(self._hops, control, item, self._taken(item, hop)))
         if not paths:
-            paths.append(self._path(_SELF, hop, label=row["label"], vn=network))
+            paths.append(path_values(_SELF, hop, label=row["label"], network=network))
         return {
             "src_ip": format_address(key.address, key.version),
             "src_plen": key.length,
@@ -129,52 +129,57 @@ class _Routes:
             "intf_route_type": "interface" if hop["type"] == "interface" else "",
         }
 
-    def _told(self, control: str, item: RouteItem, hop: Values, network: str) -> Values:
-        """Return the path that a control node told of; through a port of ours, its own next hop."""
-        way = item.next_hops[0] if item.next_hops else NextHop(0, 0)
-        is_own = way.address == self._look.host.core.host.address
-        encapsulation = next((one for one in way.encapsulations if one in _TUNNELS), "")
-        # With several ways the kernel's next hop is one of them, or one made of all of them.
-        nh: Values = hop
-        if not is_own and (hop["type"] != "tunnel" or hop.get("dip") != format_ipv4(way.address)):
-            nh = {
-                "type": "tunnel",
-                "valid": "true",
-                "policy": "disabled",
-                **self._hops.tunnel(way.address, is_vxlan=encapsulation == "vxlan"),
-            }
-        return self._path(
-            control.rpartition(":")[0],
-            nh,
-            label=way.label,
-            vn=item.network or network,
-            preference=item.local_preference,
-            offered=way.encapsulations,
-            is_ecmp=len(item.next_hops) > 1,
-        )
+    def _taken(self, item: RouteItem, hop: Values) -> Values | None:
+        """Return the kernel's next hop of a route where it is what the control node told of."""
+        ways = {way.address for way in item.next_hops}
+        if self._look.host.core.host.address in ways or hop["type"] != "tunnel":
+            return hop
+        return hop if hop["dip"] in {format_ipv4(one) for one in ways} else None
 
-    def _path(
-        self,
-        peer: str,
-        hop: Values,
-        *,
-        label: int,
-        vn: str,
-        preference: int = 100,
-        offered: Sequence[str] = (),
-        is_ecmp: bool = False,
-    ) -> Values:
-        return {
-            "nh": hop,
-            "label": label,
-            "peer": peer,
-            "dest_vn_list": [vn] if vn else [],
-            "unresolved": "false",
-            "sg_list": [],
-            "supported_tunnel_type": " ".join(_TUNNELS.get(one, one) for one in offered),
-            "active_tunnel_type": str(hop.get("tunnel_type") or "Native"),
-            "path_preference_data": {"preference": preference, "ecmp": is_ecmp},
-            "active_label": label,
-            "communities": [],
-            "origin_vn": vn,
+
+def told_path(hops: Hops, control: str, item: RouteItem, hop: Values | None) -> Values:
+    """Return the path that a control node told of, by `hop` or else its own first way."""
+    way = item.next_hops[0] if item.next_hops else NextHop(0, 0)
+    encapsulation = next((one for one in way.encapsulations if one in _TUNNELS), "")
+    if hop is None:
+        hop = {
+            "type": "tunnel",
+            "valid": "true",
+            "policy": "disabled",
+            **hops.tunnel(way.address, is_vxlan=encapsulation == "vxlan"),
         }
+    return {
+        **path_values(
+            host_of(control),
+            hop,
+            label=way.label,
+            network=item.network or way.network,
+        ),
+        "vxlan_id": way.vni,
+        "sg_list": list(item.security_groups),
+        "tag_list": list(way.tags),
+        "communities": list(item.communities),
+        "supported_tunnel_type": " ".join(_TUNNELS.get(one, one) for one in way.encapsulations),
+        "path_preference_data": {
+            "sequence": item.sequence,
+            "preference": item.local_preference,
+            "ecmp": len(item.next_hops) > 1,
+        },
+    }
+
+
+def path_values(peer: str, hop: Values, *, label: int, network: str) -> Values:
+    """Return a path with what every path has."""
+    return {
+        "nh": hop,
+        "label": label,
+        "peer": peer,
+        "dest_vn_list": [network] if network else [],
+        "unresolved": "false",
+        "sg_list": [],
+        "active_tunnel_type": str(hop.get("tunnel_type") or "Native"),
+        "path_preference_data": {"preference": _LOCAL_PREFERENCE},
+        "active_label": label,
+        "communities": [],
+        "origin_vn": network,
+    }
