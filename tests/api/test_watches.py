@@ -20,7 +20,8 @@ from filament.model.snapshot import Snapshot
 
 from .served import ServedApi, api_process
 
-MANY = 2_000
+# All that are allowed (10,000): FILAMENT_WATCHES=10000, some ten seconds.
+MANY = int(os.environ.get("FILAMENT_WATCHES", "2000"))
 RSS_PER_WATCH_BYTES = 64 * 1024  # measured 2026-11-20: about 30 KiB
 
 
@@ -29,7 +30,7 @@ def resident_bytes(pid):
         return int(statm.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
-def test_two_thousand_watches_cost_little_and_all_hear(tmp_path):
+def test_thousands_of_watches_cost_little_and_all_hear(tmp_path):
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = min(hard, 3 * MANY)
     resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, wanted), hard))

@@ -224,9 +224,10 @@ def _numbers_in(reconciler: Reconciler) -> dict[str, list[int]]:
     """Return the numbers that rows in the kernel use, by space."""
     actual = reconciler.actual
     interfaces = actual["interfaces"].values()
-    routes = actual["routes"]
+    routes = {**actual["routes"], **actual["routes6"]}  # keys of the two differ in length
     found = {
         "vrf": {key[1] for key in routes}
+        | {_value(row, "vnis", "vrf") for row in actual["vnis"].values()}
         | {_value(row, "interfaces", "vrf") for row in interfaces},
         "network": {_value(row, "routes", "network") for row in routes.values()}
         | {_value(row, "interfaces", "network") for row in interfaces}

@@ -324,6 +324,14 @@ def _security_group(
     for allocation in change.allocations_of(item.uuid):
         change.free(allocation)
     if configured:
+        # Below the automatic ones; a number means one group to every host.
+        holder = change.allocated(SECURITY_GROUP_POOL, configured)
+        if holder is not None:
+            raise ConflictError(
+                f"configured_security_group_id {configured} is another group's; choose another, or"
+                " leave it out"
+            )
+        change.take(SECURITY_GROUP_POOL, configured, item.uuid)
         return with_props(item, security_group_id=configured)
     number = change.free_from(SECURITY_GROUP_POOL, FIRST_SECURITY_GROUP_ID)
     change.take(SECURITY_GROUP_POOL, number, item.uuid)

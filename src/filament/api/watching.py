@@ -19,7 +19,7 @@ from filament.api.listing import check_fields
 from filament.api.render import Include, Reader
 from filament.api.writer import Writer
 from filament.base import limits
-from filament.base.errors import InputError, NotFoundError, TransientError
+from filament.base.errors import ForbiddenError, InputError, NotFoundError, TransientError
 from filament.model.change import Commit, Object
 from filament.model.kind import Kind
 from filament.model.kinds import KINDS
@@ -56,6 +56,12 @@ class Watches:
                 {kind.name: _include(kind, query) for kind in kinds}, base, caller
             )
         else:
+            if not caller_of(request).is_cloud_admin:
+                raise ForbiddenError(
+                    "Permission Denied: /watch?after= tells commits whole, hidden objects too:"
+                    " only a cloud admin may read them; /watch?resource_type=KIND tells what you"
+                    " may read"
+                )
             text = query.get("after", "")
             if not (text.isascii() and text.isdigit() and len(text) <= 1000):
                 raise InputError(
