@@ -49,6 +49,7 @@ TENANT_PATHS = frozenset(
         "/chmod",
         "/set-tag",
         "/transaction",
+        "/watch",
     }
 )
 _TENANT_PATTERN = re.compile("/virtual-network/[^/]+/(ip-alloc|ip-free|subnet-ip-count)")
