@@ -4,7 +4,7 @@ them. A watcher costs a cursor; the number of watchers and what is written at on
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 
 import msgspec
 from starlette.datastructures import QueryParams
@@ -33,8 +33,16 @@ _commit = msgspec.json.Decoder(Commit)
 class Watches:
     """Everybody who watches. One per API process."""
 
-    def __init__(self, engine: ConfigEngine, writer: Writer, journal: Journal) -> None:
+    def __init__(
+        self,
+        engine: ConfigEngine,
+        writer: Writer,
+        journal: Journal,
+        ended: Callable[[str], None] = lambda _: None,
+    ) -> None:
+        """`ended` hears the `incarnation` of whoever's stream has ended."""
         self._engine = engine
+        self._ended = ended
         self._writer = writer
         self._journal = journal
         self.count = 0
@@ -67,16 +75,21 @@ class Watches:
             events = self._commits(int(text))
         headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
         return StreamingResponse(
-            self._counted(events), media_type="text/event-stream", headers=headers
+            self._counted(events, query.get("incarnation", "")),
+            media_type="text/event-stream",
+            headers=headers,
         )
 
-    async def _counted(self, events: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    async def _counted(
+        self, events: AsyncIterator[bytes], incarnation: str
+    ) -> AsyncIterator[bytes]:
         self.count += 1
         try:
             async for event in events:
                 yield event
         finally:
             self.count -= 1
+            self._ended(incarnation)
 
     async def _commits(self, after: int) -> AsyncIterator[bytes]:
         yield b": watching\n\n"
