@@ -20,6 +20,7 @@ import msgspec
 from filament.agent.announce import published_routes
 from filament.agent.collect import Collected, collect, order_of
 from filament.agent.config import ConfigReader, Configuration, PortConfig, Problem
+from filament.agent.graph import Graph
 from filament.agent.plug import Plug
 from filament.agent.session import ROUTER_PARENT, RouteKey, Session
 from filament.agent.view import SavedView, View
@@ -292,6 +293,23 @@ class AgentCore:
             instance: [known[one] for one in sorted(known, key=order_of)]
             for instance, known in items.items()
         }
+
+    @property
+    def views(self) -> Mapping[str, View]:
+        """What each control node told, by its address; not to be changed."""
+        return self._views
+
+    @property
+    def believed(self) -> str:
+        """The control node whose configuration holds; "" before there is one."""
+        view = self._believed()
+        return next((name for name, one in self._views.items() if one is view), "")
+
+    @property
+    def graph(self) -> Graph | None:
+        """The configuration that holds."""
+        view = self._believed()
+        return view.graph if view is not None else None
 
     # inside -----------------------------------------------------------------------------------
 

@@ -15,7 +15,7 @@ class Abilities(msgspec.Struct, frozen=True):
     ip_versions: frozenset[int]
 
 
-ABILITIES = Abilities(frozenset({"udp"}), frozenset({4}))
+ABILITIES = Abilities(frozenset({"udp", "vxlan"}), frozenset({4, 6}))
 
 
 class Host(msgspec.Struct, frozen=True):
@@ -34,7 +34,7 @@ class Port(msgspec.Struct, frozen=True):
 
     `vrf` is the routing instance's name, `network` the network's fq name, `acl` the ACL's name or
     None, `addresses` the IPv4 instance-ips and `addresses6` the IPv6 ones (host order; empty until
-    allocated).
+    allocated). `flow_limit` is how many flows it may have, 0 for no limit of its own.
     """
 
     uuid: str
@@ -50,6 +50,7 @@ class Port(msgspec.Struct, frozen=True):
     has_policy: bool = True
     origin: Origin = NOWHERE
     addresses6: tuple[int, ...] = ()
+    flow_limit: int = 0
 
 
 class Vrf(msgspec.Struct, frozen=True):
@@ -98,7 +99,8 @@ class Route(msgspec.Struct, frozen=True):
 
     `next_hop` is a host's tunnel address; with `label` and `encapsulation` it is the first way.
     `others` are the ways of equal cost besides it. `security_groups` and `tags` are those of the
-    destination, as the route carries them.
+    destination, as the route carries them. `router_mac` is what frames in VXLAN are addressed to
+    (EVPN type 5), 0 for TF's own.
     """
 
     vrf: str
