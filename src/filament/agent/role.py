@@ -131,7 +131,7 @@ class AgentProcess:
                     tasks.create_task(self.connections.run()),
                 ]
                 if self._place.introspects:
-                    pages = agent_introspect(self.host, self.connections).application()
+                    pages = agent_introspect(self.host, self.connections.by_control).application()
                     serving = serve_http(pages, self._place.introspects, stop=stop)
                     others.append(tasks.create_task(serving))
                 await serve_http(app, self._place.listens, stop=stop, started=started)
