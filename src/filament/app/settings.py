@@ -23,7 +23,7 @@
 
     [control]
     name = "ctl1"
-    api = "unix:/run/filament/api.sock"
+    api = "unix:/run/filament/api.sock"          # or several, with commas: processes of one API
     xmpp = "0.0.0.0:5269"
     api_token = "/etc/filament/control.token"   # when `api` is another machine's
     api_ca = "/etc/filament/ca.crt"             # for an https:// api; the system's own otherwise
@@ -100,7 +100,9 @@ class ApiSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class ControlSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A control node; `api` "" is the API of this machine by its unix socket."""
+    """A control node; `api` "" is the API of this machine by its unix socket. With commas between
+    them it is several processes of one API: one is followed, all are reported to.
+    """
 
     name: str = "ctl1"
     api: str = ""

@@ -49,7 +49,12 @@ def _run(ctx: click.Context, settings: Settings, roles: list[str]) -> None:
     help="api, control or agent; may be repeated: all run in this process.",
 )
 @click.option("--name", help="The control node's name.")
-@click.option("--api", "api", metavar="ADDRESS", help="The API a control node follows.")
+@click.option(
+    "--api",
+    "api",
+    metavar="ADDRESS[,...]",
+    help="The API a control node follows; give all its processes where there are several.",
+)
 @click.option("--xmpp", metavar="HOST:PORT", help="Where a control node listens for agents.")
 @click.option(
     "--listen",

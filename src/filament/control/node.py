@@ -19,6 +19,7 @@ from filament.control.copy import DiskCopy
 from filament.control.core import ControlCore
 from filament.control.follow import AgentReport, ApiState, Report
 from filament.model.change import Commit
+from filament.runtime.backoff import backoff
 from filament.runtime.clock import now, wall
 from filament.runtime.drive import Driver
 from filament.runtime.log import logger
@@ -33,6 +34,7 @@ from filament.wire.xmpp.session import (
 from filament.wire.xmpp.stanza import FromAgent
 
 REPORT_INTERVAL_S = 5.0
+_REPORT_RETRY_S = 1.0  # an API process that does not answer is tried again so often
 _REPORT_PAUSE_S = 0.01  # between two reports, so that a burst of acknowledgements becomes one
 _ENDINGS_KEPT = 64
 
@@ -93,8 +95,7 @@ class ControlNode:
         self._copy = copy
         self._open: set[Connection] = set()
         self._changed = asyncio.Event()
-        self._report_changed = asyncio.Event()
-        self._reported: Report | None = None
+        self._report_changed: list[asyncio.Event] = []  # one per API process that is told
         self._gone_since: dict[str, float] = {}  # stale agents: epoch seconds
         kept = copy.read_configuration()
         if kept is not None:
@@ -247,7 +248,8 @@ class ControlNode:
             connection.session.send(stanza, at)
         for connection in told.values():
             connection.driver.flush()
-        self._report_changed.set()
+        for changed in self._report_changed:
+            changed.set()
 
     # reports ----------------------------------------------------------------------------------
 
@@ -274,21 +276,28 @@ class ControlNode:
         return round(wall() - (now() - self.core.agents[agent].connected_at), 3)
 
     async def run_reports(self, client: WatchClient) -> None:
-        """Tell the API how far everything is, when it changes and every few seconds."""
+        """Tell an API process how far everything is, when it changes and every few seconds,
+        whether or not it is the one that is followed.
+        """
+        changed = asyncio.Event()
+        self._report_changed.append(changed)
+        reported: Report | None = None
+        failures = backoff(limit_s=_REPORT_RETRY_S)
         while True:
             try:
-                async with asyncio.timeout(REPORT_INTERVAL_S):
-                    await self._report_changed.wait()
+                async with asyncio.timeout(REPORT_INTERVAL_S if reported else _REPORT_RETRY_S):
+                    await changed.wait()
                 is_due = False
             except TimeoutError:
                 is_due = True
-            self._report_changed.clear()
+            changed.clear()
             report = self.report()
-            if not self.api.connected or not (is_due or report != self._reported):
+            if self.revision is None or not (is_due or report != reported):
                 continue
             try:
                 await client.report(report)
-                self._reported = report
+                reported, failures = report, backoff(limit_s=_REPORT_RETRY_S)
             except FilamentError:
-                self._reported = None  # `follow` notices and tells; it reports when it is back
+                reported = None  # it may have been restarted: it must hear everything again
+                await asyncio.sleep(next(failures))
             await asyncio.sleep(_REPORT_PAUSE_S)
