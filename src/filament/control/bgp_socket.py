@@ -7,15 +7,19 @@ import errno
 import os
 import socket
 import struct
+from collections.abc import Callable
 
 from filament.base.errors import TransientError
 from filament.base.net import Address
+from filament.runtime.log import logger
 
 _TCP_MD5SIG = 14  # linux/tcp.h; the socket module does not name it
 _MAX_KEY_BYTES = 80
 # struct tcp_md5sig: an address in 128 bytes, flags, prefix length, key length, interface, key.
 _MD5SIG = struct.Struct(f"=128sBBHi{_MAX_KEY_BYTES}s")
 _BACKLOG = 128
+
+_log = logger("bgp")
 
 Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
@@ -66,6 +70,57 @@ def set_md5(end: socket.socket, peer: Address, password: str) -> None:
         raise TransientError(
             f"cannot use TCP MD5 with {peer}: {os.strerror(error.errno or 0)}"
         ) from error
+
+
+class BgpListener:
+    """Listens for peers on some addresses, by one port at a time."""
+
+    def __init__(
+        self,
+        addresses: tuple[Address, ...],
+        accept: Callable[[asyncio.StreamReader, asyncio.StreamWriter], None],
+    ) -> None:
+        self.port = 0  # 0: not listening
+        self._addresses = addresses
+        self._accept = accept
+        self._servers: list[asyncio.Server] = []
+        self._sockets: list[socket.socket] = []
+        self._keys: dict[Address, str] = {}
+
+    async def listen(self, port: int) -> None:
+        """Listen by `port`, 0 for not at all. Raises `TransientError`."""
+        if port == self.port:
+            return
+        await self.close()
+        try:
+            for address in self._addresses if port else ():
+                listener = open_listener(address, port)
+                self._sockets.append(listener)
+                self._servers.append(await asyncio.start_server(self._accept, sock=listener))
+                _log.info("bgp-listening", address=str(address), port=port)
+        except TransientError:
+            await self.close()
+            raise
+        self.port = port
+
+    def sign(self, keys: dict[Address, str]) -> None:
+        """Have the kernel demand these peers' TCP MD5 signatures. Raises `TransientError`."""
+        for address in self._keys | keys:
+            key = keys.get(address, "")
+            if self._keys.get(address, "") == key:
+                continue
+            for listener in self._sockets:
+                if (listener.family == socket.AF_INET6) is (address.version == 6):
+                    set_md5(listener, address, key)
+        self._keys = dict(keys)
+
+    async def close(self) -> None:
+        """Listen no more."""
+        servers, self._servers, self._sockets = self._servers, [], []
+        self.port, self._keys = 0, {}
+        for server in servers:
+            server.close()
+            await server.wait_closed()
 
 
 async def connect(peer: Address, port: int, local: Address, password: str) -> Streams:

@@ -21,7 +21,7 @@ from filament.base.limits import MAX_BGP_CONNECTIONS, MAX_OUTPUT_QUEUE_BYTES
 from filament.base.net import Address, parse_address
 from filament.base.origin import NOWHERE
 from filament.compiler.peers import PeerPlan, SpeakerPlan
-from filament.control.bgp_socket import connect, open_listener, set_md5
+from filament.control.bgp_socket import BgpListener, connect
 from filament.control.neighbour import Neighbour
 from filament.control.retention import Deed
 from filament.rib.adjout import OutBatch, OutKind
@@ -95,16 +95,13 @@ class Peering:
         self.listen_problem = ""
         self._rib = rib
         self._bgp = rib.bgp
-        self._listens = listens
+        self._listener = BgpListener(listens, self._accept)
         self._on_change = on_change
         self._is_complete = is_complete
         self._max_queue_bytes = max_queue_bytes
         self._wake = asyncio.Event()
         self._tasks: asyncio.TaskGroup | None = None
-        self._servers: list[asyncio.Server] = []
-        self._listening_port = 0
         self._listen_at: float | None = None
-        self._keys: dict[Address, str] = {}  # TCP MD5 on our listeners
         self._held_ends: dict[tuple[str, AddressFamily], None] = {}
         self._connection_count = 0
         self._is_closed = False
@@ -185,53 +182,23 @@ class Peering:
             long_lived=long_lived,
         )
 
-    # listening ----------------------------------------------------------------------------
-
     async def _listen(self) -> None:
         """Listen where the configuration says; when that fails, say so and try again later."""
         self._listen_at = None
-        port = self.speaker.port if self.speaker.name else 0
+        keys = {
+            each.plan.address: each.plan.password
+            for each in self.neighbours.values()
+            if each.plan.password
+        }
         try:
-            if port != self._listening_port:
-                await self._stop_listening()
-                for address in self._listens if port else ():
-                    listener = open_listener(address, port)
-                    self._servers.append(await asyncio.start_server(self._accept, sock=listener))
-                    _log.info("bgp-listening", address=str(address), port=port)
-                self._listening_port = port
-                self._keys = {}
-            self._sign()
+            await self._listener.listen(self.speaker.port if self.speaker.name else 0)
+            self._listener.sign(keys)
             self.listen_problem = ""
         except TransientError as error:
             if str(error) != self.listen_problem:
                 _log.warning("bgp-not-listening", problem=str(error))
             self.listen_problem = str(error)
             self._listen_at = now() + _LISTEN_AGAIN_S
-
-    async def _stop_listening(self) -> None:
-        servers, self._servers = self._servers, []
-        self._listening_port = 0
-        for server in servers:
-            server.close()
-            await server.wait_closed()
-
-    def _sign(self) -> None:
-        """Have the kernel demand the peers' TCP MD5 signatures."""
-        wanted = {
-            each.plan.address: each.plan.password
-            for each in self.neighbours.values()
-            if each.plan.password
-        }
-        for address in self._keys | wanted:
-            key = wanted.get(address, "")
-            if self._keys.get(address, "") == key:
-                continue
-            for server in self._servers:
-                for listener in server.sockets:
-                    end = listener._sock  # noqa: SLF001 - setsockopt of a TransportSocket is barred
-                    if (end.family.name == "AF_INET6") is (address.version == 6):
-                        set_md5(end, address, key)
-        self._keys = wanted
 
     # connections --------------------------------------------------------------------------
 
@@ -460,7 +427,7 @@ class Peering:
                     self._wake.clear()
                     await self._step()
             finally:
-                await self._stop_listening()
+                await self._listener.close()
 
     def _timer_at(self) -> float | None:
         times = [each.timer_at() for each in self.neighbours.values()]
@@ -481,11 +448,11 @@ class Peering:
         while self._bgp.has_work:
             batches = self._bgp.take(STEP_ROUTES, self._can_write)
             self._send(batches)
-            self._on_change()
+            if self._rib.has_changes:
+                self._on_change()
             await asyncio.sleep(0)
             if not batches:
                 break  # all that is left is for peers that do not read just now
-        self._on_change()
 
     def _run_timers(self, neighbour: Neighbour, at: float) -> None:
         if neighbour.kept_away_until is not None and at >= neighbour.kept_away_until:
