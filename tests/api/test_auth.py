@@ -443,6 +443,23 @@ def test_hidden_objects_do_not_exist_for_tenants(ask):
         tess.create("virtual-network", name)
 
 
+def test_counts_are_of_what_the_caller_may_list(ask):
+    admin, tess = ask("root", "toor"), ask("tess", "secret")
+
+    def counted(client):
+        return client.request("GET", "/filament/counts").value
+
+    before = counted(admin), counted(tess)
+    admin.create("virtual-network", ["default-domain", "default-project", "not-hers"])
+    tess.create("virtual-network", ["default-domain", "tess", "hers"])
+    after = counted(admin), counted(tess)
+    for kind in ("virtual-network", "routing-instance"):
+        gained = [then[kind] - now[kind] for then, now in zip(after, before, strict=True)]
+        assert gained == [2, 1], kind
+    listed = admin.list("virtual-network")
+    assert after[0]["virtual-network"] == len(listed)
+
+
 def test_a_global_reader_reads_and_does_not_write(ask):
     olga = ask("olga", "look")
     listed = olga.list("virtual-network")

@@ -66,6 +66,11 @@ def network(office, project, name, prefix="10.1.1.0", everybody=0, **fields):
     )
 
 
+def test_kinds_without_a_rule_are_not_counted(office):
+    assert office.engine.access(TESS).may_list("virtual-network")
+    assert not Office().engine.access(TESS).may_list("virtual-network")
+
+
 def test_actions_on_no_object_are_for_cloud_admins(office):
     for action in (CreateIntPool("a", 1, 2), StoreValue("useragent", "a", 1)):
         with pytest.raises(ForbiddenError, match="only a cloud admin may do this"):

@@ -43,6 +43,21 @@ def test_ls_counts_kinds(demo, capsys):
     assert ["virtual-machine", "1"] in [line.split() for line in lines]
 
 
+def test_ls_counts_in_one_request(role, run_in, ok, tmp_path, capsys):
+    answers = {("GET", "/filament/counts"): ok({"project": 2, "domain": 1, "tag": 0})}
+    with role(tmp_path / "api.sock", answers) as server:
+        assert run_in(tmp_path)("ls", "--json") == 0
+        assert run_in(tmp_path)("ls") == 0
+    assert [asked[:2] for asked in server.asked] == [("GET", "/filament/counts")] * 2
+    said = answer(capsys)
+    assert json.loads(said[: said.index("]") + 1])[1] == {"kind": "project", "count": 2}
+    assert [line.split() for line in said[said.index("]") + 1 :].split("\n")[1:-1]] == [
+        ["KIND", "COUNT"],
+        ["domain", "1"],
+        ["project", "2"],
+    ]
+
+
 def test_ls_lists_names_and_uuids(demo, capsys):
     answer(capsys)
     assert demo("ls", "virtual-machine-interfaces", "--json") == 0

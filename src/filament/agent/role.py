@@ -45,7 +45,8 @@ class AgentPlace(msgspec.Struct, frozen=True):
 
     `address` is the tunnel end (host-order int), `controls` are `HOST:PORT` in order of preference,
     `state` the directory for what survives restarts, `pins` one in a BPF file system, `listens`
-    where HTTP is served. `hook` forces how programs are attached (tests).
+    where HTTP is served, `introspects` where Sandesh introspect is. `hook` forces how programs are
+    attached (tests).
     """
 
     name: str
@@ -55,6 +56,7 @@ class AgentPlace(msgspec.Struct, frozen=True):
     state: Path
     pins: Path
     listens: tuple[Listen, ...]
+    introspects: tuple[Listen, ...] = ()
     hook: Hook | None = None
 
 

@@ -36,6 +36,7 @@ _READING_ACTIONS = frozenset({"/fqname-to-id", "/id-to-fqname", "/list-bulk-coll
 TENANT_PATHS = frozenset(
     {
         *_READING_ACTIONS,
+        "/filament/counts",
         "/",
         f"/{ROOT}",
         "/ref-update",

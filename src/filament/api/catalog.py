@@ -379,6 +379,10 @@ CATALOG: tuple[Entry, ...] = (
         text="Revision, and who follows how far.",
     ),
     Entry(
+        path="/filament/counts", method="GET", handler="counts", answer=dict[str, int],
+        text="How many objects of each kind the caller may read.",
+    ),
+    Entry(
         path="/filament/report", method="POST", handler="report", body=Report,
         text="A control node tells how far it and its agents are.",
     ),

@@ -167,6 +167,14 @@ class Access:
                 f" {self.caller.user} with roles: {roles}"
             )
 
+    def may_list(self, name: str) -> bool:
+        """Whether a rule lets the caller read objects of a kind."""
+        try:
+            self.require_rule(name, "R")
+        except ForbiddenError:
+            return False
+        return True
+
     def require_action(self, name: str) -> None:
         """Raise ForbiddenError unless the caller may use a reading action (`fqname-to-id`)."""
         if not self.caller.is_global_reader:

@@ -240,6 +240,19 @@ class Api:
         }
         return json_response(answer, status=code, headers=headers)
 
+    async def counts(self, request: Request) -> Response:
+        """GET /filament/counts."""
+        access, reader = self._access(request), self._reader(request)
+        counts: dict[str, int] = {}
+        for kind in KINDS.values():
+            if not access.may_list(kind.name):
+                continue
+            if access.is_restricted or kind.rendered_from:
+                counts[kind.name] = sum(1 for _ in reader.of_kind(kind))
+            else:
+                counts[kind.name] = self._engine.snapshot.count(kind.name)
+        return json_response(counts)
+
     async def report(self, request: Request) -> Response:
         """POST /filament/report: a control node tells how far it and its agents are."""
         self._barrier.take(decode(_report, await read_body(request)))

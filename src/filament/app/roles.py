@@ -49,6 +49,7 @@ async def _run_control(settings: Settings, stop: Stop) -> None:
         xmpp=parse_listen(settings.control.xmpp),
         bgp=tuple(parse_address(address) for address in settings.control.bgp),
         listens=[parse_listen(settings.control_socket)],
+        introspects=[parse_listen(one) for one in (settings.control.introspect,) if one],
         copy=settings.control_copy,
         stop=stop,
         trust=Trust(
@@ -79,6 +80,7 @@ async def _run_agent(settings: Settings, stop: Stop) -> None:
         state=settings.agent_state,
         pins=settings.pins,
         listens=tuple(parse_listen(address) for address in addresses if address),
+        introspects=tuple(parse_listen(one) for one in (told.introspect,) if one),
     )
     await run_agent(place, stop)
 

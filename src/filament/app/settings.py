@@ -26,6 +26,7 @@
     api = "unix:/run/filament/api.sock"          # or several, with commas: processes of one API
     xmpp = "0.0.0.0:5269"
     bgp = ["0.0.0.0"]                # where to listen for BGP; the port is our bgp-router's
+    introspect = "127.0.0.1:8083"    # Sandesh introspect over HTTP; "" for none
     api_token = "/etc/filament/control.token"   # when `api` is another machine's
     api_ca = "/etc/filament/ca.crt"             # for an https:// api; the system's own otherwise
 
@@ -35,6 +36,7 @@
     controls = ["172.30.0.10:5269"]
     underlay = "eth0"
     port_listen = "127.0.0.1:9091"   # TF's port API, besides RUN/agent-NAME.sock
+    introspect = "127.0.0.1:8085"    # Sandesh introspect over HTTP; "" for none
 
 Everything has a default except the agent's name, address and controls. An unknown key is an error:
 a misspelt setting must not be silently ignored.
@@ -110,6 +112,7 @@ class ControlSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     api: str = ""
     xmpp: str = "0.0.0.0:5269"
     bgp: tuple[str, ...] = ("0.0.0.0",)
+    introspect: str = "127.0.0.1:8083"
     api_token: str = ""
     api_ca: str = ""
     is_api_insecure: bool = False
@@ -126,6 +129,7 @@ class AgentSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     controls: tuple[str, ...] = ()
     underlay: str = "eth0"
     port_listen: str = "127.0.0.1:9091"
+    introspect: str = "127.0.0.1:8085"
 
 
 class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

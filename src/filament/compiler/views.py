@@ -277,6 +277,10 @@ class Audience:
         """Return what an agent was told."""
         return self._listeners[agent].told
 
+    def holders(self, kind: str, name: str) -> list[str]:
+        """Return the agents that were told of a node, sorted."""
+        return sorted(self._by_node.get((kind, name), ()))
+
     def tell(self, agent: str, view: View, plan: Plan, rendered: Rendered) -> ConfigSent:
         """Return what an agent must be sent to be up to date, and take it as told."""
         listener = self._listeners[agent]

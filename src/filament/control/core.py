@@ -20,9 +20,9 @@ from filament.base.errors import NotFoundError, ProtocolError
 from filament.base.limits import MAX_AGENT_ROUTES, MAX_AGENT_SUBSCRIPTIONS
 from filament.base.origin import Origin
 from filament.compiler.compile import Compiler
-from filament.compiler.plan import PlanDelta
+from filament.compiler.plan import AgentView, Plan, PlanDelta
 from filament.compiler.render import Rendered
-from filament.compiler.views import Audience, is_empty, router_fq_name
+from filament.compiler.views import NOTHING, Audience, is_empty, router_fq_name
 from filament.control.absence import Absences
 from filament.control.agents import AgentSession
 from filament.control.barrier import Barrier
@@ -512,6 +512,20 @@ class ControlCore:
         ):
             return self.revision
         return session.applied_revision
+
+    @property
+    def plan(self) -> Plan:
+        """The plan of the configuration; not to be changed."""
+        return self._compiler.plan
+
+    def told(self, agent: str) -> AgentView:
+        """Return what a connected agent was told of the configuration."""
+        session = self.agents[agent]
+        return self._audience.told(agent) if session.is_served else NOTHING
+
+    def holders(self, kind: str, name: str) -> list[str]:
+        """Return the agents that were told of an object, sorted."""
+        return self._audience.holders(kind, name)
 
     @property
     def known_agents(self) -> list[str]:

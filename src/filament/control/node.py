@@ -53,6 +53,13 @@ class SessionEnded(msgspec.Struct, frozen=True):
     at: float  # epoch seconds
 
 
+class Flaps(msgspec.Struct, frozen=True):
+    """How often an agent's sessions ended since this process began, and when (epoch seconds)."""
+
+    count: int
+    at: float
+
+
 class Connection:
     """One transport from somebody who may be an agent.
 
@@ -64,6 +71,8 @@ class Connection:
     ) -> None:
         peer = writer.get_extra_info("peername")
         self.address = str(peer[0]) if peer else ""
+        self.remote = _endpoint(peer)
+        self.local = _endpoint(writer.get_extra_info("sockname"))
         self.claimed = ""
         self.agent = ""
         self.has_ended = False
@@ -75,6 +84,10 @@ class Connection:
             lambda event: node.take_event(self, event),
             max_queue_bytes=node.max_queue_bytes,
         )
+
+
+def _endpoint(name: tuple[object, ...] | None) -> str:
+    return f"{name[0]}:{name[1]}" if name else ""
 
 
 class ControlNode:
@@ -94,6 +107,8 @@ class ControlNode:
         self.api = ApiState(api_address)
         self.endings: deque[SessionEnded] = deque(maxlen=_ENDINGS_KEPT)
         self.connections: dict[str, Connection] = {}
+        self.most_connections = 0
+        self.flaps: dict[str, Flaps] = {}
         self.hold_time_s = hold_time_s
         self.max_queue_bytes = max_queue_bytes
         self._copy = copy
@@ -209,6 +224,7 @@ class ControlNode:
             known.driver.flush()
         connection.agent = agent
         self.connections[agent] = connection
+        self.most_connections = max(self.most_connections, len(self.connections))
         self.core.agent_connected(agent, now(), connection.address)
         _log.info("agent-connected", agent=agent, address=connection.address)
 
@@ -225,10 +241,17 @@ class ControlNode:
             del self.connections[agent]
             self.core.agent_lost(agent, now())
             self._gone_since[agent] = wall()
+            self._note_flap(agent)
         ended = SessionEnded(connection.claimed, connection.address, reason, wall())
         self.endings.append(ended)
         self._changed.set()
         _log.info("agent-lost", agent=ended.agent, address=ended.address, reason=reason)
+
+    def _note_flap(self, agent: str) -> None:
+        before = self.flaps.pop(agent, None)
+        if len(self.flaps) >= MAX_AGENTS:
+            del self.flaps[next(iter(self.flaps))]  # the one that has been quiet longest
+        self.flaps[agent] = Flaps(before.count + 1 if before is not None else 1, wall())
 
     # flushing and time ------------------------------------------------------------------------
 

@@ -12,6 +12,7 @@ from filament.client.trust import NO_TRUST, Trust
 from filament.client.watch import WatchClient
 from filament.control.copy import DiskCopy
 from filament.control.follow import follow
+from filament.control.introspect import control_introspect
 from filament.control.node import ControlNode
 from filament.control.web import application
 from filament.runtime.log import logger
@@ -28,6 +29,7 @@ async def run_control(
     listens: Sequence[Listen],
     copy: Path,
     stop: asyncio.Event,
+    introspects: Sequence[Listen] = (),
     trust: Trust = NO_TRUST,
     bgp: tuple[Address, ...] = (),
     started: Callable[[Listen], None] | None = None,
@@ -37,9 +39,9 @@ async def run_control(
     `api` may be several addresses with commas between: processes of one API. One is followed, all
     are reported to, so that each can tell its callers when their changes have arrived.
     `bgp` are the addresses to listen on for BGP peers, once there is a bgp-router of our name.
-    `copy` is the file that keeps the last configuration. `started` hears where agents are really
-    listened to. `trust` is how the API and we prove ourselves to one another. Raises
-    TransientError when an address is taken.
+    `introspects` is where Sandesh introspect is served, `copy` the file that keeps the last
+    configuration. `started` hears where agents are really listened to. `trust` is how the API and
+    we prove ourselves to one another. Raises TransientError when an address is taken.
     """
     disk = DiskCopy(copy)
     addresses = [address for address in api.replace(" ", "").split(",") if address]
@@ -68,6 +70,9 @@ async def run_control(
             *(tasks.create_task(node.run_reports(client)) for client in clients),
             tasks.create_task(disk.keep(node.configuration)),
         ]
+        if introspects:
+            pages = control_introspect(node).application()
+            running.append(tasks.create_task(serve_http(pages, introspects, stop=stop)))
         if started is not None:
             started(bound)
         try:

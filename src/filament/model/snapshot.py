@@ -99,6 +99,10 @@ class Snapshot:
         """See View."""
         return (self._objects[uuid] for uuid in self._of_kind.get(kind, ()))
 
+    def count(self, kind: str) -> int:
+        """How many objects of a kind there are."""
+        return len(self._of_kind.get(kind, ()))
+
     def referrers(self, uuid: str, kind: str) -> Iterator[Object]:
         """See View."""
         return (self._objects[who] for who in self._referrers.get(uuid, {}).get(kind, ()))

@@ -314,6 +314,19 @@ class Rib:
         """Return every route of an instance as of the last `take_changes`; do not change it."""
         return self._selected.get(instance, {})
 
+    def keys(self, instance: str) -> list[RouteKey]:
+        """Return every key of an instance that has a path, chosen or not."""
+        return list(self._tables.get(instance, ()))
+
+    def paths(self, instance: str, key: RouteKey) -> list[Path]:
+        """Return every path to a key, chosen or not, in no order."""
+        return list(self._tables.get(instance, {}).get(key, {}).values())
+
+    def importers(self, instance: str) -> list[str]:
+        """Return the other instances that import what is published into one, sorted."""
+        source = self._sources.get(instance)
+        return sorted(source.target_set.importers - {instance}) if source is not None else []
+
     def network_of(self, path: Path) -> str:
         """Return the network a path's destination is in."""
         source = self.instances.get(path.source)

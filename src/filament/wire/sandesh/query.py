@@ -17,6 +17,7 @@ from filament.base.errors import InputError, NotFoundError
 from filament.wire.sandesh.schema import NUMBER_TYPES, Field, Request, Schema
 
 MAX_PARAMETERS = 64
+_KINDS = {"string": str, "bool": bool}
 _SHOWN = 64  # characters of what was asked, in an error
 _MISSPELT = 0.75  # alike enough to be meant
 
@@ -115,11 +116,14 @@ def _ordinal(number: int) -> str:
 
 
 class Cursor(msgspec.Struct, frozen=True, array_like=True):
-    """Where an answer goes on: what was asked, and the table and row after which to continue."""
+    """Where an answer goes on: what was asked, the table, the row after which to continue, and
+    how many of what the table has (counted once, on the first page).
+    """
 
     query: Query
     table: str = ""
     row: str = ""
+    counts: list[int] = []
 
 
 def format_cursor(cursor: Cursor) -> str:
@@ -134,7 +138,10 @@ def parse_cursor(request: Request, text: str) -> Cursor:
         cursor = msgspec.json.decode(raw, type=Cursor)
     except (ValueError, binascii.Error, msgspec.MsgspecError):
         cursor = None
-    if cursor is None:
+    kinds = {field.name: _KINDS.get(field.type, int) for field in request.parameters}
+    if cursor is None or any(
+        type(value) is not kinds.get(name) for name, value in cursor.query.items()
+    ):
         raise InputError(
             "bad-cursor",
             f"{text!r:.{_SHOWN}} is no place to continue from",
