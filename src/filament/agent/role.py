@@ -21,6 +21,7 @@ from filament.agent.devices import Devices
 from filament.agent.host import AgentHost
 from filament.agent.introspect import AgentView, agent_routes
 from filament.agent.ports import port_routes
+from filament.agent.sandesh import agent_introspect
 from filament.agent.state import State
 from filament.base.errors import FilamentError
 from filament.dataplane.attach import Attachments, Hook, forget_filters, forget_pins, probe_hook
@@ -130,6 +131,10 @@ class AgentProcess:
                     tasks.create_task(self._settle_devices()),
                     *(tasks.create_task(one.run()) for one in self.connections.values()),
                 ]
+                if self._place.introspects:
+                    pages = agent_introspect(self.host, self.connections).application()
+                    serving = serve_http(pages, self._place.introspects, stop=stop)
+                    others.append(tasks.create_task(serving))
                 await serve_http(app, self._place.listens, stop=stop, started=started)
                 for task in others:
                     task.cancel()

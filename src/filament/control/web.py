@@ -15,7 +15,8 @@ from filament.base.net import Prefix, format_ipv4, format_mac
 from filament.control.agents import AgentSession
 from filament.control.node import ControlNode
 from filament.control.peer_state import peer_history, peer_states
-from filament.rib.keys import RouteKey, inet
+from filament.control.translate import next_hops_of, origin_of
+from filament.rib.keys import RouteKey, order_of, unicast
 from filament.rib.path import Path, Selection
 from filament.rib.rib import Explanation
 from filament.runtime.clock import now, wall
@@ -148,7 +149,7 @@ def routes(node: ControlNode, query: Any) -> Record:
     wanted = query.get("instance")
     names = sorted(core.rib.instances) if not wanted else [core.instance(wanted).name]
     if query.get("prefix"):
-        key = inet(Prefix.parse(query["prefix"]))
+        key = unicast(Prefix.parse(query["prefix"]))
         return {
             "routes": [
                 _explained(node, core.rib.why(name, key))
@@ -159,25 +160,28 @@ def routes(node: ControlNode, query: Any) -> Record:
     shown: list[Record] = []
     for name in names:
         selections = core.rib.selections(name)
-        keys = sorted(selections, key=lambda key: key.prefix)[: MAX_ROUTES_SHOWN - len(shown)]
+        keys = sorted(selections, key=order_of)[: MAX_ROUTES_SHOWN - len(shown)]
         shown += [_route(node, name, key, selections[key]) for key in keys]
     count = sum(len(core.rib.selections(name)) for name in names)
     return {"routes": shown, "count": count, "truncated": count > len(shown)}
 
 
 def _route(node: ControlNode, instance: str, key: RouteKey, selection: Selection) -> Record:
-    item = node.core.route_item(instance, key, selection)
     best = selection.best
+    rib = node.core.rib
     return {
         "instance": instance,
-        "prefix": str(item.prefix),
-        "next_hop": ", ".join(format_ipv4(hop.address) for hop in item.next_hops),
+        "prefix": str(key),
+        "family": key.family.value,
+        "next_hop": ", ".join(
+            format_ipv4(hop.address) for hop in next_hops_of(rib, selection.paths)
+        ),
         "label": best.label,
-        "network": item.network,
+        "network": rib.network_of(best),
         "source": ", ".join(path.peer for path in selection.paths),
-        "local_preference": item.local_preference,
+        "local_preference": best.local_preference,
         "paths": [_path(path) for path in selection.paths],
-        "origin": item.origin,
+        "origin": origin_of(rib, instance, best),
     }
 
 
@@ -202,7 +206,7 @@ def _explained(node: ControlNode, explanation: Explanation) -> Record:
     route = (
         _route(node, explanation.instance, explanation.key, selection)
         if selection is not None
-        else {"instance": explanation.instance, "prefix": str(explanation.key.prefix)}
+        else {"instance": explanation.instance, "prefix": str(explanation.key)}
     )
     return route | {
         "candidates": [
