@@ -28,7 +28,7 @@ test-heavy: setup-dev ## tests against real servers of others; installs their pa
 check: setup-dev ## ruff, mypy, import-linter
 	@scripts/check
 
-bench: setup-dev bpf ## measure speed against veth and kernel VXLAN; JSON in bench/results (root)
+bench: setup-dev bpf ## measure packets against veth and VXLAN, and the API; JSON in bench/results (root)
 	@scripts/private .venv/bin/python -m bench
 
 setup: ## install what is missing to run: system packages, Python environment

@@ -25,4 +25,5 @@ MAX_RESTORE_BYTES = 1 << 30  # a whole configuration to restore
 MAX_BGP_ATTRIBUTE_SETS_CACHED = 65_536  # decoded attribute sets that one session remembers
 MAX_INTROSPECT_ANSWERS = 8  # being written at once by one process
 INTROSPECT_TIMEOUT_S = 60.0  # for one answer, its reader's slowness included
+MAX_REJECTIONS_KEPT = 1_000  # routes refused from BGP peers that are remembered with the reason
 MAX_INTROSPECT_ROWS = 1000  # in one message; longer answers continue in the next

@@ -191,7 +191,7 @@ def _path(path: Path) -> Record:
         "mac": format_mac(path.mac),
         "local_preference": path.local_preference,
         "sequence": path.sequence,
-        "distinguisher": path.distinguisher,
+        "distinguisher": str(path.distinguisher),
         "stale": path.stale,
         "origin": path.origin,
     }
