@@ -1,6 +1,7 @@
 """The single writer: order, groups, durability before answers, refusals."""
 
 import asyncio
+import time
 import uuid
 from concurrent.futures import ThreadPoolExecutor
 
@@ -29,6 +30,7 @@ class Bench:
         self.office = Office()
         self.groups = []
         self.failure = None
+        self.takes_s = 0.0
         self.compacted = []
         self.journal = Journal(self.office.view.revision)
         self.executor = ThreadPoolExecutor(1)
@@ -39,6 +41,7 @@ class Bench:
             raise self.failure
         # Nothing of a group is seen by readers before it is stored.
         assert self.office.view.revision == commits[0].revision - 1
+        time.sleep(self.takes_s)
         self.groups.append([commit.revision for commit in commits])
         self.office.store.commit_all(commits)
 
@@ -71,6 +74,32 @@ async def test_requests_that_wait_together_share_a_transaction(bench):
     assert bench.groups == [[2, 3, 4]]
     assert bench.journal.last == bench.office.view.revision == 4
     assert [one.revision for one in await bench.writer.history(1, 10)] == [2, 3, 4]
+
+
+async def test_clients_that_ask_one_after_the_other_end_up_in_one_group(bench):
+    async def client(name):
+        for number in range(5):
+            await bench.writer.submit(machine(f"{name}-{number}"), "test")
+
+    bench.takes_s = 0.01
+    first = asyncio.ensure_future(client("a"))
+    await asyncio.sleep(0.001)  # the others find the store busy
+    await asyncio.gather(first, *(client(name) for name in "bcd"))
+    # The first is one ahead of the others, and would stay in groups of its own.
+    assert [len(group) for group in bench.groups] == [1, 4, 4, 4, 4, 3]
+
+
+async def test_a_client_that_is_alone_waits_for_nobody(bench, monkeypatch):
+    monkeypatch.setattr("filament.api.writer.GATHER_S", 3600)
+    async with asyncio.timeout(20):
+        for number in range(3):
+            await bench.submit_all(machine(f"alone-{number}"))
+        monkeypatch.setattr("filament.api.writer.GATHER_S", 0.001)
+        await bench.submit_all(machine("a"), machine("b"))
+        await bench.submit_all(machine("c"))  # after a moment without the other
+        monkeypatch.setattr("filament.api.writer.GATHER_S", 3600)
+        await bench.submit_all(machine("d"))
+    assert [len(group) for group in bench.groups] == [1, 1, 1, 2, 1, 1]
 
 
 async def test_a_request_builds_on_those_before_it_in_the_group(bench):

@@ -6,6 +6,7 @@ import gc
 
 import pytest
 from starlette.responses import PlainTextResponse, StreamingResponse
+from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
 from filament.base.limits import MAX_HEADER_BYTES
 from filament.runtime import heap
@@ -137,6 +138,37 @@ async def test_head_and_body_of_an_answer_are_one_write(writes):
         await reader.readuntil(b"exact /watch")
     assert len(writes) == 1
     assert writes[0].endswith(b"\r\n\r\nexact /watch")
+
+
+async def test_an_answer_that_is_whole_needs_no_messages(monkeypatch):
+    """What makes them is what costs; its own test, since by messages it would be right as well."""
+    messages = []
+    send = RequestResponseCycle.send
+
+    async def noted(self, message):
+        messages.append(message)
+        await send(self, message)
+
+    monkeypatch.setattr(RequestResponseCycle, "send", noted)
+    async with connected() as (reader, writer):
+        writer.write(b"GET /watch HTTP/1.1\r\nHost: x\r\n\r\n")
+        head, _, body = (await reader.readuntil(b"exact /watch")).partition(b"\r\n\r\n")
+    assert not messages
+    assert body == b"exact /watch"
+    names = [line.partition(b":")[0] for line in head.split(b"\r\n")[1:]]
+    assert names == [b"date", b"content-length", b"content-type"]
+
+
+async def test_a_connection_is_closed_when_idle_for_long_but_not_before(monkeypatch):
+    monkeypatch.setattr("filament.runtime.serve.KEEP_ALIVE_S", 0.2)
+    async with connected() as (reader, writer):
+        for _ in range(3):  # longer than that in all
+            writer.write(b"GET /slow HTTP/1.1\r\nHost: x\r\n\r\n")
+            await reader.readuntil(b"0\r\n\r\n")
+            await asyncio.sleep(0.1)
+        began = asyncio.get_running_loop().time()
+        assert await reader.read() == b""
+        assert asyncio.get_running_loop().time() - began > 0.05
 
 
 async def test_a_head_whose_body_is_late_does_not_wait_for_it(writes):

@@ -13,7 +13,6 @@ import re
 from typing import Any, Literal, Protocol
 
 import msgspec
-from starlette.datastructures import Headers
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -23,7 +22,7 @@ from filament.model.kind import ROOT
 from filament.model.kinds import KINDS
 from filament.model.view import View
 from filament.runtime.serve import AsgiApp
-from filament.runtime.web import error_response
+from filament.runtime.web import error_response, header
 
 AaaMode = Literal["no-auth", "cloud-admin", "rbac"]
 
@@ -120,7 +119,7 @@ def tenant_of(request: Request) -> str | None:
     """
     caller = caller_of(request)
     if caller.project is None and caller.is_cloud_admin:
-        return request.headers.get("x-project-id")
+        return header(request.scope, b"x-project-id")
     return caller.project
 
 
@@ -146,16 +145,17 @@ class Guard:
         await self.app(scope, receive, send)
 
     async def _admitted(self, scope: Any) -> Caller:
-        headers = Headers(scope=scope)
         authentication = self._authentication
         if not authentication.is_on:
-            return trusted(_program(headers))
+            return trusted(_program(scope))
         path = _normal(scope["path"])
-        given = Credentials(headers.get("authorization", ""), headers.get("x-auth-token", ""))
+        given = Credentials(
+            header(scope, b"authorization") or "", header(scope, b"x-auth-token") or ""
+        )
         if given == Credentials():
             # A proxy on the socket passes its clients' credentials on, and then they count.
             if _is_ours(scope):
-                return trusted(_program(headers))
+                return trusted(_program(scope))
             if path in _OPEN_PATHS:
                 return Caller("nobody")
         if _is_control(given, authentication.control_token):
@@ -242,5 +242,5 @@ def _is_control(given: Credentials, token: str) -> bool:
     )
 
 
-def _program(headers: Headers) -> str:
-    return headers.get("x-contrail-useragent") or headers.get("user-agent") or "api"
+def _program(scope: Any) -> str:
+    return header(scope, b"x-contrail-useragent") or header(scope, b"user-agent") or "api"

@@ -29,7 +29,7 @@ from filament.api.writing import Writing, revision_of
 from filament.base.errors import InputError, NotFoundError
 from filament.model.body import decode, decode_body
 from filament.model.kinds import KINDS
-from filament.runtime.web import Handler, Routes, json_response, read_body
+from filament.runtime.web import Handler, Routes, header, json_response, read_body
 
 _SNAPSHOT_CHUNK = 500
 _HOST = re.compile(r"[A-Za-z0-9.-]+(:[0-9]{1,5})?")
@@ -276,7 +276,7 @@ class Api:
 
 
 def _base(request: Request) -> str:
-    host = request.headers.get("host")
+    host = header(request.scope, b"host")
     if host is None or not _HOST.fullmatch(host):
         return f"{request.url.scheme}://{request.url.netloc}"  # as Starlette makes of it
     return f"{request.scope['scheme']}://{host}"

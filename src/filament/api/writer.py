@@ -1,7 +1,9 @@
 """The single writer: requests are prepared in order, stored in groups, then applied and answered.
 
 Requests that arrive while the store is busy share its next transaction, so that the price of
-durability is paid once for all of them. Nobody sees a commit before it is durable.
+durability is paid once for all of them. Those just answered are given a moment to ask again, so
+that clients with one request in flight each end up in one group and not in two that alternate.
+Nobody sees a commit before it is durable.
 
 Several API processes may share one store. Each follows the others' commits; whoever prepared
 against a revision that is no longer the last catches up and prepares again, so what was checked
@@ -27,6 +29,7 @@ from filament.runtime.backoff import backoff
 from filament.store.contract import Store
 
 MAX_GROUP = 64  # requests that share one transaction
+GATHER_S = 0.002  # that a group waits for those who were answered with the last: half of a write
 MAX_WAITING = 1024  # contrail-api's max_requests
 RETAIN_COMMITS = 100_000  # of the log, for history
 MAX_ATTEMPTS = 50  # to store a group while other processes commit too
@@ -73,6 +76,9 @@ class Writer:
         self._retain_commits = retain_commits
         self._compact_every = max(1, min(_COMPACT_EVERY, retain_commits // 10))
         self._queue: asyncio.Queue[_Waiting] = asyncio.Queue(MAX_WAITING)
+        self._expected = 1  # how many will likely ask: those of the last group and who waited then
+        self._gathered: asyncio.Future[None] | None = None  # while a group waits for others
+        self._lacking = 0  # how many more they have to be
 
     async def submit(self, request: Request, who: Caller | str) -> Prepared:
         """Have a request carried out; returns once it is durable, raises what refused it."""
@@ -99,13 +105,16 @@ class Writer:
         while True:
             group = kept or [await self._queue.get()]
             kept = []
+            await self._gather(len(group))
             while len(group) < MAX_GROUP and not self._queue.empty():
                 waiting = self._queue.get_nowait()
                 if waiting.is_alone or group[0].is_alone:
                     kept = [waiting]
                     break
                 group.append(waiting)
+            count = len(group)
             await self._carry_out(group)
+            self._expected = min(count + len(kept) + self._queue.qsize(), MAX_GROUP)
 
     async def follow(self, executor: Executor) -> None:
         """Take over what other processes commit, until cancelled; `executor` is only for this.
@@ -143,7 +152,23 @@ class Writer:
             self._queue.put_nowait(_Waiting(prepare, answer, is_alone))
         except asyncio.QueueFull:
             raise TransientError(f"{MAX_WAITING} writes are waiting already; try again") from None
+        if self._gathered is not None and self._queue.qsize() >= self._lacking:
+            _finish(self._gathered)
         return await answer
+
+    async def _gather(self, count: int) -> None:
+        """Wait for as many requests as are expected, `count` of which are there, but not long."""
+        self._lacking = self._expected - count
+        if self._queue.qsize() >= self._lacking:
+            return
+        loop = asyncio.get_running_loop()
+        self._gathered = loop.create_future()
+        late = loop.call_later(GATHER_S, _finish, self._gathered)
+        try:
+            await self._gathered
+        finally:
+            late.cancel()
+            self._gathered = None
 
     async def _carry_out(self, group: list[_Waiting]) -> None:
         waits = backoff(first_s=0.002, limit_s=0.1)
@@ -246,3 +271,8 @@ def _refuse_all(group: list[_Waiting], error: FilamentError) -> None:
     for waiting in group:
         if not waiting.answer.done():
             waiting.answer.set_exception(error)
+
+
+def _finish(waiting: asyncio.Future[None]) -> None:
+    if not waiting.done():
+        waiting.set_result(None)

@@ -19,7 +19,7 @@ from filament.api.writer import Writer
 from filament.base.errors import InputError
 from filament.model.kind import nearest
 from filament.runtime import clock
-from filament.runtime.web import json_response
+from filament.runtime.web import header, json_response
 
 MAX_WAIT_S = 300.0
 _DEFAULT_WAIT_S = 10.0
@@ -134,17 +134,17 @@ def _flag(request: Request, name: str) -> bool:
 
 def _expecting(request: Request, write: Write) -> Write:
     """The write on the condition that its caller set, if one."""
-    text = request.query_params.get("revision")
-    header = request.headers.get("if-match")
+    text = request.query_params.get("revision") if request.scope["query_string"] else None
+    condition = header(request.scope, b"if-match")
     if text is not None:
         return Expecting(write, revision_of(text, "revision"))
-    if header is None or header == "*":
+    if condition is None or condition == "*":
         return write
-    tag = _IF_MATCH.fullmatch(header.strip())
+    tag = _IF_MATCH.fullmatch(condition.strip())
     if tag is None:
         raise InputError(
             "bad-condition",
-            f"If-Match {header} is no quoted tag",
+            f"If-Match {condition} is no quoted tag",
             path="If-Match",
             hint='write the ETag of the object, or a revision as "123"',
         )

@@ -24,6 +24,7 @@ from filament.base.limits import MAX_HEADER_BYTES, REQUEST_HEAD_TIMEOUT_S
 from filament.runtime.web import EXCHANGE
 
 AsgiApp = Callable[[Any, Any, Any], Awaitable[None]]
+KEEP_ALIVE_S = 75  # that a connection without a request stays open
 _BACKLOG = 1024
 _JOINED_BYTES = 1 << 16  # larger bodies are not worth a copy
 _PEER_CREDENTIALS = struct.Struct("3i")  # Linux's struct ucred: pid, uid, gid
@@ -112,16 +113,18 @@ class _Exchange:
 
     def answer(self, status: int, headers: Sequence[tuple[bytes, bytes]], body: bytes) -> bool:
         cycle = self._cycle
-        is_plain = cycle.keep_alive and not cycle.default_headers and not cycle.flow.write_paused
+        is_plain = cycle.keep_alive and not cycle.flow.write_paused
         if not is_plain or cycle.response_started or cycle.disconnected:
             return False
         if cycle.scope["method"] == "HEAD":
             return False
-        lines = b"".join([b"%b: %b\r\n" % header for header in headers])
-        if not len(headers) == lines.count(b"\r") == lines.count(b"\n"):
+        listed = (*cycle.default_headers, *headers)
+        lines = b"".join([b"%b: %b\r\n" % header for header in listed])
+        if not len(listed) == lines.count(b"\r") == lines.count(b"\n"):
             return False  # a line end inside a header: uvicorn refuses it
         cycle.response_started = cycle.response_complete = True
-        cycle.transport.write(b"".join((STATUS_LINE[status], lines, b"\r\n", body)))
+        transport: Any = cycle.transport  # a _OneWrite
+        transport.send(b"".join((STATUS_LINE[status], lines, b"\r\n", body)))
         cycle.message_event.set()
         cycle.on_response()
         return True
@@ -140,6 +143,9 @@ class PatientProtocol(HttpToolsProtocol):
     _has_begun = False  # some bytes of it are there
     _heads_begun = 0  # in the bytes just received
     _head_size = 0
+    _read_size = 0  # of a head that ends in the bytes just received, at most
+    _idle_since: float | None = None  # no request is in flight
+    _idle_timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Start the clock with the connection."""
@@ -149,6 +155,7 @@ class PatientProtocol(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         """Parse, and refuse a head that has become too large."""
         was_in_head, self._heads_begun = self._is_in_head, 0
+        self._read_size += len(data)
         super().data_received(data)
         if self._has_begun and self._head_timer is None and not self.transport.is_closing():
             self._start_clock()  # most heads are whole by now and need none
@@ -157,6 +164,8 @@ class PatientProtocol(HttpToolsProtocol):
             self._head_size += len(data)
             if self._head_size > MAX_HEADER_BYTES and not self.transport.is_closing():
                 self.send_400_response(f"The request head exceeds {MAX_HEADER_BYTES} bytes.")
+        if not self._has_begun:
+            self._read_size = 0
 
     def on_message_begin(self) -> None:
         """A head begins."""
@@ -168,9 +177,10 @@ class PatientProtocol(HttpToolsProtocol):
         """A head is complete."""
         self._stop_clock()
         self._is_in_head = self._has_begun = False
-        size = len(self.url) + sum(len(name) + len(value) for name, value in self.headers)
-        if size > MAX_HEADER_BYTES:
-            raise ValueError(f"a request head of {size} bytes")  # becomes an answer of 400
+        if self._read_size > MAX_HEADER_BYTES:  # else no head in it can be too large
+            size = len(self.url) + sum(len(name) + len(value) for name, value in self.headers)
+            if size > MAX_HEADER_BYTES:
+                raise ValueError(f"a request head of {size} bytes")  # becomes an answer of 400
         super().on_headers_complete()
         self.scope["state"][EXCHANGE] = _Exchange(self.cycle)
 
@@ -179,10 +189,38 @@ class PatientProtocol(HttpToolsProtocol):
         super().on_message_complete()
         self._is_in_head, self._head_size = True, 0
 
+    def on_response_complete(self) -> None:
+        """An answer is complete; the connection may now be idle. One timer per connection looks
+        again from time to time, since one per answer costs more than parsing its request.
+        """
+        if self.pipeline or self.transport.is_closing():
+            super().on_response_complete()
+            return
+        self.server_state.total_requests += 1
+        self.flow.resume_reading()
+        self._idle_since = self.loop.time()
+        if self._idle_timer is None:
+            self._idle_timer = self.loop.call_later(self.timeout_keep_alive, self._look_if_idle)
+
     def connection_lost(self, exc: Exception | None) -> None:
         """Leave no timer behind."""
         self._stop_clock()
+        if self._idle_timer is not None:
+            self._idle_timer.cancel()
         super().connection_lost(exc)
+
+    def _unset_keepalive_if_required(self) -> None:
+        self._idle_since = None
+
+    def _look_if_idle(self) -> None:
+        self._idle_timer = None
+        if self._idle_since is None:
+            return  # whoever answers the request in flight starts it again
+        until = self._idle_since + self.timeout_keep_alive
+        if until <= self.loop.time():
+            self.transport.close()
+        else:
+            self._idle_timer = self.loop.call_at(until, self._look_if_idle)
 
     def _start_clock(self) -> None:
         self._head_timer = self.loop.call_later(self.head_timeout_s, self._give_up)
@@ -221,6 +259,11 @@ class _OneWrite:
             self._head = data
             self._loop.call_soon(self._flush)
             return
+        self._transport.write(data)
+
+    def send(self, data: bytes) -> None:
+        """Send something that is whole."""
+        self._flush()
         self._transport.write(data)
 
     def close(self) -> None:
@@ -323,7 +366,7 @@ def _config(app: AsgiApp, tls: TlsFiles | None) -> uvicorn.Config:
         lifespan="off",
         ws="none",
         timeout_graceful_shutdown=1,
-        timeout_keep_alive=75,
+        timeout_keep_alive=KEEP_ALIVE_S,
         server_header=False,
         ssl_certfile=tls.certificate if tls is not None else None,
         ssl_keyfile=tls.key if tls is not None else None,

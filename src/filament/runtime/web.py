@@ -67,6 +67,17 @@ _STATUS: tuple[tuple[type[FilamentError], int], ...] = (
 )
 
 
+def header(scope: Any, name: bytes) -> str | None:
+    """A header of a request by its lower-case name. Starlette's own look-up costs as much as all
+    of routing.
+    """
+    for given, value in scope["headers"]:
+        if given == name:
+            text: str = value.decode("latin-1")
+            return text
+    return None
+
+
 def json_response(
     value: Any, *, status: int = 200, headers: Mapping[str, str] | None = None
 ) -> Response:
@@ -95,7 +106,8 @@ async def read_body(
     A body without a content type is taken for JSON; one that says it is something else is refused
     unread, which also keeps web pages of other origins from posting forms to us.
     """
-    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    given = header(request.scope, b"content-type") or ""
+    kind = given.partition(";")[0].strip().lower()
     if kind and kind != "application/json" and not kind.endswith("+json"):
         if not _has_body(request):
             return b""
@@ -116,8 +128,8 @@ async def read_body(
 
 
 def _has_body(request: Request) -> bool:
-    length = request.headers.get("content-length")
-    return length not in {None, "0"} or "transfer-encoding" in request.headers
+    length = header(request.scope, b"content-length")
+    return length not in {None, "0"} or header(request.scope, b"transfer-encoding") is not None
 
 
 async def _read_bounded(request: Request, limit: int) -> bytes:
