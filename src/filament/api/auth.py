@@ -13,7 +13,6 @@ import re
 from typing import Any, Literal, Protocol
 
 import msgspec
-from starlette.applications import Starlette
 from starlette.datastructures import Headers
 from starlette.requests import Request
 from starlette.responses import Response
@@ -123,9 +122,8 @@ def tenant_of(request: Request) -> str | None:
 class Guard:
     """ASGI middleware before every route. One per API process."""
 
-    def __init__(self, app: Starlette, authentication: Authentication, places: Places) -> None:
+    def __init__(self, app: AsgiApp, authentication: Authentication, places: Places) -> None:
         self.app = app
-        self._inner: AsgiApp = app
         self._authentication = authentication
         self._places = places
 
@@ -140,7 +138,7 @@ class Guard:
             except FilamentError as error:
                 await error_response(error)(scope, receive, send)
                 return
-        await self._inner(scope, receive, send)
+        await self.app(scope, receive, send)
 
     async def _admitted(self, scope: Any) -> Caller:
         headers = Headers(scope=scope)

@@ -17,7 +17,7 @@ from filament.api.journal import Journal
 from filament.api.routes import Api
 from filament.api.writer import RETAIN_COMMITS, Writer
 from filament.base.errors import RevisionConflictError
-from filament.runtime import clock
+from filament.runtime import clock, heap
 from filament.runtime.log import logger
 from filament.runtime.serve import Listen, TlsFiles, serve_http
 from filament.store.contract import Store
@@ -80,7 +80,8 @@ async def run_api(
 
 
 def _start(engine: ConfigEngine, store: Store, has_rules: bool) -> None:
-    engine.load(store)
+    with heap.growing():
+        engine.load(store)
     while (commit := boot_commit(engine, clock.wall(), has_rules=has_rules)) is not None:
         try:
             store.commit(commit)

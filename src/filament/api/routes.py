@@ -7,10 +7,8 @@ from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import msgspec
-from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
-from starlette.routing import Route
 
 from filament.api import links
 from filament.api.action_routes import ActionRoutes
@@ -30,7 +28,7 @@ from filament.api.writing import Writing, revision_of
 from filament.base.errors import InputError, NotFoundError
 from filament.model.body import decode, decode_body
 from filament.model.kinds import KINDS
-from filament.runtime.web import Handler, answering_errors, json_response, read_body
+from filament.runtime.web import Handler, Routes, json_response, read_body
 
 _SNAPSHOT_CHUNK = 500
 _JSON = "application/json"
@@ -81,13 +79,7 @@ class Api:
             routes.setdefault(path, {})[method] = self._actions.refused
         for path, method, handler in _OF_KINDS:
             routes.setdefault(path, {})[method] = getattr(self, handler)
-        application = Starlette(
-            routes=[
-                Route(path, answering_errors(_by_method(handlers)), methods=list(handlers))
-                for path, handlers in routes.items()
-            ]
-        )
-        return Guard(application, self._authentication, self._engine)
+        return Guard(Routes(routes), self._authentication, self._engine)
 
     def _access(self, request: Request) -> Access:
         return self._engine.access(caller_of(request))
@@ -252,15 +244,6 @@ class Api:
         """POST /filament/report: a control node tells how far it and its agents are."""
         self._barrier.take(decode(_report, await read_body(request)))
         return json_response({"revision": self._engine.snapshot.revision})
-
-
-def _by_method(handlers: dict[str, Callable[[Request], Any]]) -> Callable[[Request], Any]:
-    async def handle(request: Request) -> Response:
-        method = "GET" if request.method == "HEAD" else request.method
-        response: Response = await handlers[method](request)
-        return response
-
-    return handle
 
 
 def _base(request: Request) -> str:

@@ -22,6 +22,7 @@ from filament.base.errors import FilamentError, RevisionConflictError, Transient
 from filament.model.change import Commit
 from filament.model.content import Content, replacement
 from filament.model.snapshot import PoolView, Staged
+from filament.runtime import heap
 from filament.runtime.backoff import backoff
 from filament.store.contract import Store
 
@@ -236,6 +237,9 @@ class Writer:
             self._engine.apply(commit)
         if fresh:
             self._journal.publish(fresh)
+            last, first = fresh[-1].revision, fresh[0].revision
+            if last // heap.SETTLE_EVERY != (first - 1) // heap.SETTLE_EVERY:
+                heap.settle()
 
 
 def _refuse_all(group: list[_Waiting], error: FilamentError) -> None:

@@ -34,6 +34,9 @@ from filament.model.change import Commit, Object
 from filament.model.view import View
 
 ASN = "autonomous-system"
+_VN_ID_POOL = "vn-id"
+# Whose changes nodes look at; what they read besides changes together with these.
+_KINDS = frozenset(("global-system-config", "network-policy", "virtual-network", ROUTING_INSTANCE))
 
 
 def compile_plan(view: View) -> Plan:
@@ -97,16 +100,28 @@ class Compiler:
 
 
 def _source_changes(commit: Commit) -> dict[str, Changes]:
-    """Return a commit as changes of sources: objects by uuid, allocations by (pool, value)."""
-    objects = {each.uuid: Change(each, None) for each in commit.deletes}
+    """Return what the nodes read of a commit as changes of sources: objects by uuid, allocations
+    by (pool, value). Ports and addresses are most of what ever changes, and no node reads them.
+    """
+    objects = {each.uuid: Change(each, None) for each in commit.deletes if each.kind in _KINDS}
     for each in commit.puts:
-        objects[each.uuid] = Change(objects[each.uuid].old if each.uuid in objects else None, each)
-    allocations = {(each.pool, each.value): Change(each, None) for each in commit.frees}
+        if each.kind in _KINDS:
+            old = objects[each.uuid].old if each.uuid in objects else None
+            objects[each.uuid] = Change(old, each)
+    allocations = {
+        (each.pool, each.value): Change(each, None) for each in commit.frees if _is_read(each.pool)
+    }
     for taken in commit.takes:
+        if not _is_read(taken.pool):
+            continue
         key = (taken.pool, taken.value)
         old = allocations[key].old if key in allocations else None
         allocations[key] = Change(old, taken)
     return {"objects": objects, "allocations": allocations}
+
+
+def _is_read(pool: str) -> bool:
+    return pool == _VN_ID_POOL or pool.startswith(POOL_PREFIX)
 
 
 def _rows_of(change: Change) -> list[Any]:
@@ -115,6 +130,7 @@ def _rows_of(change: Change) -> list[Any]:
 
 
 def _changed_objects(changes: Changes, kind: str) -> list[Object]:
+    assert kind in _KINDS, f"changes of {kind} do not reach the nodes: add it to _KINDS"
     return [row for change in changes.values() for row in _rows_of(change) if row.kind == kind]
 
 
@@ -184,7 +200,7 @@ def _update_networks(
         for allocation in _rows_of(change):
             if allocation.pool.startswith(POOL_PREFIX):
                 names.add(network_of_instance(allocation.owner))
-            elif allocation.pool == "vn-id":
+            elif allocation.pool == _VN_ID_POOL:
                 owner = view.get(allocation.owner)
                 names |= {owner.fq_name} if owner else set()
     rows: Rows = {}

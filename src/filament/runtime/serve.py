@@ -13,13 +13,14 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import uvicorn
-from uvicorn.protocols.http.h11_impl import H11Protocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from filament.base.errors import InputError, TransientError
 from filament.base.limits import MAX_HEADER_BYTES, REQUEST_HEAD_TIMEOUT_S
 
 AsgiApp = Callable[[Any, Any, Any], Awaitable[None]]
 _BACKLOG = 1024
+_JOINED_BYTES = 1 << 16  # larger bodies are not worth a copy
 _PEER_CREDENTIALS = struct.Struct("3i")  # Linux's struct ucred: pid, uid, gid
 
 
@@ -90,8 +91,8 @@ def _is_served(path: str) -> bool:
         return True
 
 
-class PatientProtocol(H11Protocol):
-    """HTTP/1.1 that closes a connection whose request head does not arrive in time.
+class PatientProtocol(HttpToolsProtocol):
+    """HTTP/1.1 whose request heads are bounded in size and must arrive in time.
 
     The server's own timeout ends with the first byte, so that a client sending one header byte a
     minute would hold its connection for ever. Bodies are timed by `web.read_body`.
@@ -99,21 +100,45 @@ class PatientProtocol(H11Protocol):
 
     head_timeout_s = REQUEST_HEAD_TIMEOUT_S
     _head_timer: asyncio.TimerHandle | None = None
+    _is_in_head = True
+    _heads_begun = 0  # in the bytes just received
+    _head_size = 0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Start the clock with the connection."""
-        super().connection_made(transport)
+        super().connection_made(_OneWrite(transport, self.loop))  # type: ignore[arg-type]
         self._start_clock()
 
     def data_received(self, data: bytes) -> None:
-        """Stop the clock when a head is complete; start it with the first bytes of the next."""
-        before = self.cycle
-        is_idle = before is None or before.response_complete
+        """Parse, and refuse a head that has become too large."""
+        was_in_head, self._heads_begun = self._is_in_head, 0
         super().data_received(data)
-        if self.cycle is not before:
-            self._stop_clock()
-        elif is_idle and self._head_timer is None and not self.transport.is_closing():
+        # Bytes before a head that begins in the middle of `data` are not its own.
+        if self._is_in_head and was_in_head and self._heads_begun <= 1:
+            self._head_size += len(data)
+            if self._head_size > MAX_HEADER_BYTES and not self.transport.is_closing():
+                self.send_400_response(f"The request head exceeds {MAX_HEADER_BYTES} bytes.")
+
+    def on_message_begin(self) -> None:
+        """A head begins: start its clock, unless the connection's still runs."""
+        super().on_message_begin()
+        self._heads_begun += 1
+        if self._head_timer is None and not self.transport.is_closing():
             self._start_clock()
+
+    def on_headers_complete(self) -> None:
+        """A head is complete."""
+        self._stop_clock()
+        self._is_in_head = False
+        size = len(self.url) + sum(len(name) + len(value) for name, value in self.headers)
+        if size > MAX_HEADER_BYTES:
+            raise ValueError(f"a request head of {size} bytes")  # becomes an answer of 400
+        super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        """A request is complete; the next bytes are another's head."""
+        super().on_message_complete()
+        self._is_in_head, self._head_size = True, 0
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Leave no timer behind."""
@@ -131,6 +156,47 @@ class PatientProtocol(H11Protocol):
     def _give_up(self) -> None:
         self._head_timer = None
         self.transport.close()
+
+
+class _OneWrite:
+    """A transport that sends the head of an answer together with the first of its body.
+
+    Otherwise every answer is two system calls and wakes its client twice. A head that no body
+    follows in the same turn of the loop goes alone.
+    """
+
+    def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
+        self._transport = transport
+        self._loop = loop
+        self._head = b""
+
+    def write(self, data: bytes) -> None:
+        """Send, or keep the head of an answer until something follows."""
+        if self._head:
+            head, self._head = self._head, b""
+            if len(data) > _JOINED_BYTES:
+                self._transport.write(head)
+            else:
+                data = head + data
+        elif data.startswith(b"HTTP/1.1 "):
+            self._head = data
+            self._loop.call_soon(self._flush)
+            return
+        self._transport.write(data)
+
+    def close(self) -> None:
+        """Send what is kept, then close."""
+        self._flush()
+        self._transport.close()
+
+    def _flush(self) -> None:
+        if self._head:
+            head, self._head = self._head, b""
+            self._transport.write(head)
+
+    def __getattr__(self, name: str) -> Any:
+        """Everything else is the transport's."""
+        return getattr(self._transport, name)
 
 
 class _Protocol(PatientProtocol):
@@ -217,7 +283,6 @@ def _config(app: AsgiApp, tls: TlsFiles | None) -> uvicorn.Config:
         access_log=False,
         lifespan="off",
         ws="none",
-        h11_max_incomplete_event_size=MAX_HEADER_BYTES,
         timeout_graceful_shutdown=1,
         timeout_keep_alive=75,
         server_header=False,

@@ -7,8 +7,10 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 import msgspec
+from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
+from starlette.routing import Route
 
 from filament.base.errors import (
     ConflictError,
@@ -128,3 +130,64 @@ def answering_errors(handler: Handler) -> Handler:
             return error_response(error)
 
     return answer
+
+
+Handlers = Mapping[str, Handler]  # by method
+
+
+class Routes:
+    """An ASGI application that finds the handler of a path without trying every route.
+
+    `handlers_by_path` maps paths (`/{name}` stands for one segment) to handlers; where several
+    fit, the first does. What no route answers (404, 405, a slash too many) is Starlette's.
+    """
+
+    def __init__(self, handlers_by_path: Mapping[str, Handlers]) -> None:
+        self._exact: dict[str, dict[str, Handler]] = {}
+        self._shaped: dict[int, list[tuple[list[str], dict[str, Handler]]]] = {}
+        routes = []
+        for path, given in handlers_by_path.items():
+            handlers = {method: answering_errors(handler) for method, handler in given.items()}
+            if "GET" in handlers:
+                handlers["HEAD"] = handlers["GET"]
+            routes.append(Route(path, _by_method(handlers), methods=list(given)))
+            if "{" in path:
+                segments = path.split("/")
+                self._shaped.setdefault(len(segments), []).append((segments, handlers))
+            else:
+                self._exact[path] = handlers
+        self._rest = Starlette(routes=routes)
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        """Answer a request."""
+        found = self._find(scope["path"]) if scope["type"] == "http" else None
+        handler = found[0].get(scope["method"]) if found is not None else None
+        if found is None or handler is None:
+            await self._rest(scope, receive, send)
+            return
+        scope["path_params"] = found[1]
+        response = await handler(Request(scope, receive, send))
+        await response(scope, receive, send)
+
+    def _find(self, path: str) -> tuple[dict[str, Handler], dict[str, str]] | None:
+        handlers = self._exact.get(path)
+        if handlers is not None:
+            return handlers, {}
+        given = path.split("/")
+        for segments, handlers in self._shaped.get(len(given), ()):
+            parameters: dict[str, str] = {}
+            for wanted, segment in zip(segments, given, strict=True):
+                if wanted.startswith("{") and segment:
+                    parameters[wanted[1:-1]] = segment
+                elif wanted != segment:
+                    break
+            else:
+                return handlers, parameters
+        return None
+
+
+def _by_method(handlers: Mapping[str, Handler]) -> Handler:
+    async def handle(request: Request) -> Response:
+        return await handlers[request.method](request)
+
+    return handle

@@ -10,7 +10,10 @@ import contextlib
 import sqlite3
 import threading
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -56,9 +59,23 @@ on conflict (uuid) do update set body = excluded.body
 where kind = excluded.kind and fq_name = excluded.fq_name
 """
 
+_DELETE_ROWS = "delete from objects where uuid in (values ROWS)"
+_FREE_ROWS = "delete from allocations where (pool, value) in (values ROWS)"
+_PUT_ROWS = _PUT.replace("(?, ?, ?, ?)", "ROWS")
+_TAKE_ROWS = "insert into allocations values ROWS"
+_LOG_ROWS = "insert into log values ROWS"
+_TOUCHED_ROWS = "insert into touched values ROWS"
+_ROWS_AT_ONCE = 64
+# Prepared statements that are kept: one per kind of statement and number of rows.
+_STATEMENTS = 6 * _ROWS_AT_ONCE + 20
+
 _encode = msgspec.json.Encoder().encode
 _decode_object = msgspec.json.Decoder(Object).decode
 _decode_commit = msgspec.json.Decoder(Commit).decode
+
+
+class _NotTogetherError(Exception):
+    """A group was refused; which of its rows, only the slow way tells."""
 
 
 class SqliteStore:
@@ -77,6 +94,7 @@ class SqliteStore:
             isolation_level=None,
             timeout=0.2,
             check_same_thread=False,
+            cached_statements=_STATEMENTS,
         )
         try:
             self._revision = self._open()
@@ -109,19 +127,23 @@ class SqliteStore:
     def commit_all(self, commits: Sequence[Commit]) -> None:
         """See Store."""
         revision = self._revision
-        try:
-            with self._transaction():
-                for commit in commits:
-                    if commit.revision != revision + 1:
-                        raise RevisionConflictError(
-                            f"commit {commit.revision} does not follow revision {revision}",
-                            self._revision,
-                        )
-                    self._write(commit)
-                    revision = commit.revision
-                self._connection.execute(
-                    "update meta set value = ? where key = 'revision'", (revision,)
+        for commit in commits:
+            if commit.revision != revision + 1:
+                raise RevisionConflictError(
+                    f"commit {commit.revision} does not follow revision {revision}",
+                    self._revision,
                 )
+            revision = commit.revision
+        try:
+            try:
+                with self._transaction():
+                    self._write_together(commits)
+                    self._write_revision(revision)
+            except _NotTogetherError:
+                with self._transaction():
+                    for commit in commits:
+                        self._write(commit)  # says what is wrong with which
+                    self._write_revision(revision)
         except sqlite3.OperationalError as error:
             raise TransientError(f"the store {self._path} refused to write: {error}") from error
         with self._news:
@@ -221,6 +243,47 @@ class SqliteStore:
                 self._connection.execute("rollback")
             raise
         self._connection.execute("commit")
+
+    def _write_revision(self, revision: int) -> None:
+        self._connection.execute("update meta set value = ? where key = 'revision'", (revision,))
+
+    def _write_together(self, commits: Sequence[Commit]) -> None:
+        """Write commits in few statements: each hands the interpreter over and takes it back,
+        which costs more than its row. Raises _NotTogetherError when a row is refused.
+        """
+        objects: list[tuple[str, tuple[Any, ...]]] = []
+        allocations: list[tuple[str, tuple[Any, ...]]] = []
+        log: list[tuple[Any, ...]] = []
+        touched: list[tuple[Any, ...]] = []
+        for commit in commits:
+            objects += [(_DELETE_ROWS, (item.uuid,)) for item in commit.deletes]
+            objects += [
+                (_PUT_ROWS, (item.uuid, item.kind, item.name, _encode(item)))
+                for item in commit.puts
+            ]
+            allocations += [(_FREE_ROWS, (one.pool, one.value)) for one in commit.frees]
+            allocations += [(_TAKE_ROWS, (one.pool, one.value, one.owner)) for one in commit.takes]
+            log.append((commit.revision, _encode(commit)))
+            uuids = {item.uuid for item in (*commit.puts, *commit.deletes)}
+            touched += [(uuid, commit.revision) for uuid in uuids]
+        try:
+            for changes in (objects, allocations):
+                # Runs of one statement, in order: a name given up may be taken again.
+                for statement, rows in groupby(changes, key=itemgetter(0)):
+                    self._write_rows(statement, [row for _, row in rows])
+            self._write_rows(_LOG_ROWS, log)
+            self._write_rows(_TOUCHED_ROWS, touched)
+        except sqlite3.IntegrityError as error:
+            raise _NotTogetherError from error
+
+    def _write_rows(self, statement: str, rows: Sequence[tuple[Any, ...]]) -> None:
+        for start in range(0, len(rows), _ROWS_AT_ONCE):
+            some = rows[start : start + _ROWS_AT_ONCE]
+            marks = f"({','.join('?' * len(some[0]))})"
+            text = statement.replace("ROWS", ",".join([marks] * len(some)))
+            done = self._connection.execute(text, [value for row in some for value in row])
+            if done.rowcount != len(some):
+                raise _NotTogetherError
 
     def _write(self, commit: Commit) -> None:
         execute = self._connection.execute
