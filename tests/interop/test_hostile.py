@@ -6,6 +6,7 @@ import time
 
 import pytest
 
+from filament.base.errors import TransientError
 from filament.base.net import format_ipv4
 from filament.testing.lab import processes
 from filament.testing.lab.intent import Intent
@@ -14,6 +15,7 @@ from filament.testing.lab.plan import CONTROL_NAMESPACE
 from filament.testing.peers import speaker as bgp
 from filament.testing.peers.capture import Capture
 from filament.testing.peers.exabgp import ExaBgp
+from filament.testing.peers.frr import configure
 from filament.testing.peers.gobgp import GoBgp
 from filament.testing.peers.route import PeerRoute
 from filament.testing.peers.settings import Neighbour, PeerSettings
@@ -27,9 +29,14 @@ OPEN_ERROR, UPDATE_ERROR, HEADER_ERROR, CEASE = 2, 3, 1, 6
 
 
 class World:
-    """API and control node, a reflector; GoBGP the bystander; two raw speakers; a stranger."""
+    """API and control node, a reflector; GoBGP the bystander; ExaBGP; raw speakers.
+
+    A peer that fails often is held back for a while, so every test has raw peers of its own: names
+    and addresses nobody has used, in one namespace.
+    """
 
     def __init__(self, run, stack):
+        self.raw_count = 0
         self.lab = Lab.build(run, host_count=1)
         stack.callback(self.lab.close)
         for program in self.lab.programs():
@@ -38,7 +45,7 @@ class World:
         self.lab.wait_for("api")
         self.intent: Intent = self.lab.intent
         self.control = format_ipv4(self.lab.plan.control_address)
-        names = ("gobgp", "raw1", "raw2", "exabgp", "stranger")
+        names = ("gobgp", "exabgp", "raw")
         self.routers = {name: self.lab.add_router(name) for name in names}
         self.address = {name: format_ipv4(each.address) for name, each in self.routers.items()}
         self.gobgp = self.adapter(GoBgp, "gobgp", ASN)
@@ -54,7 +61,7 @@ class World:
             router_type="control-node",
             cluster_id=1,
         )
-        for name in ("gobgp", "raw1", "raw2", "exabgp"):
+        for name in ("gobgp", "exabgp"):
             self.intent.create_bgp_router(name, self.routers[name].address, ASN, VPN)
         self.lab.wait_for("control")
         for peer in (self.gobgp, self.exabgp):
@@ -70,9 +77,39 @@ class World:
         directory.mkdir()
         return kind(settings, self.lab.place(name), directory)
 
-    def raw(self, name="raw1", **options):
-        asked = {"asn": ASN, **options}
-        return RawSpeaker(self.lab.place(name), self.address[name], self.control, **asked)
+    def new_address(self):
+        """Another address of the raw speakers' namespace."""
+        self.raw_count += 1
+        number = self.lab.plan.control_address + 90 + self.raw_count
+        configure(self.lab.place("raw"), [f"addr add {format_ipv4(number)}/24 dev eth0"])
+        return number
+
+
+class RawPeer:
+    """A peer Filament knows, that we speak for byte by byte."""
+
+    def __init__(self, world, families=VPN):
+        self.world = world
+        number = world.new_address()
+        self.address = format_ipv4(number)
+        self.name = f"raw-{self.address}"
+        world.intent.create_bgp_router(self.name, number, ASN, families)
+
+    def speaker(self, **options):
+        place = self.world.lab.place("raw")
+        return RawSpeaker(place, self.address, self.world.control, **{"asn": ASN, **options})
+
+    def established(self, **options):
+        raw = self.speaker(**options)
+        raw.connect()
+        return raw.establish()
+
+    def vpn_update(self, prefix, *attributes, base=None, label=77):
+        nlri = bgp.vpn_nlri(label, bgp.rd(self.address, 9), prefix)
+        if base is None:
+            base = bgp.base_attributes(bgp.target(ASN, 9), bgp.encapsulation(13))
+        hop = bgp.vpn_next_hop(self.address)
+        return bgp.update(base + b"".join(attributes) + bgp.reach(bgp.INET_VPN, hop, nlri))
 
 
 @pytest.fixture(scope="module")
@@ -91,11 +128,18 @@ def bystander(request):
     assert world.gobgp.flaps() == before
 
 
-def vpn_update(world, prefix, *attributes, name="raw1", label=77, base=None):
-    nlri = bgp.vpn_nlri(label, bgp.rd(world.address[name], 9), prefix)
-    base = bgp.base_attributes(bgp.target(ASN, 9), bgp.encapsulation(13)) if base is None else base
-    hop = bgp.vpn_next_hop(world.address[name])
-    return bgp.update(base + b"".join(attributes) + bgp.reach(bgp.INET_VPN, hop, nlri))
+@pytest.fixture
+def peer(world):
+    made = RawPeer(world)
+    yield made
+    world.intent.delete_bgp_router(made.name)
+
+
+@pytest.fixture
+def other(world):
+    made = RawPeer(world)
+    yield made
+    world.intent.delete_bgp_router(made.name)
 
 
 # opening -------------------------------------------------------------------------------------
@@ -110,8 +154,8 @@ def vpn_update(world, prefix, *attributes, name="raw1", label=77, base=None):
         ({"hold_time_s": 2}, (OPEN_ERROR, 6)),
     ],
 )
-def test_a_bad_open_is_answered_by_what_is_wrong_with_it(world, lie, expected):
-    with world.raw() as raw:
+def test_a_bad_open_is_answered_by_what_is_wrong_with_it(peer, lie, expected):
+    with peer.speaker() as raw:
         raw.send(raw.open_message(**lie))
         assert raw.notification() == expected
 
@@ -126,23 +170,23 @@ def test_a_bad_open_is_answered_by_what_is_wrong_with_it(world, lie, expected):
         (bgp.MARKER + struct.pack("!HB", 19, 99), (HEADER_ERROR, 3)),
     ],
 )
-def test_a_broken_header_ends_the_session(world, octets, expected):
-    with world.raw() as raw:
-        raw.establish()
+def test_a_broken_header_ends_the_session(peer, octets, expected):
+    with peer.established() as raw:
         raw.send(octets)
         assert raw.notification() == expected
 
 
-def test_an_update_before_the_session_is_up_is_an_fsm_error(world):
-    with world.raw() as raw:
+def test_an_update_before_the_session_is_up_is_an_fsm_error(peer):
+    with peer.speaker() as raw:
         raw.send(raw.open_message())
         raw.wait(bgp.OPEN)
-        raw.send(vpn_update(world, "10.50.0.0/24"))
+        raw.send(peer.vpn_update("10.50.0.0/24"))
         assert raw.notification()[0] == 5
 
 
 def test_a_stranger_gets_no_session(world):
-    with world.raw("stranger") as raw:
+    address = format_ipv4(world.new_address())
+    with RawSpeaker(world.lab.place("raw"), address, world.control, asn=ASN) as raw:
         with contextlib.suppress(OSError):
             raw.send(raw.open_message())
         heard = []
@@ -202,18 +246,17 @@ TARGETS = bgp.attribute(0xC0, 16, bgp.target(ASN, 9))
         "cluster-list-of-1",
     ],
 )
-def test_a_malformed_update_takes_its_routes_away_and_nothing_else(world, base):
+def test_a_malformed_update_takes_its_routes_away_and_nothing_else(world, peer, base):
     """RFC 7606: treat-as-withdraw. The session goes on, other routes stay."""
-    with world.raw() as raw:
-        raw.establish()
-        raw.send(vpn_update(world, "10.51.0.0/24"))
-        raw.send(vpn_update(world, "10.52.0.0/24"))
+    with peer.established() as raw:
+        raw.send(peer.vpn_update("10.51.0.0/24"))
+        raw.send(peer.vpn_update("10.52.0.0/24"))
         for prefix in ("10.51.0.0/24", "10.52.0.0/24"):
             world.gobgp.wait_received("inet-vpn", prefix=prefix)
-        raw.send(vpn_update(world, "10.51.0.0/24", base=base))
+        raw.send(peer.vpn_update("10.51.0.0/24", base=base))
         world.gobgp.wait_gone("inet-vpn", prefix="10.51.0.0/24", timeout_s=3.0)
         assert world.gobgp.find("inet-vpn", prefix="10.52.0.0/24")
-        raw.send(vpn_update(world, "10.51.0.0/24"))
+        raw.send(peer.vpn_update("10.51.0.0/24"))
         world.gobgp.wait_received("inet-vpn", prefix="10.51.0.0/24")
     world.gobgp.wait_gone("inet-vpn", prefix="10.52.0.0/24")
 
@@ -228,19 +271,17 @@ def test_a_malformed_update_takes_its_routes_away_and_nothing_else(world, base):
     ],
     ids=["withdrawn-overrun", "attributes-overrun", "mp-reach-of-2", "next-hop-overrun"],
 )
-def test_what_cannot_be_understood_at_all_ends_the_session(world, octets):
-    with world.raw() as raw:
-        raw.establish()
+def test_what_cannot_be_understood_at_all_ends_the_session(peer, octets):
+    with peer.established() as raw:
         raw.send(octets)
         assert raw.notification()[0] == UPDATE_ERROR
 
 
-def test_a_family_that_was_not_agreed_on_is_left_out(world):
-    with world.raw(families=(bgp.INET_VPN,)) as raw:
-        raw.establish()
+def test_a_family_that_was_not_agreed_on_is_left_out(world, peer):
+    with peer.established(families=(bgp.INET_VPN,)) as raw:
         hop = bytes([10, 0, 0, 1])
         raw.send(bgp.update(GOOD + PREFERENCE + bgp.reach(bgp.EVPN, hop, b"\x03\x02\0\0")))
-        raw.send(vpn_update(world, "10.53.0.0/24"))
+        raw.send(peer.vpn_update("10.53.0.0/24"))
         world.gobgp.wait_received("inet-vpn", prefix="10.53.0.0/24")
     world.gobgp.wait_gone("inet-vpn", prefix="10.53.0.0/24")
 
@@ -257,15 +298,13 @@ def reflected(raw, code):
     raise AssertionError(f"no update with attribute {code}")
 
 
-def test_a_reflector_passes_on_what_it_does_not_know(world):
+def test_a_reflector_passes_on_what_it_does_not_know(peer, other):
     """Unknown optional transitive attributes, and EVPN routes of types nobody has written up."""
     secret = bytes(range(40))
-    with world.raw("raw1") as left, world.raw("raw2") as right:
-        right.establish()
-        left.establish()
+    with peer.established() as left, other.established() as right:
         right.updates_until_quiet()
         nlri = bytes([42, len(secret)]) + secret
-        hop = bytes(map(int, world.address["raw1"].split(".")))
+        hop = bytes(map(int, peer.address.split(".")))
         unknown = bgp.attribute(0xC0, 99, b"who knows")
         local = bgp.attribute(0x80, 98, b"between us")
         base = bgp.base_attributes(bgp.target(ASN, 9))
@@ -282,10 +321,9 @@ def test_a_reflector_passes_on_what_it_does_not_know(world):
         assert reflected(right, 15)[15].value.endswith(nlri)
 
 
-def test_exabgps_unknown_attribute_arrives_as_it_was(world):
+def test_exabgps_unknown_attribute_arrives_as_it_was(world, other):
     """From a daemon, through Filament, to a speaker that shows the bytes."""
-    with world.raw("raw2") as right:
-        right.establish()
+    with other.established() as right:
         right.updates_until_quiet()
         route = PeerRoute(
             family="inet-vpn",
@@ -309,56 +347,59 @@ def test_exabgps_unknown_attribute_arrives_as_it_was(world):
 # floods --------------------------------------------------------------------------------------
 
 
-def test_half_open_connections_keep_nobody_waiting(world):
+def test_half_open_connections_keep_nobody_waiting(world, peer, other):
     """Three hundred connections that say nothing, from a peer and from a stranger."""
+    stranger = format_ipv4(world.new_address())
     held = []
     try:
-        for name in ("raw1", "stranger") * 150:
-            raw = world.raw(name)
+        for address in (peer.address, stranger) * 150:
+            raw = RawSpeaker(world.lab.place("raw"), address, world.control, asn=ASN)
             with contextlib.suppress(OSError):
                 raw.connect(0.0)
                 held.append(raw)
+        assert len(held) > 100
         began = time.monotonic()
-        with world.raw("raw2") as honest:
-            honest.establish()
+        other.established().close()
         assert time.monotonic() - began < 3.0
     finally:
         for raw in held:
             raw.close()
-    with world.raw("raw1") as raw:
-        raw.establish()
 
 
-def test_a_peer_that_comes_and_goes_disturbs_nobody(world):
+def test_a_flapping_peer_is_held_back_and_disturbs_nobody(world, peer, other):
+    held = 0
     for _ in range(20):
-        with world.raw() as raw:
-            raw.establish()
-            raw.send(vpn_update(world, "10.55.0.0/24"))
+        try:
+            with peer.speaker() as raw:
+                raw.establish()
+                raw.send(peer.vpn_update("10.55.0.0/24"))
+        except (OSError, EOFError, TransientError):
+            held += 1
+    assert held > 5
+    other.established().close()
     world.gobgp.wait_gone("inet-vpn", prefix="10.55.0.0/24")
 
 
-def test_every_peers_routes_are_bounded(world):
+def test_every_peers_routes_are_bounded(world, peer):
     """A peer over its prefix limit is let go with Cease 1, and its routes with it."""
     world.intent.peer(
-        "raw1",
+        peer.name,
         [CONTROL_NAME],
         family_attributes=[{"address_family": "inet-vpn", "prefix_limit": {"maximum": 100}}],
     )
-    with world.raw() as raw:
-        raw.establish()
+    with peer.established() as raw:
         for number in range(101):
-            raw.send(vpn_update(world, f"10.56.{number}.0/24"))
+            raw.send(peer.vpn_update(f"10.56.{number}.0/24"))
         assert raw.notification() == (CEASE, 1)
     world.gobgp.wait_gone("inet-vpn", prefix="10.56.0.0/24")
 
 
-def test_captures_decode_where_they_should(world):
+def test_captures_decode_where_they_should(world, peer):
     """What Filament sends is clean even while others are not."""
     path = world.lab.directories.run / "clean.pcap"
     with Capture(world.lab.place(CONTROL_NAMESPACE), "eth0", path) as capture:
-        with world.raw() as raw:
-            raw.establish()
-            raw.send(vpn_update(world, "10.57.0.0/24"))
+        with peer.established() as raw:
+            raw.send(peer.vpn_update("10.57.0.0/24"))
             world.gobgp.wait_received("inet-vpn", prefix="10.57.0.0/24")
         world.gobgp.wait_gone("inet-vpn", prefix="10.57.0.0/24")
     capture.require_clean()
