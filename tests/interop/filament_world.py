@@ -50,6 +50,7 @@ class FilamentWorld:
         for peer in self.peers.values():
             stack.callback(peer.stop)
             peer.spawn()
+        self.intent.set_graceful_restart(restart_time_s=60)
         self.intent.create_bgp_router(
             CONTROL_NAME,
             self.lab.plan.control_address,

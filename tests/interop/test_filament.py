@@ -1,10 +1,14 @@
 """Filament among real routers: what each of them learns of a workload, and packets both ways."""
 
 import contextlib
+import re
+import signal
+import subprocess
 import time
 
 import pytest
 
+from filament.testing.lab import namespaces
 from filament.testing.lab.lab import CONTROL_NAME
 from filament.testing.peers.route import PeerRoute
 from filament.testing.peers.router import Router
@@ -235,6 +239,69 @@ def test_a_forgotten_peer_is_let_go_and_comes_back(world):
     world.describe("edge", world.lab.plan.routers[NAMES.index("edge")].address)
     edge.wait_established()
     edge.wait_received("inet-vpn", prefix=world.route_of("red-1"))
+
+
+class RunningPing:
+    """An echo every 20 ms, from a workload or from a namespace, and how many were lost."""
+
+    def __init__(self, place, address):
+        command = ["ping", "-nq", "-i0.02", "-W1", address]
+        with namespaces.inside(place):
+            self._ping = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+
+    def stop(self):
+        self._ping.send_signal(signal.SIGINT)
+        text, _ = self._ping.communicate(timeout=5)
+        sent, received = re.search(r"(\d+) packets transmitted, (\d+) received", text).groups()
+        return int(sent), int(received)
+
+
+@pytest.fixture
+def pings_behind_frr(world, routers):
+    """Echoes both ways between a workload and the host behind FRR."""
+    router, outside = routers["frr"]
+    router.follow()
+    address = f"10.{ROUTERS['frr']}.0.9"
+    wait_reached(world, "red-1", address)
+    workload = world.route_of("red-1").partition("/")[0]
+    return [RunningPing(world.lab.place("red-1"), address), RunningPing(outside, workload)]
+
+
+def test_a_crash_of_the_control_node_costs_no_packet(world, routers, pings_behind_frr):
+    """FRR keeps what it learnt while the control node is away (RFC 4724, FRR the helper)."""
+    frr, (router, _) = world.peers["frr"], routers["frr"]
+    prefix = world.route_of("red-1")
+    world.lab.kill("control")
+    frr.wait_for(lambda: set(frr.sessions().values()) != {"established"}, "misses the control node")
+    assert [route.is_stale for route in frr.find("inet-vpn", prefix=prefix)] == [True]
+    router.follow()
+    world.lab.restart("control")
+    frr.wait_established()
+    frr.wait_received("inet-vpn", prefix=prefix, is_stale=False)
+    router.follow()
+    for peer in world.peers.values():
+        peer.wait_established()
+        peer.wait_received("inet-vpn", prefix=prefix)
+    for sent, received in [ping.stop() for ping in pings_behind_frr]:
+        assert sent > 50
+        assert received >= sent - 1  # the last may be on its way
+
+
+def test_a_crash_of_a_peer_costs_no_packet(world, pings_behind_frr):
+    """We keep FRR's routes while its bgpd comes back (RFC 4724, we the helper)."""
+    frr = world.peers["frr"]
+    prefix = network_of("frr")
+    frr.kill("bgpd")
+    time.sleep(1.0)  # a workload's echoes must go on although the session has ended
+    assert prefix in str(routes_of(world))
+    frr.revive("bgpd")
+    frr.wait_for(frr.is_ready, "takes commands")
+    frr.wait_established()
+    frr.wait_received("inet-vpn", prefix=world.route_of("red-1"))
+    assert prefix in str(routes_of(world))
+    for sent, received in [ping.stop() for ping in pings_behind_frr]:
+        assert sent > 50
+        assert received >= sent - 1
 
 
 def test_every_capture_decodes(world):

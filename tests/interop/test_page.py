@@ -11,6 +11,7 @@ import pytest
 
 from filament.base.net import format_ipv4
 from filament.testing.lab import namespaces
+from filament.testing.lab.lab import Lab
 from filament.testing.lab.scenario import build_scenario
 from filament.testing.peers.frr import Frr, configure
 from filament.testing.peers.gobgp import GoBgp
@@ -40,7 +41,7 @@ class PageGoBgp(GoBgp):
 
 
 def peer(kind, lab, name, **more):
-    router = lab.add_router(name)
+    (router,) = (each for each in lab.plan.routers if each.name == name)
     control = format_ipv4(lab.plan.control_address)
     settings = PeerSettings(
         name=name,
@@ -64,10 +65,15 @@ def shell(lab, text, place=None):
             ["bash", "-euc", text], env=environment, capture_output=True, text=True, check=False
         )
     assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
 
 
 def test_the_pages_routers_learn_from_each_other(run_directory):
-    lab = build_scenario(run_directory, print)
+    build_scenario(run_directory, print).close()
+    lab = Lab.open(run_directory)
+    said = shell(lab, "filament lab router frr1; filament lab router gobgp1")
+    assert said.splitlines() == ["frr1 is 172.30.0.201", "gobgp1 is 172.30.0.202"]
+    lab = Lab.open(run_directory)
     with contextlib.ExitStack() as stack:
         stack.callback(lab.close)
         vrf = Vrf(name="red", rd="172.30.0.201:5", targets=())

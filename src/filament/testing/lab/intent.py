@@ -214,6 +214,19 @@ class Intent:
             self.client.update("bgp-router", uuid, wait="control", bgp_router_parameters=wanted)
         )
 
+    def set_graceful_restart(self, *, restart_time_s: int) -> None:
+        """Let routes of BGP peers and agents outlive their sessions for so long (RFC 4724)."""
+        uuid = self.client.uuid_of("global-system-config", ["default-global-system-config"])
+        wanted = {
+            "enable": True,
+            "restart_time": restart_time_s,
+            "long_lived_restart_time": 0,
+            "end_of_rib_timeout": 30,
+            "bgp_helper_enable": True,
+            "xmpp_helper_enable": True,
+        }
+        self.client.update("global-system-config", uuid, graceful_restart_parameters=wanted)
+
     def peer(self, name: str, others: Sequence[str], **attributes: Any) -> None:
         """Give a speaker sessions with exactly these others, with these session attributes.
 
