@@ -282,7 +282,7 @@ def test_a_crash_of_the_control_node_costs_no_packet(world, routers, pings_behin
     for peer in world.peers.values():
         peer.wait_established()
         peer.wait_received("inet-vpn", prefix=prefix)
-    for sent, received in [ping.stop() for ping in pings_behind_frr]:
+    for sent, received in [each.stop() for each in pings_behind_frr]:
         assert sent > 50
         assert received >= sent - 1  # the last may be on its way
 
@@ -299,7 +299,7 @@ def test_a_crash_of_a_peer_costs_no_packet(world, pings_behind_frr):
     frr.wait_established()
     frr.wait_received("inet-vpn", prefix=world.route_of("red-1"))
     assert prefix in str(routes_of(world))
-    for sent, received in [ping.stop() for ping in pings_behind_frr]:
+    for sent, received in [each.stop() for each in pings_behind_frr]:
         assert sent > 50
         assert received >= sent - 1
 

@@ -18,7 +18,7 @@ from filament.testing.peers.exabgp import ExaBgp
 from filament.testing.peers.frr import configure
 from filament.testing.peers.gobgp import GoBgp
 from filament.testing.peers.route import PeerRoute
-from filament.testing.peers.settings import Neighbour, PeerSettings
+from filament.testing.peers.settings import Neighbour, PeerSettings, Vrf
 from filament.testing.peers.speaker import RawSpeaker
 
 pytestmark = pytest.mark.interop
@@ -62,16 +62,23 @@ class World:
             cluster_id=1,
         )
         for name in ("gobgp", "exabgp"):
-            self.intent.create_bgp_router(name, self.routers[name].address, ASN, VPN)
+            families = (*VPN, "route-target") if name == "gobgp" else VPN
+            self.intent.create_bgp_router(name, self.routers[name].address, ASN, families)
         self.lab.wait_for("control")
         for peer in (self.gobgp, self.exabgp):
             peer.wait_for(peer.is_ready, "takes commands")
             peer.wait_established()
 
     def adapter(self, kind, name, asn):
-        neighbour = Neighbour(address=self.control, asn=ASN, families=VPN, hold_time_s=9)
+        families = (*VPN, "route-target") if name == "gobgp" else VPN
+        neighbour = Neighbour(address=self.control, asn=ASN, families=families, hold_time_s=9)
         settings = PeerSettings(
-            name=name, address=self.address[name], asn=asn, neighbours=(neighbour,)
+            name=name,
+            address=self.address[name],
+            asn=asn,
+            neighbours=(neighbour,),
+            # What a bystander asks for: the routes of these tests.
+            vrfs=(Vrf(name="all", rd="9:9", targets=(f"target:{ASN}:9",)),),
         )
         directory = self.lab.directories.run / name
         directory.mkdir()
@@ -392,6 +399,45 @@ def test_every_peers_routes_are_bounded(world, peer):
             raw.send(peer.vpn_update(f"10.56.{number}.0/24"))
         assert raw.notification() == (CEASE, 1)
     world.gobgp.wait_gone("inet-vpn", prefix="10.56.0.0/24")
+
+
+MILLION = 1_000_000
+PER_UPDATE = 250
+
+
+def million_updates(peer):
+    """UPDATEs that announce a million VPN routes, and one, with a target nobody asked for."""
+    head = bgp.base_attributes(bgp.target(ASN, 1), bgp.encapsulation(13))
+    hop = bgp.vpn_next_hop(peer.address)
+    rd = bgp.rd(peer.address, 10)
+    prefix = bytes([88 + 32]) + (77 << 4 | 1).to_bytes(3) + rd
+    for first in range(0, MILLION, PER_UPDATE):
+        addresses = range(0x0A000000 + first, 0x0A000000 + first + PER_UPDATE)
+        nlri = b"".join([prefix + address.to_bytes(4) for address in addresses])
+        yield bgp.update(head + bgp.reach(bgp.INET_VPN, hop, nlri))
+    yield bgp.update(head + bgp.reach(bgp.INET_VPN, hop, prefix + b"\x0b\0\0\0"))
+
+
+def test_a_million_routes_are_taken_and_one_more_is_not(world, peer):
+    """The limit of a peer without a limit. The bystander's hold time of 9 s does not run out."""
+    world.exabgp.stop()  # it would be sent them all, and is not what is tested
+    messages = list(million_updates(peer))
+    began = time.monotonic()
+    with peer.established() as raw:
+        raw.settle(120.0)
+        for message in messages:
+            raw.send(message)
+        assert raw.notification(60.0) == (CEASE, 1)
+    print(f"a million routes in {time.monotonic() - began:.1f} s")
+    with peer.speaker() as raw:
+        heard = []
+        with contextlib.suppress(EOFError, OSError, TimeoutError):
+            raw.send(raw.open_message())
+            while True:
+                heard.append(raw.read(1.0).kind)
+        assert bgp.KEEPALIVE not in heard, "a peer over its limit is kept away for a while"
+    world.exabgp.start()
+    world.exabgp.wait_established()
 
 
 def test_captures_decode_where_they_should(world, peer):

@@ -183,6 +183,10 @@ class RawSpeaker:
             made.setsockopt(socket.IPPROTO_TCP, _TCP_MD5SIG, option)
         return made
 
+    def settle(self, timeout_s: float) -> None:
+        """Let a send wait so long for a peer that is slow to read."""
+        self._socket.settimeout(timeout_s)
+
     def close(self) -> None:
         """Close the connection without a word."""
         self._socket.close()
