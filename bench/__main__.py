@@ -1,6 +1,7 @@
 """Measure Filament beside what it competes with, in one run: `make bench`.
 
-    python -m bench [--repetitions 5] [--seconds 2] [--ports 100] [--only packets|ports]
+    python -m bench [--repetitions 5] [--seconds 2] [--ports 100] [--only packets|ports|api]
+                    [--store sqlite|etcd] [--full]
 
 Runs in namespaces of its own (scripts/private). Peers take turns (A-B-C-A-B-C), so that a noisy
 minute hits all of them; medians are compared, and only ratios mean anything on another machine.
@@ -17,12 +18,24 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from bench import machine, packets, ports
+from bench.api import measure as api
 from bench.peers import PEERS, Peer
 
 RUN = Path("/run/filament-bench")
 RESULTS = Path(__file__).parent / "results"
-# What the project promises (docs/architecture.md): ratios of packet rates, milliseconds.
-EXPECTED = {"of_veth": 0.7, "of_vxlan": 1.4, "first_reply_p50_ms": 20.0}
+# What the project promises (docs/architecture.md): ratios of packet rates, milliseconds, and of the
+# API on SQLite at its largest size.
+EXPECTED = {
+    "of_veth": 0.7,
+    "of_vxlan": 1.4,
+    "first_reply_p50_ms": 20.0,
+    "api_creates_per_s": 1000.0,
+    "api_create_p99_ms": 20.0,
+    "api_create_growth": 1.2,
+    "api_restart_s": 5.0,
+    "api_watchers_wrong": 0,
+    "cli_slowest_s": 0.25,
+}
 
 
 def main() -> int:
@@ -34,9 +47,12 @@ def main() -> int:
         "settings": vars(arguments),
     }
     before = machine.load()
-    if arguments.only != "ports":
+    if arguments.only in {None, "packets"}:
         result["packets"] = _measure_packets(arguments.repetitions, arguments.seconds)
-    if arguments.only != "packets":
+    if arguments.only in {None, "api"}:
+        stores = [arguments.store] if arguments.store else ["sqlite", "etcd"]
+        result["api"] = api.measure(is_full=arguments.full, stores=stores, say=_say)
+    if arguments.only in {None, "ports"}:
         result["ports"] = ports.measure(RUN / "ports", arguments.ports, say=_say)
     result["load"] = {"before": before, "after": machine.load()}
     verdicts = _judge(result)
@@ -59,7 +75,9 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--repetitions", type=int, default=5)
     parser.add_argument("--seconds", type=int, default=2, help="length of each measurement")
     parser.add_argument("--ports", type=int, default=100)
-    parser.add_argument("--only", choices=["packets", "ports"])
+    parser.add_argument("--only", choices=["packets", "ports", "api"])
+    parser.add_argument("--store", choices=["sqlite", "etcd"], help="measure the API on one only")
+    parser.add_argument("--full", action="store_true", help="etcd up to 100,000 objects as well")
     return parser.parse_args()
 
 
@@ -117,6 +135,16 @@ def _judge(result: dict[str, object]) -> dict[str, dict[str, object]]:
         rate = {name: found["udp_64b_pps"]["median"] for name, found in packets_found.items()}
         judge("of_veth", rate["filament"] / rate["veth"], at_least=True)
         judge("of_vxlan", rate["filament"] / rate["vxlan"], at_least=True)
+    found = result.get("api", {}).get("sqlite")
+    if found:
+        smallest, *_, largest = found["sizes"].values()
+        growth = largest["create_cpu_us"] / smallest["create_cpu_us"]
+        judge("api_creates_per_s", largest["creates_per_s"], at_least=True)
+        judge("api_create_p99_ms", largest["create_ms"]["p99"], at_least=False)
+        judge("api_create_growth", growth, at_least=False)
+        judge("api_restart_s", found["restart_s"], at_least=False)
+        judge("api_watchers_wrong", found["watchers"]["wrong"], at_least=False)
+        judge("cli_slowest_s", max(found["cli"].values()), at_least=False)
     if result.get("ports"):
         judge("first_reply_p50_ms", result["ports"]["first_reply_ms"]["p50"], at_least=False)
     return verdicts

@@ -6,12 +6,14 @@ from filament.agent.graph import Graph
 from filament.base.limits import MAX_ACL_RULES
 from filament.base.net import Prefix, parse_ipv4
 from filament.base.origin import Origin
-from filament.forward.inputs import FilterMatch, FilterRule
+from filament.forward.inputs import Abilities, FilterMatch, FilterRule
 from filament.wire.xmpp.stanza import ConfigSent, Link, Node
 
 VMI = "virtual-machine-interface"
 PORT = "default-domain:demo:port-3"
 RED = "default-domain:demo:red"
+V6 = "2001:db8::3"
+EITHER = "10.1.1.3 or 2001:db8::3"
 
 
 def read(*sent):
@@ -115,9 +117,9 @@ def test_a_malformed_port_is_reported_and_costs_nobody_else(script, case):
     [
         (
             "10.1.1.999",
-            "instance_ip_address: '10.1.1.999' is not an IPv4 address; write it like 10.1.1.3",
+            f"instance_ip_address: '10.1.1.999' is not an IP address; write it like {EITHER}",
         ),
-        ("fd00::3", "fd00::3 is IPv6; only IPv4 is forwarded"),
+        ("fd00::x", f"instance_ip_address: 'fd00::x' is not an IPv6 address; write it like {V6}"),
         (
             ["10.1.1.3"],
             "Expected `str | null`, got `array` - at `$.instance_ip_address`",
@@ -130,6 +132,73 @@ def test_malformed_addresses(script, address, text):
     assert found.problems == (Problem("instance-ip ip-3", text),)
 
 
+def test_ipv6_where_it_is_forwarded(script):
+    subnets = [
+        {"subnet": {"ip_prefix": "fd00::", "ip_prefix_len": 64}, "default_gateway": "fd00::1"},
+        {"subnet": {"ip_prefix": "fd01::", "ip_prefix_len": 64}, "default_gateway": "10.0.0.1"},
+    ]
+    sent = script.network()
+    attribute = sent.nodes[-1]
+    both = Node(attribute.kind, attribute.name, {"value": {"ipam_subnets": subnets}}, 4)
+    graph = Graph()
+    for one in (sent, ConfigSent(nodes=(both,)), script.port(address="fd00::3")):
+        graph.receive(one)
+    found = ConfigReader(Abilities(frozenset({"udp"}), frozenset({4, 6}))).read(graph)
+    [subnet] = found.subnets
+    assert (subnet.prefix, subnet.gateway) == (Prefix.parse("fd00::/64"), (0xFD00 << 112) + 1)
+    assert [one.text for one in found.problems] == [
+        "ipam_subnets[1]: 10.0.0.1 is no IPv6 address; give one of fd01::/64"
+    ]
+    port = found.ports[script.uuid(3)]
+    assert (port.addresses, port.addresses6) == ((), ((0xFD00 << 112) + 3,))
+
+
+def vrouter(**props):
+    return ConfigSent(nodes=(Node("global-vrouter-config", "default-global", props, 2),))
+
+
+@pytest.mark.parametrize(
+    ("network", "cluster", "vrf"),
+    [
+        ({}, {}, (5, True, True, False)),
+        ({"virtual_network_properties": {"forwarding_mode": "l3"}}, {}, (5, False, True, False)),
+        ({"flood_unknown_unicast": "true"}, {"forwarding_mode": "l2"}, (5, True, False, True)),
+        (
+            {"virtual_network_properties": {"vxlan_network_identifier": 77}},
+            {"vxlan_network_identifier_mode": "configured"},
+            (77, True, True, False),
+        ),
+        ({}, {"vxlan_network_identifier_mode": "configured"}, (0, True, True, False)),
+    ],
+)
+def test_a_network_says_how_its_instance_forwards(script, network, cluster, vrf):
+    name = script.network_name("red")
+    props = {"virtual_network_network_id": 5} | network
+    found = read(
+        script.network(),
+        ConfigSent(nodes=(Node("virtual-network", name, props, 9),)),
+        vrouter(**cluster),
+    )
+    [one] = found.vrfs
+    assert (one.vni, one.is_layer2, one.is_layer3, one.floods_unknown) == vrf
+    assert (one.name, one.network, one.origin.revision) == (script.vrf("red"), name, 9)
+
+
+@pytest.mark.parametrize(
+    ("named", "priority"),
+    [
+        (None, ("udp", "gre", "vxlan")),
+        (["VXLAN", "MPLSoUDP"], ("vxlan", "udp")),
+        ("MPLSoGRE", ("gre",)),
+        (["nonsense"], ("udp", "gre", "vxlan")),
+    ],
+)
+def test_the_cluster_says_which_encapsulations_it_prefers(named, priority):
+    found = read(vrouter(encapsulation_priorities={"encapsulation": named}))
+    assert found.encapsulations == priority
+    assert read().encapsulations == ("udp", "gre", "vxlan")
+
+
 @pytest.mark.parametrize(
     ("subnet", "text"),
     [
@@ -138,10 +207,6 @@ def test_malformed_addresses(script, address, text):
             "ipam_subnets[0]: prefix 10.1.1.5/24 has host bits set; did you mean 10.1.1.0/24?",
         ),
         ({}, "ipam_subnets[0]: it has no prefix; give ip_prefix and ip_prefix_len"),
-        (
-            {"subnet": {"ip_prefix": "fd00::", "ip_prefix_len": 64}},
-            "ipam_subnets[0]: fd00:: is IPv6; only IPv4 is forwarded",
-        ),
     ],
 )
 def test_malformed_subnets_cost_only_themselves(script, subnet, text):

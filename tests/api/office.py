@@ -100,9 +100,13 @@ class Office:
         refs = [{"uuid": network.uuid}]
         return self.create("instance-ip", name, virtual_network_refs=refs, **fields)
 
-    def policy(self, name, *rules):
+    def policy(self, name, *rules, **fields):
         return self.create(
-            "network-policy", *PROJECT, name, network_policy_entries={"policy_rule": list(rules)}
+            "network-policy",
+            *PROJECT,
+            name,
+            network_policy_entries={"policy_rule": list(rules)},
+            **fields,
         )
 
     def get(self, item):

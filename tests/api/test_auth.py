@@ -443,6 +443,56 @@ def test_hidden_objects_do_not_exist_for_tenants(ask):
         tess.create("virtual-network", name)
 
 
+def test_counts_are_of_what_the_caller_may_list(ask):
+    admin, tess = ask("root", "toor"), ask("tess", "secret")
+
+    def counted(client):
+        return client.request("GET", "/filament/counts").value
+
+    before = counted(admin), counted(tess)
+    admin.create("virtual-network", ["default-domain", "default-project", "not-hers"])
+    tess.create("virtual-network", ["default-domain", "tess", "hers"])
+    after = counted(admin), counted(tess)
+    for kind in ("virtual-network", "routing-instance"):
+        gained = [then[kind] - now[kind] for then, now in zip(after, before, strict=True)]
+        assert gained == [2, 1], kind
+    listed = admin.list("virtual-network")
+    assert after[0]["virtual-network"] == len(listed)
+
+
+def test_nobody_is_told_of_strangers_by_name(ask):
+    admin, tess = ask("root", "toor"), ask("tess", "secret")
+
+    def called(client, name, **query):
+        listed = client.request("GET", "/filament/called", name=name, **query).value["objects"]
+        return sorted((one["type"], ":".join(one["fq_name"])) for one in listed)
+
+    for project in ("default-project", "tess"):
+        admin.create("virtual-network", ["default-domain", project, "same"])
+    networks = [
+        ("virtual-network", f"default-domain:{one}:same") for one in ("default-project", "tess")
+    ]
+    instances = [("routing-instance", f"{name}:same") for _, name in networks]
+    assert called(admin, "same") == sorted([*networks, *instances])
+    assert called(admin, "same", type="virtual-network") == networks
+    assert called(admin, "default-domain:default-project:same") == networks[:1]
+    assert called(admin, instances[0][1]) == instances[:1]
+    owner = {"owner": PROJECT, "owner_access": 7, "global_access": 0, "share": []}
+    (uuid,) = (
+        one["uuid"]
+        for one in admin.list("virtual-network")
+        if one["fq_name"][1:] == ["tess", "same"]
+    )
+    admin.update("virtual-network", uuid, perms2=owner, display_name="shown")
+    assert called(tess, "same") == [instances[1], networks[1]]
+    assert called(tess, networks[0][1]) == []
+    assert called(tess, "shown") == [networks[1]]
+    with pytest.raises(Exception, match="give a name"):
+        called(admin, "")
+    with pytest.raises(NotFoundError, match="did you mean virtual-network"):
+        called(admin, "same", type="virtual-netwrk")
+
+
 def test_a_global_reader_reads_and_does_not_write(ask):
     olga = ask("olga", "look")
     listed = olga.list("virtual-network")
@@ -451,6 +501,13 @@ def test_a_global_reader_reads_and_does_not_write(ask):
     assert olga.request("GET", "/filament/status").value["role"] == "api"
     with pytest.raises(ForbiddenError, match="no api-access-list rule grants U"):
         olga.update("virtual-network", listed[0]["uuid"], mtu=1500)
+    for path, text in (
+        ("/filament/snapshot", "/filament/snapshot holds what is hidden as well"),
+        ("/filament/log", "/filament/log holds what is hidden as well"),
+        ("/watch?after=0", r"/watch\?after= tells commits whole, hidden objects too"),
+    ):
+        with pytest.raises(ForbiddenError, match=text):
+            olga.request("GET", path)
 
 
 async def test_control_nodes_show_a_token_which_opens_nothing_else(guarded, certificate, ask):

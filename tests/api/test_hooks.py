@@ -126,3 +126,26 @@ def test_a_vxlan_id_belongs_to_one_network(office):
 def test_sub_clusters_are_numbered(office):
     assert office.create("sub-cluster", "a").props["sub_cluster_id"] == 1
     assert office.create("sub-cluster", "b").props["sub_cluster_id"] == 2
+
+
+def test_a_number_that_a_client_chose_means_one_security_group(office):
+    office.create("security-group", *PROJECT, "a", configured_security_group_id=77)
+    text = "configured_security_group_id 77 is another group's; choose another, or leave it out"
+    with pytest.raises(ConflictError, match=text):
+        office.create("security-group", *PROJECT, "b", configured_security_group_id=77)
+    office.delete(office.named("security-group", *PROJECT, "a"))
+    office.create("security-group", *PROJECT, "b", configured_security_group_id=77)
+
+
+def test_ports_of_a_router_are_its_own_and_not_in_its_way_out(office):
+    red, machine = office.network(), office.create("virtual-machine", "vm")
+    router = office.create("logical-router", *PROJECT, "r")
+    busy = office.port(red, "busy", virtual_machine_refs=[{"uuid": machine.uuid}])
+    with pytest.raises(ConflictError, match=r"Port .*:busy is in use by a virtual machine"):
+        office.add_ref(router, busy)
+    port = office.port(red)
+    office.add_ref(router, port)
+    gateway = {"logical_router_virtual_network_type": "ExternalGateway"}
+    with pytest.raises(InputError, match="a port in the network that is its external gateway"):
+        office.add_ref(router, red, gateway)
+    office.add_ref(router, office.network("blue", subnet("10.2.0.0")), gateway)

@@ -6,6 +6,7 @@ from filament.api.access import RelaxReference, SetTags, TagEdit
 from filament.api.addresses import ReleaseAddresses, ReserveAddresses
 from filament.api.caller import Caller
 from filament.api.engine import Create, Update
+from filament.api.preview import preview
 from filament.api.rbac import DEFAULT_NAME
 from filament.api.stored import CreateIntPool, StoreValue
 from filament.api.transaction import Expecting, Operation, Transaction
@@ -21,7 +22,7 @@ from filament.compiler.render import uuid_of
 from filament.model.body import convert_body
 from filament.model.kinds import KINDS
 
-from .office import NOW, Office, ipam_refs, subnet
+from .office import NOW, Office, ipam_refs, rule, subnet
 
 MINE, THEIRS = (f"aaaaaaaa-0000-4000-8000-00000000000{n}" for n in range(2))
 TESS = Caller("tess", frozenset({"member"}), project=MINE)
@@ -64,6 +65,11 @@ def network(office, project, name, prefix="10.1.1.0", everybody=0, **fields):
         network_ipam_refs=ipam_refs(subnet(prefix)),
         **fields,
     )
+
+
+def test_kinds_without_a_rule_are_not_counted(office):
+    assert office.engine.access(TESS).may_list("virtual-network")
+    assert not Office().engine.access(TESS).may_list("virtual-network")
 
 
 def test_actions_on_no_object_are_for_cloud_admins(office):
@@ -216,3 +222,88 @@ def test_expectations_name_only_what_may_be_read(office):
     ask(office, update)
     answer = ask(office, Transaction([Operation("update", written.kind, written.uuid, None, {})]))
     assert answer.answer[0]["fq_name"] is None
+
+
+def dry_run(office, request, who=TESS):
+    commit = office.engine.prepare(request, now=NOW, who=who).commit
+    access = office.engine.access(who)
+    return preview(office.engine.snapshot, office.engine.shown, commit, access)
+
+
+def test_a_tenants_dry_run_tells_only_what_it_may_read(office):
+    """The policy is shared: attaching it connects the tenant's network with a stranger's."""
+    mine = network(office, "mine", "n")
+    theirs = network(office, "theirs", "secret", "10.2.0.0")
+    policy = office.policy("p", rule(mine.name, theirs.name), perms2=perms(THEIRS, 5))
+    office.add_ref(theirs, policy, {"sequence": {"major": 0}})
+    host = office.create("virtual-router", "default-global-system-config", "host-7")
+    machine = office.create("virtual-machine", "vm")
+    office.port(mine, virtual_machine_refs=[{"uuid": machine.uuid}])
+    office.add_ref(host, machine)
+    refs = [{"uuid": policy.uuid, "attr": {"sequence": {"major": 0}}}]
+    body = convert_body(KINDS["virtual-network"], {"network_policy_refs": refs})
+    write = Update("virtual-network", mine.uuid, body)
+    told = dry_run(office, write)
+    (put,) = told["changes"]["puts"]
+    assert (put["uuid"], "network_policy_refs" in put["fields"]) == (mine.uuid, True)
+    assert [one["name"] for one in told["plan"]["access_control_lists"]["put"]] == [
+        "default-domain:mine:n:n"
+    ]
+    assert "secret" not in str(told)
+    assert told["plan"]["agents"] == []
+    everything = dry_run(office, write, Caller("root", is_cloud_admin=True))
+    assert everything["plan"]["agents"] == [host.name]
+    instances = {one["name"]: one["diff"] for one in everything["plan"]["routing_instances"]["put"]}
+    assert "+ connect default-domain:theirs:secret:secret" in instances["default-domain:mine:n:n"]
+    assert "default-domain:theirs:secret:secret" in instances
+    made = dry_run(
+        office,
+        Create(
+            "virtual-network",
+            convert_body(KINDS["virtual-network"], {"fq_name": ["default-domain", "mine", "new"]}),
+            MINE,
+        ),
+    )
+    (taken,) = made["plan"]["route_targets"]["taken"]
+    assert taken["routing_instance"] == "default-domain:mine:new:new"
+    with pytest.raises(ForbiddenError, match="write"):
+        dry_run(office, Update("virtual-network", theirs.uuid, body))
+
+
+def targets(*names):
+    return {"route_target": list(names)}
+
+
+@pytest.mark.parametrize("field", ["route_target_list", "import_route_target_list"])
+def test_a_tenant_may_not_list_a_route_target_of_a_network_that_it_may_not_link(office, field):
+    theirs = network(office, "theirs", "n", route_target_list=targets("target:64512:7"))
+    mine = network(office, "mine", "n", "10.2.0.0")
+    body = convert_body(KINDS["virtual-network"], {field: targets("target:64512:7")})
+    write = Update("virtual-network", mine.uuid, body)
+    with pytest.raises(
+        ForbiddenError, match=r"link \(X\) access to route-target target:64512:7 is"
+    ):
+        ask(office, write)
+    made = {"fq_name": ["default-domain", "mine", "new"], field: targets("target:64512:7")}
+    with pytest.raises(ForbiddenError, match="route-target target:64512:7"):
+        ask(office, Create("virtual-network", convert_body(KINDS["virtual-network"], made), MINE))
+    new = convert_body(KINDS["virtual-network"], {field: targets("target:64512:8")})
+    ask(office, Update("virtual-network", mine.uuid, new))  # nobody's yet
+    office.update(theirs, perms2=perms(THEIRS, 5))
+    ask(office, write)  # its owner lets everybody link the network
+    office.update(theirs, perms2=perms(THEIRS, 0))
+    more = convert_body(
+        KINDS["virtual-network"], {field: targets("target:64512:7"), "display_name": "kept"}
+    )
+    ask(office, Update("virtual-network", mine.uuid, more))  # what it lists already stays
+
+
+@pytest.mark.parametrize(
+    ("kind", "field"),
+    [("logical-router", "configured_route_target_list"), ("bgpvpn", "import_route_target_list")],
+)
+def test_no_other_list_of_targets_is_a_way_around(office, kind, field):
+    network(office, "theirs", "n", route_target_list=targets("target:64512:7"))
+    fields = {"fq_name": ["default-domain", "mine", "r"], field: targets("target:64512:7")}
+    with pytest.raises(ForbiddenError, match="route-target target:64512:7"):
+        ask(office, Create(kind, convert_body(KINDS[kind], fields), MINE))

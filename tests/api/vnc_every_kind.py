@@ -165,10 +165,14 @@ class World:
             elif kind == "tag-type":
                 self.shared[kind] = self.call("read", kind)(fq_name=["application"])
             else:
-                made = self.build(kind, is_full=False)
-                self.call("create", kind)(made)
-                self.shared[kind] = made
+                self.shared[kind] = self.another(kind)
         return self.shared[kind]
+
+    def another(self, kind):
+        """A new object of a kind."""
+        made = self.build(kind, is_full=False)
+        self.call("create", kind)(made)
+        return made
 
     def build(self, kind, *, is_full):
         made = CLASSES[kind]
@@ -222,9 +226,12 @@ def link_all(world, item, kind):
         ):  # fmt: skip
             continue
         value = compound(attribute) if attribute != "None" else None
-        arguments = (world.need(target), value) if value is not None else (world.need(target),)
+        linked = world.need(target)
+        if (kind, target) == ("logical-router", "virtual-network"):
+            linked = world.another(target)  # its way out is not the network of its ports
+        arguments = (linked, value) if value is not None else (linked,)
         getattr(item, f"add_{field.removesuffix('_refs')}")(*arguments)
-        added.append((field, target, value))
+        added.append((field, linked, value))
     return added
 
 
@@ -240,8 +247,8 @@ def exercise(world, kind):
     require_written(read, written)
     for field, target, value in linked:
         refs = getattr(read, f"get_{field}")()
-        found = [ref for ref in refs if ref["uuid"] == world.need(target).uuid]
-        assert found, f"{field} lacks {target}: {refs}"
+        found = [ref for ref in refs if ref["uuid"] == target.uuid]
+        assert found, f"{field} lacks {target.name}: {refs}"
         assert covers(plain(found[0]["attr"]), plain(value)), f"{field}: {found[0]} not {value}"
     by_name = world.call("read", kind)(fq_name=read.fq_name)
     assert by_name.uuid == item.uuid

@@ -15,7 +15,17 @@ from filament.dataplane.attach import Attachments, forget_pins, probe_hook
 from filament.dataplane.load import Programs, load
 from filament.dataplane.maps import PinnedMaps
 from filament.forward.ids import Ids
-from filament.forward.inputs import Filter, FilterMatch, FilterRule, Host, Inputs, Port, Route
+from filament.forward.inputs import (
+    Filter,
+    FilterMatch,
+    FilterRule,
+    Host,
+    Inputs,
+    Port,
+    Route,
+    Subnet,
+    Vrf,
+)
 from filament.forward.plan import plan
 from filament.forward.tables import Change
 
@@ -88,6 +98,8 @@ class ComputeHost:
         self.ids = Ids()
         self.ports: list[Port] = []
         self.routes: list[Route] = []
+        self.subnets: tuple[Subnet, ...] = ()
+        self.vrfs: tuple[Vrf, ...] = ()
         add_namespace(name)
         with inside(name):
             Path("/proc/sys/net/ipv4/conf/lo/forwarding").write_text("1")
@@ -153,6 +165,8 @@ class ComputeHost:
             ports=tuple(self.ports),
             routes=tuple(self.routes),
             filters=(ALLOW,),
+            subnets=self.subnets,
+            vrfs=self.vrfs,
         )
 
     def apply(self) -> None:

@@ -17,11 +17,18 @@ from filament.forward.inputs import (
     Inputs,
     Port,
     Subnet,
+    Vrf,
 )
 from filament.forward.layout import (
+    FLOW_BOTH_DENIED,
+    FLOW_IDLE_DENIED_S,
     FLOW_IDLE_S,
+    FLOW_IDLE_TCP_CLOSED_S,
+    FLOW_IDLE_TCP_OPENING_S,
     FLOW_IDLE_TCP_S,
-    FLOW_RESPONDER,
+    FLOW_INBOUND,
+    FLOW_PASSED,
+    GATEWAY_LINK_LOCAL,
     TABLE_BY_NAME,
     DropReason,
     Verdict,
@@ -29,19 +36,46 @@ from filament.forward.layout import (
 from filament.forward.plan import plan
 from filament.forward.policy import Flow, FlowKey
 from filament.forward.tables import Change
+from filament.wire.packet.checksum import checksum, pseudo_header_sum6
 from filament.wire.packet.ethernet import Ethernet, encode_ethernet
-from filament.wire.packet.frames import icmp_packet, ipv4_frame, ipv4_packet, tcp_packet, udp_packet
-from filament.wire.packet.icmp import ECHO_REPLY, ECHO_REQUEST, Icmp
+from filament.wire.packet.frames import (
+    icmp6_packet,
+    icmp_packet,
+    ipv4_frame,
+    ipv4_packet,
+    ipv6_frame,
+    solicitation_frame,
+    tcp_packet,
+    udp6_packet,
+    udp_packet,
+)
+from filament.wire.packet.icmp import (
+    ECHO_REPLY,
+    ECHO_REPLY6,
+    ECHO_REQUEST,
+    ECHO_REQUEST6,
+    Icmp,
+)
 from filament.wire.packet.ipv4 import UDP, Ipv4
+from filament.wire.packet.ipv6 import ICMPV6, decode_ipv6
 from filament.wire.packet.mpls import LabelEntry, encode_label
-from filament.wire.packet.tcp import Tcp
+from filament.wire.packet.neighbour import (
+    ALL_NODES,
+    IS_OVERRIDE,
+    IS_ROUTER,
+    IS_SOLICITED,
+    decode_advertisement,
+)
+from filament.wire.packet.tcp import ACK, FIN, RST, SYN, Tcp
+from filament.wire.packet.vxlan import Vxlan, decode_vxlan, encode_vxlan
 
 from .twin import HOST, NEAR, NEAR_MAC, UNDERLAY_MAC, UNDERLAY_MTU, Seen, Twin
-from .universe import ADDRESSES, MACS, RED, UUIDS, route
+from .universe import ADDRESSES, ADDRESSES6, MACS, RED, RED_VNI, UUIDS, route
 
 pytestmark = pytest.mark.bpf
 
-GATEWAY, RED_0, RED_1, RED_NEAR = (ADDRESSES[index] for index in (0, 2, 3, 5))
+GATEWAY, RED_0, RED_1, RED_NEAR, RED_BY_VXLAN = (ADDRESSES[index] for index in (0, 2, 3, 5, 7))
+GATEWAY6, RED6_0, RED6_NEAR = (ADDRESSES6[index] for index in (0, 2, 5))
 ANY = FilterMatch()
 OUT = FilterRule(FilterMatch(prefix=Prefix(RED_0, 32)), ANY, None, passes=True, both_ways=False)
 IN = FilterRule(ANY, FilterMatch(prefix=Prefix(RED_0, 32)), None, passes=True, both_ways=False)
@@ -54,6 +88,7 @@ class Room:
         pair.reset()
         self.pair = pair
         self.ids = Ids()
+        self.limit = 0
 
     def apply(self, *rules: FilterRule, revision: int = 1) -> None:
         """Write the rows of these rules."""
@@ -68,16 +103,24 @@ class Room:
             vrf=RED,
             network=RED,
             acl="acl",
+            flow_limit=self.limit,
+            addresses6=(RED6_0,),
         )
         found = Inputs(
             host=Host("host1", HOST),
             revision=revision,
             ports=(port,),
-            subnets=(Subnet(RED, RED, Prefix.parse("10.1.1.0/24"), GATEWAY),),
+            subnets=(
+                Subnet(RED, RED, Prefix.parse("10.1.1.0/24"), GATEWAY),
+                Subnet(RED, RED, Prefix.parse("2001:db8:1::/64"), GATEWAY6),
+            ),
             routes=(
                 route(RED, "10.1.1.10/32", NEAR, 30, RED),
                 route(RED, "10.1.1.11/32", NEAR, 31, RED),
+                route(RED, "10.1.1.12/32", NEAR, RED_VNI, RED, "vxlan"),
+                route(RED, "2001:db8:1::10/128", NEAR, 30, RED),
             ),
+            vrfs=(Vrf(RED, RED, RED_VNI),),
             filters=(Filter("acl", rules),),
         )
         self.pair.write(plan(found, self.ids))
@@ -100,11 +143,17 @@ class Room:
         flows = self.pair.model._policy.flows
         for key in keys or list(flows):
             flow = flows[key]
-            flows[key] = Flow(*flow.values()[:2], then, *flow.values()[3:])
+            flows[key] = Flow(flow.started_ns, then, *flow.values()[2:])
             # Before the machine was started: the program counts in 64 bits, round and round.
             values = flows[key].values()
-            aged = (*values[:2], then % (1 << 64), *values[3:])
+            aged = (values[0], then % (1 << 64), *values[2:])
             self.pair.maps.write([Change("flows", key, aged)])
+
+    @property
+    def flow(self) -> Flow:
+        """The only entry of the flow table."""
+        (flow,) = self.pair.model._policy.flows.values()
+        return flow
 
 
 @pytest.fixture
@@ -193,10 +242,22 @@ def test_an_idle_flow_is_forgotten(room: Room, idle_s: float, expected: DropReas
     room.pair.compare_state()
 
 
-def test_tcp_stays_longer(room: Room) -> None:
+def segment(flags: int, *, is_back: bool = False, port: int = 40000) -> bytes:
+    if is_back:
+        return tcp_packet(RED_NEAR, RED_0, Tcp(80, port, flags=flags))
+    return tcp_packet(RED_0, RED_NEAR, Tcp(port, 80, flags=flags))
+
+
+def connect(room: Room) -> None:
+    room.send(segment(SYN))
+    room.receive(segment(SYN | ACK, is_back=True))
+    room.send(segment(ACK))
+
+
+def test_established_tcp_stays_longer(room: Room) -> None:
     room.apply(OUT)
-    room.send(tcp_packet(RED_0, RED_NEAR, Tcp(40000, 80)))
-    answer = tcp_packet(RED_NEAR, RED_0, Tcp(80, 40000, flags=18))
+    connect(room)
+    answer = segment(ACK, is_back=True)
     room.age(FLOW_IDLE_TCP_S - 5)
     assert room.receive(answer).verdict is Verdict.REDIRECT
     room.age(FLOW_IDLE_TCP_S + 5)
@@ -204,35 +265,99 @@ def test_tcp_stays_longer(room: Room) -> None:
     room.pair.compare_state()
 
 
+def test_nobodys_answer_to_a_syn_is_not_waited_for_long(room: Room) -> None:
+    room.apply(OUT)
+    room.send(segment(SYN))
+    room.age(FLOW_IDLE_TCP_OPENING_S - 5)
+    assert room.receive(segment(SYN | ACK, is_back=True)).verdict is Verdict.REDIRECT
+    room.age(FLOW_IDLE_TCP_OPENING_S + 5)
+    assert room.receive(segment(SYN | ACK, is_back=True)).reason is DropReason.POLICY_TO_PORT
+    room.pair.compare_state()
+
+
+@pytest.mark.parametrize("is_reset", [False, True])
+def test_closed_tcp_is_soon_forgotten(room: Room, is_reset: bool) -> None:
+    room.apply(OUT)
+    connect(room)
+    if is_reset:
+        room.receive(segment(RST, is_back=True))
+    else:
+        room.send(segment(FIN | ACK))
+        room.age(FLOW_IDLE_TCP_CLOSED_S + 5)  # half closed is open
+        assert room.receive(segment(FIN | ACK, is_back=True)).verdict is Verdict.REDIRECT
+    assert room.receive(segment(ACK, is_back=True)).verdict is Verdict.REDIRECT
+    room.age(FLOW_IDLE_TCP_CLOSED_S + 5)
+    assert room.receive(segment(ACK, is_back=True)).reason is DropReason.POLICY_TO_PORT
+    room.pair.compare_state()
+
+
+def test_the_ports_of_a_closed_connection_serve_a_new_one(room: Room) -> None:
+    room.apply(OUT)
+    connect(room)
+    room.send(segment(RST))
+    # The far end may not take them over, the port may: with fresh counters.
+    assert room.receive(segment(SYN, is_back=True)).reason is DropReason.POLICY_TO_PORT
+    assert room.send(segment(SYN)).verdict is Verdict.REDIRECT
+    assert (room.flow.out_packets, room.flow.tcp_out, room.flow.tcp_in) == (1, SYN, SYN)
+    room.pair.compare_state()
+
+
+def test_both_directions_are_one_entry(room: Room) -> None:
+    room.apply(OUT)
+    room.send(out(payload=b"four"))
+    room.receive(back())
+    room.receive(back())
+    flow = room.flow
+    assert (flow.out_packets, flow.out_bytes, flow.in_packets, flow.in_bytes) == (1, 32, 2, 56)
+    assert flow.flags == FLOW_PASSED
+    room.pair.compare_state()
+
+
+def test_who_starts_is_remembered(room: Room) -> None:
+    room.apply(IN)
+    room.receive(back())
+    assert room.flow.flags == FLOW_PASSED | FLOW_INBOUND
+    assert room.send(out()).verdict is Verdict.REDIRECT
+    room.pair.compare_state()
+
+
 def test_one_direction_keeps_the_other_alive(room: Room) -> None:
     room.apply(OUT)
     room.send(out())
-    room.receive(back())
-    key = next(key for key in room.pair.model.flows() if key.destination == RED_0)
-    room.age(FLOW_IDLE_S + 5, key)
+    room.age(FLOW_IDLE_S - 5)
+    room.send(out())
     assert room.receive(back()).verdict is Verdict.REDIRECT
     room.pair.compare_state()
 
 
-def test_an_idle_starter_does_not_vouch_for_strangers(room: Room) -> None:
-    room.apply(OUT)
-    room.send(out())
-    answers = next(key for key in room.pair.model.flows() if key.destination == RED_0)
-    del room.pair.model._policy.flows[answers]
-    room.pair.maps.write([Change("flows", answers, None)])
-    room.age(FLOW_IDLE_S + 5)
+def test_who_is_denied_is_not_answered(room: Room) -> None:
+    """A denied packet makes no answers of what comes the other way; both verdicts are kept."""
+    room.apply()
+    assert room.send(out()).reason is DropReason.POLICY_FROM_PORT
     assert room.receive(back()).reason is DropReason.POLICY_TO_PORT
+    assert room.flow.flags == FLOW_BOTH_DENIED
+    assert room.receive(back()).reason is DropReason.POLICY_TO_PORT
+    room.age(FLOW_IDLE_DENIED_S + 5)
+    room.apply(IN)
+    assert room.send(out()).reason is DropReason.POLICY_FROM_PORT
+    assert room.receive(back()).verdict is Verdict.REDIRECT
+    assert room.send(out()).verdict is Verdict.REDIRECT
     room.pair.compare_state()
 
 
-def test_an_evicted_answer_is_known_by_its_question(room: Room) -> None:
+def test_a_port_has_no_more_flows_than_it_may(room: Room) -> None:
+    room.limit = 2
     room.apply(OUT)
-    room.send(out())
-    answers = next(key for key in room.pair.model.flows() if key.destination == RED_0)
-    del room.pair.model._policy.flows[answers]
-    room.pair.maps.write([Change("flows", answers, None)])
-    assert room.receive(back()).verdict is Verdict.REDIRECT
-    assert room.pair.model.flows()[answers][6] == FLOW_RESPONDER
+    assert room.send(out((40001, 53))).verdict is Verdict.REDIRECT
+    assert room.send(out((40002, 53))).verdict is Verdict.REDIRECT
+    assert room.send(out((40003, 53))).reason is DropReason.FLOW_LIMIT
+    assert room.receive(back((53, 40003))).reason is DropReason.POLICY_TO_PORT
+    # Running flows go on, and one that was swept out makes room.
+    assert room.receive(back((53, 40002))).verdict is Verdict.REDIRECT
+    vif = room.ids.numbers("vif")[UUIDS[0]]
+    room.pair.maps.write([Change("flows_swept", (vif,), (1,))])
+    room.pair.model._policy.swept[vif] = 1
+    assert room.send(out((40003, 53))).verdict is Verdict.REDIRECT
     room.pair.compare_state()
 
 
@@ -322,6 +447,98 @@ def test_congestion_in_the_underlay_reaches_the_workload(room: Room) -> None:
     assert seen.frame is not None
     assert seen.frame[15] & 3 == 3
     assert room.receive(back(), tos=3).reason is DropReason.CONGESTION_LOST
+
+
+OUT6 = FilterRule(FilterMatch(prefix=Prefix(RED6_0, 128, 6)), ANY, None, True, False)
+
+
+def send6(room: Room, packet: bytes) -> Seen:
+    return room.pair.from_port(room.pair.ports[0], ipv6_frame(MACS[0], ROUTER_MAC, packet))
+
+
+def test_ipv6_goes_through_mpls_and_its_answers_come_back(room: Room) -> None:
+    room.apply(OUT6)
+    question = udp6_packet(RED6_0, RED6_NEAR, (40000, 53), b"what?")
+    answer = udp6_packet(RED6_NEAR, RED6_0, (53, 40000), b"that")
+    assert room.receive(answer).reason is DropReason.POLICY_TO_PORT
+    sent = send6(room, question)
+    assert sent.frame is not None
+    # As it was but for one hop, behind Ethernet, IPv4, UDP and one label.
+    hop_less = question[:7] + bytes([question[7] - 1]) + question[8:]
+    assert sent.frame[12:14] == b"\x08\x00"
+    assert sent.frame[14 + 32 :] == hop_less
+    received = room.receive(answer)
+    assert received.frame is not None
+    assert received.frame[12:] == b"\x86\xdd" + answer
+    room.pair.compare_state()
+
+
+def test_neighbours_are_the_gateway_and_the_gateway_is_a_router(room: Room) -> None:
+    room.apply(OUT6)
+
+    def ask(target: int, source: int = RED6_0) -> Seen:
+        frame = solicitation_frame(MACS[0], source, target)
+        return room.pair.from_port(room.pair.ports[0], frame)
+
+    for target, flags in (
+        (GATEWAY6, IS_ROUTER | IS_SOLICITED | IS_OVERRIDE),
+        (GATEWAY_LINK_LOCAL, IS_ROUTER | IS_SOLICITED | IS_OVERRIDE),
+        (RED6_NEAR, IS_SOLICITED | IS_OVERRIDE),
+    ):
+        frame = ask(target).frame
+        assert frame is not None
+        header, said = decode_ipv6(frame[14:]), decode_advertisement(frame[54:])
+        assert (header.source, header.destination, header.hop_limit) == (target, RED6_0, 255)
+        assert (said.target, said.mac, said.flags) == (target, ROUTER_MAC, flags)
+        assert frame[:12] == MACS[0].to_bytes(6, "big") + ROUTER_MAC.to_bytes(6, "big")
+        start = pseudo_header_sum6(target, RED6_0, ICMPV6, 32)
+        assert checksum(frame[54:], start) == 0
+    # Before it has its address a host is answered where all hear it; its own is nobody else's.
+    frame = ask(RED6_NEAR, source=0).frame
+    assert frame is not None
+    assert decode_ipv6(frame[14:]).destination == ALL_NODES
+    assert ask(RED6_0).reason is DropReason.ARP_UNANSWERED
+    assert ask(RED6_0, source=0).reason is DropReason.ARP_UNANSWERED
+    room.pair.compare_state()
+
+
+@pytest.mark.parametrize("gateway", [GATEWAY6, GATEWAY_LINK_LOCAL])
+def test_the_gateway_answers_echo6(room: Room, gateway: int) -> None:
+    room.apply(OUT6)
+    source = RED6_0 if gateway == GATEWAY6 else 0xFE80 << 112 | 3
+    asked = icmp6_packet(source, gateway, Icmp(ECHO_REQUEST6, 0, 0, 1, 1), b"ping", ttl=1)
+    seen = send6(room, asked)
+    assert seen.frame is not None
+    answer = icmp6_packet(gateway, source, Icmp(ECHO_REPLY6, 0, 0, 1, 1), b"ping")
+    assert seen.frame[14:] == answer
+
+
+def test_link_local_addresses_stay_on_the_link(room: Room) -> None:
+    room.apply(OUT6)
+    local = 0xFE80 << 112 | 3
+    assert send6(room, udp6_packet(local, RED6_NEAR, (1, 2))).reason is DropReason.SOURCE_SPOOFED
+    assert send6(room, udp6_packet(local, local + 1, (1, 2))).reason is DropReason.NO_ROUTE
+    assert send6(room, udp6_packet(RED6_NEAR, RED6_0, (1, 2))).reason is DropReason.SOURCE_SPOOFED
+
+
+def test_vxlan_carries_what_its_routes_say(room: Room) -> None:
+    room.apply(OUT)
+    question = udp_packet(RED_0, RED_BY_VXLAN, (40000, 53), b"what?")
+    sent = room.send(question)
+    assert sent.frame is not None
+    assert sent.frame[36:38] == (4789).to_bytes(2, "big")
+    assert decode_vxlan(sent.frame[42:]) == Vxlan(RED_VNI)
+    inner = sent.frame[50:]
+    assert inner[:14] == encode_ethernet(Ethernet(ROUTER_MAC, ROUTER_MAC, 0x0800))
+    assert inner[14:] == udp_packet(RED_0, RED_BY_VXLAN, (40000, 53), b"what?", ttl=63)
+    answer = udp_packet(RED_BY_VXLAN, RED_0, (53, 40000), b"that")
+    frame = encode_vxlan(Vxlan(RED_VNI)) + inner[:14] + answer
+    head = bytes.fromhex("c00012b5") + (8 + len(frame)).to_bytes(2, "big") + bytes(2)
+    outer = ipv4_packet(Ipv4(NEAR, HOST, UDP, 0), head + frame)
+    received = room.pair.from_fabric(ipv4_frame(NEAR_MAC, UNDERLAY_MAC, outer))
+    assert received.frame is not None
+    assert received.frame[12:] == b"\x08\x00" + answer
+    room.pair.compare_state()
 
 
 def test_the_gateway_answers_echo_for_every_ttl(room: Room) -> None:

@@ -14,7 +14,8 @@ from filament.forward.tables import Row, Tables
 from filament.testing.maps import PLANNED, MemoryMaps
 
 pytestmark = pytest.mark.bpf
-BITS = {"u8": 8, "u16": 16, "u32": 32, "u64": 64, "be16": 16, "be32": 32, "mac": 48}
+BITS = {"u8": 8, "u16": 16, "u32": 32, "u64": 64, "be16": 16, "be32": 32, "be128": 128}
+BITS["mac"] = 48
 
 
 @pytest.fixture(scope="module")
@@ -53,10 +54,12 @@ def value_of(fields):
 
 def key_of(table):
     """A few keys, so that steps meet: ids, or prefixes without host bits."""
-    if table.name == "routes":
-        length = st.integers(0, 32)
-        return st.tuples(length, st.integers(1, 3), st.integers(0, 2**32 - 1)).map(
-            lambda key: (32 + key[0], key[1], key[2] & (0xFFFFFFFF << 32 - key[0]) & 0xFFFFFFFF)
+    if table.map_type == "LPM_TRIE":
+        bits = 32 if table.name == "routes" else 128
+        every = 2**bits - 1
+        length = st.integers(0, bits)
+        return st.tuples(length, st.integers(1, 3), st.integers(0, every)).map(
+            lambda key: (32 + key[0], key[1], key[2] & (every << bits - key[0]) & every)
         )
     highest = 0 if table.name == "host" else 6
     return st.tuples(*[st.integers(0, highest)] * len(table.key))

@@ -80,7 +80,11 @@ class Twin:
             for name, rows in self.model.read_planned().items()
             for key in rows
         ]
-        changes += [Change("counters", (vif,), None) for vif in (0, *self.model.counters)]
+        changes += [
+            Change(name, (vif,), None)
+            for name in ("counters", "flows_entered", "flows_swept")
+            for vif in {0, *self.model.counters, *self.model.entered_flows()}
+        ]
         self.maps.write(changes)
         self.model = self._fresh_model()
 
@@ -133,13 +137,13 @@ class Twin:
 
     def compare_state(self) -> None:
         """Compare flows, drops and counters."""
-        kernel_flows = {
-            key: (*values[:2], *values[3:]) for key, values in self.maps.read_all("flows").items()
-        }
-        model_flows = {
-            tuple(key): (*values[:2], *values[3:]) for key, values in self.model.flows().items()
-        }
+        kernel_flows = {key: values[2:] for key, values in self.maps.read_all("flows").items()}
+        model_flows = {tuple(key): values[2:] for key, values in self.model.flows().items()}
         assert kernel_flows == model_flows
+        entered_flows = self.model.entered_flows()
+        for vif in {*self.model.counters, *entered_flows}:
+            entered = self.maps.read("flows_entered", (vif,)) or (0,)
+            assert entered == (entered_flows.get(vif, 0),)
         assert self.maps.read_all("drops") == {
             key: (count,) for key, count in self.model.drops.items()
         }

@@ -7,7 +7,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from filament.base.net import ROUTER_MAC, Prefix, parse_ipv4
+from filament.base.net import ROUTER_MAC, Prefix, parse_ipv4, parse_ipv6
 from filament.base.origin import Origin
 from filament.forward.inputs import (
     Filter,
@@ -18,15 +18,24 @@ from filament.forward.inputs import (
     Port,
     Route,
     Subnet,
+    Vrf,
 )
 from filament.wire.packet.arp import REPLY, REQUEST, Arp, encode_arp
 from filament.wire.packet.ethernet import BROADCAST_MAC, Ethernet, encode_ethernet
-from filament.wire.packet.frames import ipv4_frame, ipv4_packet
+from filament.wire.packet.frames import (
+    ipv4_frame,
+    ipv4_packet,
+    ipv6_frame,
+    ipv6_packet,
+    solicitation_frame,
+)
 from filament.wire.packet.icmp import Icmp, encode_icmp
 from filament.wire.packet.ipv4 import ICMP, SCTP, TCP, UDP, Ipv4
+from filament.wire.packet.ipv6 import ICMPV6, Ipv6, encode_fragment
 from filament.wire.packet.mpls import LabelEntry, encode_label
 from filament.wire.packet.tcp import Tcp, encode_tcp
 from filament.wire.packet.udp import Udp, encode_udp
+from filament.wire.packet.vxlan import Vxlan, encode_vxlan
 
 from .twin import FAR, HOST, NEAR, NOWHERE, SILENT
 
@@ -67,14 +76,51 @@ OWN_BY_PORT = [
 REACHABLE = [*ADDRESSES[2:8], ADDRESSES[11], ADDRESSES[12]]
 REMOTE = [ADDRESSES[5], ADDRESSES[6], ADDRESSES[7], ADDRESSES[12], ADDRESSES[15]]
 PORTS = [53, 80, 40000]
+RED_VNI, BLUE_VNI = 1000, 1001
+ADDRESSES6 = [
+    parse_ipv6(text)
+    for text in (
+        "2001:db8:1::1",  # red's gateway
+        "2001:db8:1::2",  # red's service address
+        "2001:db8:1::3",  # port 0
+        "2001:db8:1::4",  # port 1
+        "2001:db8:1::5",  # port 1's second
+        "2001:db8:1::10",  # near
+        "2001:db8:1::11",  # silent
+        "2001:db8:1::12",  # far
+        "2001:db8:1::13",  # no underlay route
+        "2001:db8:1::99",  # nobody
+        "2001:db8:2::1",  # blue's gateway
+        "2001:db8:2::3",  # port 2, in blue
+        "2001:db8:2::10",  # blue, near
+        "2001:db8:1::6",  # port 3
+        "fd00:7::7",  # routed to port 1
+        "2001:db8:99::1",  # only a default route
+        "ff02::1",
+        "fe80::5e00:100",  # the gateway's link-local address
+        "::",
+        "fe80::3",
+    )
+]
+OWN6_BY_PORT = [
+    [ADDRESSES6[2], ADDRESSES6[2], ADDRESSES6[19]],
+    [ADDRESSES6[3], ADDRESSES6[4], ADDRESSES6[14]],
+    [ADDRESSES6[11]],
+    [ADDRESSES6[13]],
+]
+REACHABLE6 = [*ADDRESSES6[2:8], ADDRESSES6[11], ADDRESSES6[12]]
+REMOTE6 = [ADDRESSES6[5], ADDRESSES6[6], ADDRESSES6[7], ADDRESSES6[12], ADDRESSES6[15]]
 
 
 def origin(rule: str) -> Origin:
     return Origin("test", rule, 1)
 
 
-def route(vrf: str, prefix: str, next_hop: int, label: int, network: str) -> Route:
-    return Route(vrf, Prefix.parse(prefix), next_hop, label, network, origin("route"))
+def route(
+    vrf: str, prefix: str, next_hop: int, label: int, network: str, encapsulation: str = "udp"
+) -> Route:
+    found = Prefix.parse(prefix)
+    return Route(vrf, found, next_hop, label, network, origin("route"), encapsulation)
 
 
 def mostly(usual: object, *rare: object) -> st.SearchStrategy[Any]:
@@ -84,7 +130,8 @@ def mostly(usual: object, *rare: object) -> st.SearchStrategy[Any]:
 
 @st.composite
 def matches(draw: st.DrawFn) -> FilterMatch:
-    some, usual = ["10.1.1.0/24", "10.1.1.3/32", "10.1.1.10/32"], ["0.0.0.0/0", "10.1.0.0/16"]
+    some = ["10.1.1.0/24", "10.1.1.3/32", "10.1.1.10/32", "2001:db8:1::/64", "2001:db8:1::3/128"]
+    usual = ["0.0.0.0/0", "0.0.0.0/0", "10.1.0.0/16", "2001:db8::/32"]
     prefix = draw(st.sampled_from([*some, *usual, *usual, *usual]))
     ports = draw(st.sampled_from([(0, 65535)] * 6 + [(0, 0), (80, 80), (53, 80), (40000, 65535)]))
     network = draw(st.sampled_from(["", "", "", RED, RED, BLUE, "demo:green"]))
@@ -96,7 +143,7 @@ def rules(draw: st.DrawFn) -> FilterRule:
     return FilterRule(
         draw(matches()),
         draw(matches()),
-        draw(st.sampled_from([None, None, ICMP, TCP, UDP])),
+        draw(st.sampled_from([None, None, ICMP, TCP, UDP, ICMPV6])),
         draw(st.sampled_from([True, True, False])),
         draw(st.booleans()),
         origin("rule"),
@@ -129,6 +176,8 @@ def ports(draw: st.DrawFn, ifindexes: list[int]) -> tuple[Port, ...]:
                 acl=draw(st.sampled_from([None, "acl", "acl", "other", "not received"])),
                 has_policy=draw(st.sampled_from([True, True, True, False])),
                 origin=origin("port"),
+                addresses6=tuple(ADDRESSES6[one] for one in addresses),
+                flow_limit=draw(mostly(0, 1, 2)),
             )
         )
     return tuple(made)
@@ -144,6 +193,13 @@ def inputs(draw: st.DrawFn, ifindexes: list[int], labels: dict[str, int]) -> Inp
         route(RED, "10.1.1.13/32", NOWHERE, 33, RED),
         route(BLUE, "10.1.2.10/32", NEAR, 34, BLUE),
         route(RED, "192.168.7.0/24", HOST, labels.get(UUIDS[1], 0), RED),
+        route(RED, "2001:db8:1::10/128", NEAR, 30, RED),
+        route(RED, "2001:db8:1::11/128", SILENT, 0xFFFFF, RED),
+        route(RED, "2001:db8:1::12/128", FAR, RED_VNI, RED, "vxlan"),
+        route(RED, "2001:db8:1::13/128", NOWHERE, 33, RED),
+        route(BLUE, "2001:db8:2::10/128", NEAR, BLUE_VNI, BLUE, "vxlan"),
+        route(BLUE, "198.51.100.0/24", SILENT, BLUE_VNI, "demo:green", "vxlan"),
+        route(RED, "fd00:7::/64", HOST, labels.get(UUIDS[1], 0), RED),
     ]
     if draw(st.booleans()):
         routes += [
@@ -153,7 +209,9 @@ def inputs(draw: st.DrawFn, ifindexes: list[int], labels: dict[str, int]) -> Inp
             route(BLUE, "10.1.1.10/32", NEAR, 30, RED),
         ]
     if draw(st.booleans()):
-        routes.append(route(RED, "0.0.0.0/0", FAR, 40, "demo:green"))
+        encapsulation = draw(st.sampled_from(["udp", "vxlan"]))
+        routes.append(route(RED, "0.0.0.0/0", FAR, 40, "demo:green", encapsulation))
+        routes.append(route(RED, "::/0", FAR, 40, "demo:green"))
     gateway, service, blue_gateway = ADDRESSES[0], ADDRESSES[1], ADDRESSES[10]
     return Inputs(
         host=Host("host1", HOST),
@@ -162,9 +220,12 @@ def inputs(draw: st.DrawFn, ifindexes: list[int], labels: dict[str, int]) -> Inp
         subnets=(
             Subnet(RED, RED, Prefix.parse("10.1.1.0/24"), gateway, service, origin("subnet")),
             Subnet(BLUE, BLUE, Prefix.parse("10.1.2.0/24"), blue_gateway, 0, origin("subnet")),
+            Subnet(RED, RED, Prefix.parse("2001:db8:1::/64"), *ADDRESSES6[:2], origin("subnet")),
+            Subnet(BLUE, BLUE, Prefix.parse("2001:db8:2::/64"), ADDRESSES6[10]),
         ),
         routes=tuple(routes),
         filters=(draw(filters("acl")), draw(filters("other"))),
+        vrfs=(Vrf(RED, RED, RED_VNI), Vrf(BLUE, BLUE, draw(st.sampled_from([0, BLUE_VNI])))),
     )
 
 
@@ -176,9 +237,11 @@ def transports(draw: st.DrawFn, protocol: int) -> bytes:
         return encode_udp(Udp(source, destination, 8 + len(payload))) + payload
     if protocol == TCP:
         options = bytes(draw(st.sampled_from([0, 12])))
-        return encode_tcp(Tcp(source, destination, options=options)) + payload
-    if protocol == ICMP:
-        kind = draw(st.sampled_from([8, 0, 8, 0, 5, 13]))
+        flags = draw(st.sampled_from([2, 2, 18, 16, 17, 4]))
+        return encode_tcp(Tcp(source, destination, flags=flags, options=options)) + payload
+    if protocol in (ICMP, ICMPV6):
+        kinds = [8, 0, 8, 0, 5, 13] if protocol == ICMP else [128, 129, 128, 129, 133, 136, 143]
+        kind = draw(st.sampled_from(kinds))
         identifier = draw(st.sampled_from(PORTS))
         return encode_icmp(Icmp(kind, 0, 0x1234, identifier, 1)) + payload
     return payload
@@ -216,6 +279,60 @@ def packets(
     if draw(st.integers(0, 9)) == 0:  # a wrong checksum stays wrong
         packet = packet[:10] + b"\x12\x34" + packet[12:]
     return packet
+
+
+@st.composite
+def packets6(
+    draw: st.DrawFn, sources: Sequence[int], destinations: Sequence[int], *, is_quoted: bool = False
+) -> bytes:
+    """An IPv6 packet, mostly between the given addresses."""
+    protocol = draw(st.sampled_from([ICMPV6, TCP, UDP, UDP, ICMPV6, TCP, UDP, SCTP, 47, 59]))
+    if is_quoted and protocol == ICMPV6:
+        transport = encode_icmp(Icmp(128, 0, 0, draw(st.sampled_from(PORTS)), 1))
+    elif protocol == ICMPV6 and draw(st.integers(0, 4)) == 0:
+        quoted = draw(packets6(destinations, sources, is_quoted=True))
+        cut = draw(st.sampled_from([48, 2000, 68, 47, 40]))
+        transport = encode_icmp(Icmp(draw(st.sampled_from([1, 2, 3, 4, 127])), 1)) + quoted[:cut]
+    else:
+        transport = draw(transports(protocol))
+    for kind in reversed(draw(st.lists(st.sampled_from([0, 43, 44, 44, 60]), max_size=5))):
+        if draw(st.integers(0, 3)):
+            continue
+        if kind == 44:
+            offset = draw(st.sampled_from([0, 0, 185]))
+            extension = encode_fragment(protocol, offset, more_fragments=draw(st.booleans()))
+        else:
+            units = draw(st.sampled_from([0, 0, 1, 4, 30]))
+            extension = bytes([protocol, units]) + bytes(6 + 8 * draw(mostly(units, 0)))
+        protocol, transport = kind, extension + transport
+    header = Ipv6(
+        draw(mostly(draw(st.sampled_from(sources)), *ADDRESSES6)),
+        draw(st.sampled_from(destinations)),
+        protocol,
+        0,
+        draw(mostly(64, 0, 1, 2, 255)),
+        draw(st.sampled_from([0, 0, 1, 2, 3, 0xB8, 0xBA])),
+        draw(st.sampled_from([0, 0xFFFFF])),
+    )
+    return ipv6_packet(header, transport)
+
+
+@st.composite
+def solicitations(draw: st.DrawFn) -> bytes:
+    """A neighbour solicitation, multicast or not, whole or not."""
+    source = draw(st.sampled_from([0, ADDRESSES6[2], ADDRESSES6[19]]))
+    frame = solicitation_frame(MACS[0], source, draw(st.sampled_from(ADDRESSES6)))
+    if draw(st.booleans()):
+        to = draw(st.sampled_from(ADDRESSES6)).to_bytes(16, "big")
+        frame = ROUTER_MAC.to_bytes(6, "big") + frame[6:38] + to + frame[54:]
+    how = draw(mostly("not", "hops", "code", "longer"))
+    if how == "hops":
+        frame = frame[:21] + b"\x40" + frame[22:]
+    elif how == "code":
+        frame = frame[:55] + b"\x01" + frame[56:]
+    elif how == "longer":
+        frame = frame[:19] + bytes([frame[19] + 8]) + frame[20:] + bytes(8)
+    return frame
 
 
 # What BPF_PROG_TEST_RUN refuses to run: shorter frames never get to a program.
@@ -259,12 +376,18 @@ def arp_frames(draw: st.DrawFn) -> bytes:
 @st.composite
 def port_frames(draw: st.DrawFn, index: int) -> bytes:
     """What may come from the port of a number."""
-    how = draw(mostly("ip", "arp", "arp", "other", "noise"))
+    how = draw(mostly("ip", "arp", "arp", "nd", "nd", "other", "noise"))
     if how == "arp":
         return draw(mangled(draw(arp_frames())))
     if how == "noise":
         return accepted(draw(st.binary(min_size=14, max_size=100)))
+    if how == "nd":
+        return draw(mangled(draw(solicitations())))
     to = draw(mostly(ROUTER_MAC, MACS[1], BROADCAST_MAC, 0x01005E000005))
+    if draw(st.booleans()):
+        own = [*OWN6_BY_PORT[index], *OWN6_BY_PORT[index]]
+        packet = draw(packets6(own, [*ADDRESSES6, *REACHABLE6, *REACHABLE6]))
+        return draw(mangled(ipv6_frame(MACS[0], to, packet)))
     packet = draw(packets(OWN_BY_PORT[index], [*ADDRESSES, *REACHABLE, *REACHABLE]))
     if how == "other":
         ethertype = draw(st.sampled_from([0x86DD, 0x8100, 0x88A8, 0x8847, 0x0064]))
@@ -278,9 +401,22 @@ def fabric_frames(draw: st.DrawFn, label_by_port: Mapping[str, int]) -> bytes:
     index = draw(st.integers(0, 3))
     label = label_by_port.get(UUIDS[index], 16)
     label = draw(mostly(label, 16, 17, 18, 19, 20, 3, 16383, 16384, 0xFFFFF))
-    packet = draw(packets(REMOTE, OWN_BY_PORT[index]))
-    inner = encode_label(LabelEntry(label, is_bottom=draw(mostly(True, False)), ttl=63)) + packet
-    udp = encode_udp(Udp(50000, draw(mostly(6635, 4789, 53)), 8 + len(inner))) + inner
+    is_v6, is_vxlan = draw(st.booleans()), draw(st.booleans())
+    packet = (
+        draw(packets6(REMOTE6, OWN6_BY_PORT[index]))
+        if is_v6
+        else draw(packets(REMOTE, OWN_BY_PORT[index]))
+    )
+    if is_vxlan:
+        ethertype = draw(mostly(0x86DD if is_v6 else 0x0800, 0x0800, 0x86DD, 0x0806))
+        vni = draw(mostly(BLUE_VNI if index == 2 else RED_VNI, RED_VNI, BLUE_VNI, 7, 0xFFFFFF))
+        inner = encode_vxlan(Vxlan(vni, draw(mostly(True, False))))
+        inner += encode_ethernet(Ethernet(ROUTER_MAC, ROUTER_MAC, ethertype)) + packet
+    else:
+        inner = encode_label(LabelEntry(label, is_bottom=draw(mostly(True, False)), ttl=63))
+        inner += packet
+    port = draw(mostly(4789 if is_vxlan else 6635, 6635, 4789, 53))
+    udp = encode_udp(Udp(50000, port, 8 + len(inner))) + inner
     outer = Ipv4(
         NEAR,
         draw(mostly(HOST, FAR)),

@@ -43,6 +43,41 @@ def test_ls_counts_kinds(demo, capsys):
     assert ["virtual-machine", "1"] in [line.split() for line in lines]
 
 
+def test_ls_counts_in_one_request(role, run_in, ok, tmp_path, capsys):
+    answers = {("GET", "/filament/counts"): ok({"project": 2, "domain": 1, "tag": 0})}
+    with role(tmp_path / "api.sock", answers) as server:
+        assert run_in(tmp_path)("ls", "--json") == 0
+        assert run_in(tmp_path)("ls") == 0
+    assert [asked[:2] for asked in server.asked] == [("GET", "/filament/counts")] * 2
+    said = answer(capsys)
+    assert json.loads(said[: said.index("]") + 1])[1] == {"kind": "project", "count": 2}
+    assert [line.split() for line in said[said.index("]") + 1 :].split("\n")[1:-1]] == [
+        ["KIND", "COUNT"],
+        ["domain", "1"],
+        ["project", "2"],
+    ]
+
+
+@pytest.mark.parametrize("words", [["red-1"], ["virtual-machine", "red-1"]])
+def test_a_name_is_found_in_one_request_however_much_there_is(
+    role, run_in, ok, tmp_path, capsys, words
+):
+    uuid = "0f0f0f0f-0000-4000-8000-000000000001"
+    found = {"type": "virtual-machine", "uuid": uuid, "fq_name": ["red-1"], "display_name": ""}
+    home = {"links": [{"link": {"name": "virtual-machine", "rel": "collection"}}]}
+    answers = {
+        ("GET", "/"): ok(home),
+        ("GET", "/filament/called"): ok({"objects": [found]}),
+        ("GET", f"/virtual-machine/{uuid}"): ok({"virtual-machine": found | {"name": "red-1"}}),
+    }
+    with role(tmp_path / "api.sock", answers) as server:
+        assert run_in(tmp_path)("cat", *words) == 0
+    paths = [asked[1] for asked in server.asked]
+    kind = "virtual-machine" if len(words) == 2 else ""
+    called = "/filament/called?name=red-1" + (f"&type={kind}" if kind else "")
+    assert paths == ["/", called, f"/virtual-machine/{uuid}?exclude_hrefs=1"]
+
+
 def test_ls_lists_names_and_uuids(demo, capsys):
     answer(capsys)
     assert demo("ls", "virtual-machine-interfaces", "--json") == 0
@@ -185,3 +220,13 @@ def test_a_run_directory_with_a_socket_is_where_the_api_is(demo, capsys):
     answer(capsys)
     assert run(["--run-dir", str(demo.run_dir), "ls", "project"]) == 0
     assert PROJECT in answer(capsys)
+
+
+def test_a_kind_before_a_name_may_be_spelt_in_any_way(demo, capsys):
+    answer(capsys)
+    for kind in ("virtual-network", "virtual_network", "virtual-networks"):
+        assert demo("cat", kind, "red") == 0
+        assert answer(capsys).startswith(f"virtual-network {PROJECT}:red\n")
+    assert demo("cat", "virtual-netwrok", "red") == 2
+    said = capsys.readouterr().err
+    assert said.startswith("filament: there is no kind 'virtual-netwrok'; did you mean virtual-net")

@@ -92,14 +92,17 @@ FLOW = {
     "source_port": 49152,
     "destination_port": 443,
     "protocol": 6,
-    "packets": 3,
-    "bytes": 252,
+    "local_port": 49152,
+    "out_packets": 2,
+    "out_bytes": 168,
+    "in_packets": 1,
+    "in_bytes": 84,
     "last_seen_ns": 0,
     "action": 1,
     "flags": 0,
     "acl": 7,
 }
-ECHO = FLOW | {"protocol": 1, "source_port": 26, "destination_port": 0, "flags": 1, "acl": 0}
+ECHO = FLOW | {"protocol": 1, "local_port": 26, "source_port": 0, "destination_port": 26, "acl": 0}
 DENIED = FLOW | {"vif": 2, "interface": "default-domain:demo:red-2-port", "action": 0}
 PORT = {
     "vif": 1,
@@ -130,7 +133,7 @@ def test_flows_say_who_talks_to_whom_and_what_policy_said(flows, capsys):
     assert titles.split("  ")[0] == "HOST"
     assert tcp.split() == words("host1 red-1-port tcp 10.1.1.3:49152 10.1.1.4:443 passes 3 252")
     assert echo.split() == words(
-        "host1 red-1-port icmp id 26 10.1.1.3 10.1.1.4 passes, as answer (no policy) 3 252"
+        "host1 red-1-port icmp id 26 10.1.1.3 10.1.1.4 passes (no policy) 3 252"
     )
     assert "denied" in denied
 

@@ -212,6 +212,12 @@ PROPS = st.fixed_dictionaries(
         "is_provider_network": st.just(True),
     },
 )
+GROUPS = ("web", "db")
+GROUP_RULES = st.builds(
+    rule,
+    st.just({"security_group": "local"}),
+    st.sampled_from([{"security_group": Universe.fq(name)} for name in GROUPS]),
+)
 EDITS = st.one_of(
     st.tuples(
         st.just("network"),
@@ -233,6 +239,13 @@ EDITS = st.one_of(
         st.lists(st.sampled_from([*NETWORKS[:3], *INSTANCES]), unique=True, max_size=2),
     ),
     st.tuples(st.just("delete-instance"), st.sampled_from(INSTANCES)),
+    st.tuples(
+        st.just("group"),
+        st.sampled_from(GROUPS),
+        st.lists(GROUP_RULES, max_size=2),
+        st.sampled_from([7, 8000000]),
+    ),
+    st.tuples(st.just("delete-group"), st.sampled_from(GROUPS)),
     st.tuples(st.just("asn"), st.sampled_from([64512, 65000])),
 )
 
@@ -254,6 +267,12 @@ def stage(universe, edit):
         found = universe.snapshot.named("routing-instance", (*project, *name.split(":")))
         if found and found.uuid not in universe.puts and not is_referred_to(universe, found):
             universe.delete("routing-instance", found.name)
+    elif what == "group":
+        universe.group(name, *more[0], number=more[1])
+    elif what == "delete-group":
+        found = universe.snapshot.named("security-group", (*project, name))
+        if found and found.uuid not in universe.puts:
+            universe.delete("security-group", found.name)
     elif what == "asn":
         universe.global_system_config(name)
     else:

@@ -386,3 +386,29 @@ def test_agents_always_hold_their_views(steps):
         stage(universe, step)
         controller.commit()
         controller.verify()
+
+
+def test_a_port_brings_its_security_groups_and_their_lists(universe):
+    web = universe.group("web", rule({"security_group": "local"}, "any"))
+    universe.port("port1", "red", "vm1", groups=["web"])
+    commit = universe.commit()
+    view = view_of(universe, machine("vm1"))
+    name = Universe.fq("web")
+    node = view.nodes["security-group", name]
+    assert node.props == {"security_group_id": 8000000, "uuid": web.uuid}
+    for way in ("ingress", "egress"):
+        called = f"{name}:{way}-access-control-list"
+        assert ("access-control-list", called) in view.nodes
+        assert (
+            Link(
+                "security-group", name, "access-control-list", called,
+                "security-group-access-control-list",
+            )
+            in view.links
+        )  # fmt: skip
+    (made,) = view.nodes["access-control-list", f"{name}:egress-access-control-list"].props[
+        "access_control_list_entries"
+    ]["acl_rule"]
+    assert made["origin"]["object"] == f"security-group {name}"
+    delta = PlanDelta(3, acls_put=frozenset({f"{name}:egress-access-control-list"}))
+    assert ("security-group", name) in touched(universe.snapshot, commit, delta).nodes

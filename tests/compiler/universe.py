@@ -120,6 +120,14 @@ class Universe:
             parent=("project", uuid_of("project", ":".join(PROJECT))),
         )
 
+    def group(self, name, *rules, number=8000000):
+        return self.put(
+            "security-group",
+            (*PROJECT, name),
+            {"security_group_entries": {"policy_rule": list(rules)}, "security_group_id": number},
+            parent=("project", uuid_of("project", ":".join(PROJECT))),
+        )
+
     def target(self, name):
         return self.put("route-target", (name,))
 
@@ -151,10 +159,11 @@ class Universe:
     def machine(self, name):
         return self.put("virtual-machine", (name,))
 
-    def port(self, name, network, machine=None):
+    def port(self, name, network, machine=None, groups=()):
         refs = [Ref("virtual-network", uuid_of("virtual-network", self.fq(network)))]
         if machine:
             refs.append(Ref("virtual-machine", uuid_of("virtual-machine", machine)))
+        refs += [Ref("security-group", uuid_of("security-group", self.fq(each))) for each in groups]
         return self.put("virtual-machine-interface", (*PROJECT, name), {"port": name}, refs)
 
     def instance_ip(self, name, port=None, address="10.1.1.3"):

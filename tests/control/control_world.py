@@ -174,7 +174,7 @@ class FakeAgent:
             case RoutesSent(instance, items, retracted):
                 for prefix in retracted:
                     self.routes.pop((instance, prefix), None)
-                self.routes.update({(instance, item.prefix): item for item in items})
+                self.routes.update({(instance, item.destination): item for item in items})
             case ConfigRefused():
                 self.refusals.append(stanza.text)
             case EndOfRib():

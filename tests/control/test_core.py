@@ -411,7 +411,7 @@ def test_an_unknown_agent_that_published_must_publish_again(cluster):
     route = RoutePublished(RED, Prefix.parse("10.1.1.9/32"), NextHop(0xAC1E0009, 20))
     host9.outbox += [InstanceSubscribed(RED, 1), route]
     cluster.run()
-    assert (RED, route.prefix) not in cluster.agents["host1"].routes
+    assert (RED, route.destination) not in cluster.agents["host1"].routes
     cluster.commit(cluster.world.router("host9"))
     assert cluster.closed["host9"] == (
         "virtual-router default-global-system-config:host9 exists now; connect and publish again"

@@ -141,10 +141,10 @@ def test_packets_are_what_their_flow_says(protocol, answers):
     elif protocol == TCP:
         sent = decode_tcp(segment)
         assert sent.flags == (SYN | ACK if answers else SYN)
-        assert (sent.source_port, sent.destination_port) == flow[3:]
+        assert (sent.source_port, sent.destination_port) == flow[3:5]
     elif protocol == UDP:
         datagram = decode_udp(segment)
-        assert (datagram.source_port, datagram.destination_port) == flow[3:]
+        assert (datagram.source_port, datagram.destination_port) == flow[3:5]
 
 
 def test_answers_swap_ports_but_not_icmps_identifier():

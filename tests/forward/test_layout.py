@@ -38,6 +38,7 @@ def test_no_struct_has_holes(table) -> None:
                 "16": (2, 2),
                 "32": (4, 4),
                 "64": (8, 8),
+                "128": (16, 4),
                 "mac": (6, 1),
             }.get(field.type.lstrip("ube"), (0, 1))
             if field.type.startswith("pad"):
@@ -59,7 +60,8 @@ def test_bytes_are_as_c_sees_them() -> None:
 @pytest.mark.parametrize("table", TABLES, ids=lambda table: table.name)
 @given(data=st.data())
 def test_rows_survive_the_bytes(table, data) -> None:
-    bits = {"u8": 8, "u16": 16, "u32": 32, "u64": 64, "be16": 16, "be32": 32, "mac": 48}
+    bits = {"u8": 8, "u16": 16, "u32": 32, "u64": 64, "be16": 16, "be32": 32, "be128": 128}
+    bits["mac"] = 48
     for fields, codec in (
         (table.key, KEY_CODECS[table.name]),
         (table.value, VALUE_CODECS[table.name]),

@@ -28,7 +28,7 @@ from filament.wire.packet.frames import (
     tcp_packet,
     udp_packet,
 )
-from filament.wire.packet.tcp import Tcp
+from filament.wire.packet.tcp import ACK, Tcp
 
 HOSTS = [parse_ipv4("172.30.0.1"), parse_ipv4("172.30.0.2")]
 RED = [parse_ipv4("10.1.1.3"), parse_ipv4("10.1.1.4")]
@@ -171,7 +171,7 @@ def test_policy_is_judged_at_both_ends() -> None:
     ("make", "idle_s"),
     [
         (lambda addresses, ports: udp_packet(*addresses, ports), FLOW_IDLE_S),
-        (lambda addresses, ports: tcp_packet(*addresses, Tcp(*ports)), FLOW_IDLE_TCP_S),
+        (lambda addresses, ports: tcp_packet(*addresses, Tcp(*ports, flags=ACK)), FLOW_IDLE_TCP_S),
     ],
     ids=["udp", "tcp"],
 )

@@ -98,7 +98,9 @@ def test_a_port_has_an_interface_a_next_hop_a_label_and_a_route() -> None:
     tables = plan(inputs(port(), subnets=(SUBNET,)), Ids())
     (row,) = tables.rows["interfaces"].values()
     interface = InterfaceValues(*row.values)
-    assert interface == InterfaceValues(1, 1, 1, 0, interface.next_hop, 1, RED_1, 0x020000000001)
+    assert interface == InterfaceValues(
+        1, 1, 1, 0, interface.next_hop, 1, RED_1, 0, 0, 0x020000000001
+    )
     assert row.origin == VMI
     hop = next_hop(tables, interface.next_hop)
     assert hop == NextHopValues(NextHopType.INTERFACE, 1, 11, 0, 0x020000000001, ROUTER_MAC)
@@ -333,4 +335,4 @@ def test_a_plan_forwards() -> None:
     assert result.output.ifindex == 12
     result = model.from_port(11, ipv4_frame(1, ROUTER_MAC, udp_packet(RED_1, RED_9, (1, 2))))
     assert result.reason is DropReason.UNASSIGNED
-    assert {values[4] for values in model.flows().values()} == {RULE_NONE}
+    assert {values[8] for values in model.flows().values()} == {RULE_NONE}

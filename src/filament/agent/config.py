@@ -16,12 +16,14 @@ from filament.agent.filters import is_dynamic, read_filter
 from filament.agent.graph import Graph
 from filament.base.errors import InputError
 from filament.base.limits import MAX_ACL_RULES
-from filament.base.net import Prefix, parse_ipv4, parse_mac
+from filament.base.net import Prefix, parse_address, parse_mac
 from filament.base.origin import NOWHERE, Origin
-from filament.forward.inputs import Filter, Subnet
+from filament.forward.inputs import ABILITIES, Abilities, Filter, Subnet, Vrf
 from filament.wire.xmpp.stanza import Node
 
 VMI = "virtual-machine-interface"
+DEFAULT_ENCAPSULATIONS = ("udp", "gre", "vxlan")
+_ENCAPSULATION_BY_NAME = {"MPLSoUDP": "udp", "MPLSoGRE": "gre", "VXLAN": "vxlan"}
 _SUBNETS = "virtual-network-network-ipam"
 ShapeT = TypeVar("ShapeT")
 
@@ -45,13 +47,15 @@ class PortConfig(Struct, frozen=True):
     acl: str | None
     has_policy: bool
     origin: Origin = NOWHERE
+    addresses6: tuple[int, ...] = ()
 
 
 class Configuration(Struct, frozen=True):
     """The meaning of one graph.
 
-    `ports` by uuid, complete ones only; `waiting` says of the others what they lack. `subnets` and
-    `filters` belong to the networks in the graph, `routers` are its virtual-routers by fq name.
+    `ports` by uuid, complete ones only; `waiting` says of the others what they lack. `subnets`,
+    `filters` and `vrfs` belong to the networks in the graph, `routers` are its virtual-routers by
+    fq name. `encapsulations` is the cluster's priority, in the words of routes.
     """
 
     ports: dict[str, PortConfig] = {}
@@ -60,6 +64,8 @@ class Configuration(Struct, frozen=True):
     filters: tuple[Filter, ...] = ()
     problems: tuple[Problem, ...] = ()
     routers: dict[str, Origin] = {}
+    vrfs: tuple[Vrf, ...] = ()
+    encapsulations: tuple[str, ...] = DEFAULT_ENCAPSULATIONS
 
 
 class _MacAddresses(Struct):
@@ -74,6 +80,27 @@ class _Interface(Struct):
 
 class _InstanceIp(Struct):
     instance_ip_address: str | None = None
+
+
+class _NetworkProperties(Struct):
+    forwarding_mode: str | None = None
+    vxlan_network_identifier: int | None = None
+
+
+class _Network(Struct):
+    virtual_network_properties: _NetworkProperties | None = None
+    virtual_network_network_id: int | None = None
+    flood_unknown_unicast: bool | None = None
+
+
+class _Priorities(Struct):
+    encapsulation: list[str] | str | None = None
+
+
+class _Global(Struct):
+    encapsulation_priorities: _Priorities | None = None
+    forwarding_mode: str | None = None
+    vxlan_network_identifier_mode: str | None = None
 
 
 class _Instance(Struct):
@@ -102,7 +129,8 @@ class _SubnetsAttribute(Struct):
 class ConfigReader:
     """Reads graphs; remembers filters by node, because access lists are long and rarely change."""
 
-    def __init__(self) -> None:
+    def __init__(self, abilities: Abilities = ABILITIES) -> None:
+        self.ip_versions = abilities.ip_versions
         self._filters: dict[str, tuple[Node, Filter, list[str]]] = {}
 
     def read(self, graph: Graph) -> Configuration:
@@ -136,11 +164,14 @@ class _Reading:
         acl_by_network: dict[str, str] = {}
         subnets: list[Subnet] = []
         filters: list[Filter] = []
+        vrfs: list[Vrf] = []
+        cluster = self._read_cluster()
         for network in self._graph.of_kind("virtual-network"):
             filters.extend(self._read_filters(network, acl_by_network))
             vrf = self._vrf_of(network)
             if vrf is not None:
                 vrf_by_network[network.name] = vrf
+                vrfs.append(self._read_vrf(network, vrf, cluster))
                 subnets.extend(self._read_subnets(network, vrf))
         acls = self._graph.of_kind("access-control-list")
         self._reader.forget_filters_but({node.name for node in acls})
@@ -167,6 +198,8 @@ class _Reading:
                 node.name: Origin(f"virtual-router {node.name}", "host", node.revision)
                 for node in self._graph.of_kind("virtual-router")
             },
+            vrfs=tuple(vrfs),
+            encapsulations=_encapsulations(cluster),
         )
 
     def _read_port(
@@ -194,13 +227,14 @@ class _Reading:
             self._report(node, f"virtual_machine_interface_mac_addresses: {error}")
             return "a usable MAC address"
         addresses, revision = self._read_addresses(node)
-        if not addresses:
+        if not addresses[4] and not addresses[6]:
             return "an instance-ip with an address"
         return PortConfig(
             uuid=interface.uuid,
             name=node.name,
             mac=mac,
-            addresses=addresses,
+            addresses=tuple(addresses[4]),
+            addresses6=tuple(addresses[6]),
             vrf=vrf_by_network[network],
             network=network,
             acl=acl_by_network.get(network),
@@ -208,24 +242,49 @@ class _Reading:
             origin=Origin(f"{VMI} {node.name}", "port", max(node.revision, revision)),
         )
 
-    def _read_addresses(self, node: Node) -> tuple[tuple[int, ...], int]:
-        """Return the port's addresses, and the newest revision among its instance-ips."""
-        addresses: list[int] = []
+    def _read_addresses(self, node: Node) -> tuple[dict[int, dict[int, None]], int]:
+        """Return the port's addresses by IP version, and its newest instance-ip's revision."""
+        addresses: dict[int, dict[int, None]] = {4: {}, 6: {}}
         revision = 0
         for ip in self._graph.linked(node, f"instance-ip-{VMI}", "instance-ip"):
             shape = self._shape(ip, _InstanceIp)
             if shape is None or not shape.instance_ip_address:
                 continue
-            if ":" in shape.instance_ip_address:
-                self._report(ip, f"{shape.instance_ip_address} is IPv6; only IPv4 is forwarded")
-                continue
             try:
-                addresses.append(parse_ipv4(shape.instance_ip_address))
+                address = parse_address(shape.instance_ip_address)
             except InputError as error:
                 self._report(ip, f"instance_ip_address: {error}")
                 continue
+            if address.version not in self._reader.ip_versions:
+                self._report(ip, f"{address} is IPv{address.version}; it is not forwarded")
+                continue
+            addresses[address.version][address.value] = None
             revision = max(revision, ip.revision)
-        return tuple(dict.fromkeys(addresses)), revision
+        return addresses, revision
+
+    def _read_cluster(self) -> _Global:
+        """Return the cluster's settings; the defaults where it has none."""
+        for node in self._graph.of_kind("global-vrouter-config"):
+            return self._shape(node, _Global) or _Global()
+        return _Global()
+
+    def _read_vrf(self, network: Node, vrf: str, cluster: _Global) -> Vrf:
+        shape = self._shape(network, _Network) or _Network()
+        properties = shape.virtual_network_properties or _NetworkProperties()
+        mode = properties.forwarding_mode or cluster.forwarding_mode or "l2_l3"
+        if cluster.vxlan_network_identifier_mode == "configured":
+            vni = properties.vxlan_network_identifier
+        else:
+            vni = shape.virtual_network_network_id
+        return Vrf(
+            name=vrf,
+            network=network.name,
+            vni=vni or 0,
+            is_layer2=mode != "l3",
+            is_layer3=mode != "l2",
+            floods_unknown=bool(shape.flood_unknown_unicast),
+            origin=Origin(f"virtual-network {network.name}", "vrf", network.revision),
+        )
 
     def _vrf_of(self, network: Node) -> str | None:
         """Return the network's default routing instance."""
@@ -282,7 +341,16 @@ class _Reading:
             value = shape.value if shape is not None else None
             for index, entry in enumerate(_listed(value.ipam_subnets if value else None)):
                 try:
-                    subnets.append(_subnet(entry, network, vrf, attribute.revision))
+                    subnet = _subnet(entry, network, vrf, attribute.revision)
+                    version = subnet.prefix.version
+                    if version in self._reader.ip_versions:
+                        subnets.append(subnet)
+                    else:
+                        self._report(
+                            attribute,
+                            f"ipam_subnets[{index}]: {subnet.prefix} is IPv{version}; it is not"
+                            " forwarded",
+                        )
                 except InputError as error:
                     self._report(attribute, f"ipam_subnets[{index}]: {error}")
         return subnets
@@ -304,16 +372,27 @@ def _subnet(entry: _Subnet, network: Node, vrf: str, revision: int) -> Subnet:
     given = entry.subnet
     if given is None or given.ip_prefix is None or given.ip_prefix_len is None:
         raise InputError("bad-subnet", "it has no prefix", hint="give ip_prefix and ip_prefix_len")
-    if ":" in given.ip_prefix:
-        raise InputError("bad-subnet", f"{given.ip_prefix} is IPv6; only IPv4 is forwarded")
+    prefix = Prefix.parse(f"{given.ip_prefix}/{given.ip_prefix_len}")
     return Subnet(
         vrf=vrf,
         network=network.name,
-        prefix=Prefix.parse_ipv4(f"{given.ip_prefix}/{given.ip_prefix_len}"),
-        gateway=parse_ipv4(entry.default_gateway) if entry.default_gateway else 0,
-        service=parse_ipv4(entry.dns_server_address) if entry.dns_server_address else 0,
+        prefix=prefix,
+        gateway=_address(entry.default_gateway, prefix),
+        service=_address(entry.dns_server_address, prefix),
         origin=Origin(f"virtual-network {network.name}", "subnet", max(revision, network.revision)),
     )
+
+
+def _address(text: str | None, subnet: Prefix) -> int:
+    """Read an address of the subnet's IP version, 0 for none."""
+    if not text:
+        return 0
+    address = parse_address(text)
+    if address.version != subnet.version:
+        raise InputError(
+            "bad-subnet", f"{text} is no IPv{subnet.version} address", hint=f"give one of {subnet}"
+        )
+    return address.value
 
 
 def _listed(value: list[ShapeT] | ShapeT | None) -> list[ShapeT]:
@@ -321,3 +400,10 @@ def _listed(value: list[ShapeT] | ShapeT | None) -> list[ShapeT]:
     if value is None:
         return []
     return value if isinstance(value, list) else [value]
+
+
+def _encapsulations(cluster: _Global) -> tuple[str, ...]:
+    """Return the cluster's priority, without words that TF does not have."""
+    priorities = cluster.encapsulation_priorities or _Priorities()
+    named = [_ENCAPSULATION_BY_NAME.get(one) for one in _listed(priorities.encapsulation)]
+    return tuple(one for one in named if one is not None) or DEFAULT_ENCAPSULATIONS

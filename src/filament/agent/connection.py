@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Callable
 
 from filament.agent.core import AgentCore
@@ -27,12 +28,15 @@ _FIRST_WAIT_S = 0.02
 # Short, because convergence after a control node's restart waits for it; an attempt costs one SYN.
 _LONGEST_WAIT_S = 0.6
 _STABLE_S = 5.0
+_HISTORY_LENGTH = 64
 
 
 class Connection:
     """The agent's side of one control node (`HOST:PORT`), for the life of the process.
 
     `changed` is called after the core heard something. `problem` says why there is no session.
+    `flap_count` sessions have ended, the last at `flapped_at`; `history` has the last changes of
+    state: when, and to what.
     """
 
     def __init__(self, control: str, core: AgentCore, changed: Callable[[], None]) -> None:
@@ -40,11 +44,27 @@ class Connection:
         self.state = "connecting"
         self.problem = ""
         self.since = now()
+        self.last_state = ""
+        self.flap_count = 0
+        self.flapped_at: float | None = None
+        self.history: deque[tuple[float, str]] = deque(maxlen=_HISTORY_LENGTH)
+        self._sent_before = self._received_before = 0  # in sessions that are over
         self._place = parse_listen(control)
         self._core = core
         self._changed = changed
         self._session: ClientSession | None = None
         self._driver: Driver[SessionEvent[FromControl]] | None = None
+
+    @property
+    def sent_count(self) -> int:
+        """How many stanzas were sent, in all sessions."""
+        return self._sent_before + (self._session.sent_count if self._session is not None else 0)
+
+    @property
+    def received_count(self) -> int:
+        """How many stanzas were received, in all sessions."""
+        session = self._session
+        return self._received_before + (session.received_count if session is not None else 0)
 
     async def run(self) -> None:
         """Keep a session up until cancelled."""
@@ -83,6 +103,8 @@ class Connection:
         try:
             await self._driver.run()
         finally:
+            self._sent_before += self._session.sent_count
+            self._received_before += self._session.received_count
             self._session = self._driver = None
             self._core.control_lost(self.control)
             if self.state != "connecting":
@@ -107,5 +129,11 @@ class Connection:
     def _set_state(self, state: str, problem: str = "") -> None:
         if (state, problem) != (self.state, self.problem):
             self.since = now()
+            if self.state == "established" and state != self.state:
+                self.flap_count += 1
+                self.flapped_at = self.since
+            if state != self.state:
+                self.last_state = self.state
+            self.history.append((self.since, f"{state}{': ' if problem else ''}{problem}"))
             _log.info("control-session", control=self.control, state=state, problem=problem)
         self.state, self.problem = state, problem

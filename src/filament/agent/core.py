@@ -17,20 +17,22 @@ from typing import NamedTuple
 
 import msgspec
 
+from filament.agent.announce import published_routes
+from filament.agent.collect import Collected, collect, order_of
 from filament.agent.config import ConfigReader, Configuration, PortConfig, Problem
+from filament.agent.graph import Graph
 from filament.agent.plug import Plug
 from filament.agent.session import ROUTER_PARENT, RouteKey, Session
 from filament.agent.view import SavedView, View
-from filament.base.net import Prefix
 from filament.base.origin import NOWHERE
-from filament.forward.inputs import Host, Inputs, Port, Route
+from filament.forward.inputs import ABILITIES, Abilities, Host, Inputs, Port
 from filament.wire.xmpp.stanza import (
     ConfigRefused,
     ConfigSent,
+    Destination,
     EndOfRib,
     FromAgent,
     FromControl,
-    NextHop,
     RouteItem,
     RoutePublished,
     RoutesSent,
@@ -82,19 +84,25 @@ class AgentCore:
     """
 
     def __init__(
-        self, name: str, address: int, controls: Iterable[str] = (), saved: Iterable[SavedView] = ()
+        self,
+        name: str,
+        address: int,
+        controls: Iterable[str] = (),
+        saved: Iterable[SavedView] = (),
+        abilities: Abilities = ABILITIES,
     ) -> None:
         self.host = Host(name, address)
+        self._abilities = abilities
         self._plugs: dict[str, Plug] = {}
         self._devices: dict[str, Device] = {}
-        self._views: dict[str, View] = {one: View(address) for one in controls}
+        self._views: dict[str, View] = {one: View(address, None, abilities) for one in controls}
         for view in saved:
-            self._views[view.control] = View(address, view)
+            self._views[view.control] = View(address, view, abilities)
         self._sessions: dict[str, Session] = {}
-        self._reader = ConfigReader()
+        self._reader = ConfigReader(abilities)
         self._configuration = Configuration()
         self._configured_from: tuple[View, int] | None = None
-        self._routes: tuple[Route, ...] = ()
+        self._routes = Collected()
         self._routed_from: tuple[object, ...] = ()
         self._offer: _Offer | None = None
         self._is_offer_current = False
@@ -137,7 +145,7 @@ class AgentCore:
 
     def control_connected(self, control: str) -> None:
         """A session begins: ask again for everything, and publish again what is published."""
-        view = self._views.setdefault(control, View(self.host.address))
+        view = self._views.setdefault(control, View(self.host.address, None, self._abilities))
         view.begin_session()
         session = Session(self.host.name)
         self._sessions[control] = session
@@ -199,7 +207,9 @@ class AgentCore:
     ) -> None:
         """The rows of the last `inputs()` are in the data plane: publish, then acknowledge.
 
-        `vrf_ids` are this host's numbers by instance name, `labels` its MPLS labels by port uuid.
+        `vrf_ids` are this host's numbers by instance name. `labels` are its MPLS labels: by port
+        uuid for packets, by `bridge UUID` for frames to a port, by `flood INSTANCE` for frames to
+        everybody in an instance; what has no label is offered by VXLAN only.
         `failed` are the ports (uuids) whose rows could not be written: they are not published.
         Older inputs than the last handed out say nothing new and are ignored.
         """
@@ -209,11 +219,15 @@ class AgentCore:
         ports = [port for port in inputs.ports if port.uuid not in failed]
         self._active = frozenset(port.uuid for port in ports)
         self._instances = {one: vrf_ids[one] for one in sorted(offer.instances) if one in vrf_ids}
-        self._published = {
-            (route.instance, route.prefix): route
-            for port in ports
-            for route in self._routes_to(port, labels[port.uuid])
-        }
+        encapsulations = tuple(
+            one
+            for one in self._configuration.encapsulations
+            if one in self._abilities.encapsulations
+        )
+        published = published_routes(
+            self.host.address, inputs.vrfs, ports, labels, encapsulations or ("udp",)
+        )
+        self._published = {(route.instance, route.destination): route for route in published}
         for control, session in self._sessions.items():
             for instance in session.publish(self._instances, self._published):
                 self._views[control].forget_instance(instance)
@@ -269,15 +283,33 @@ class AgentCore:
 
     def routes(self) -> dict[str, list[RouteItem]]:
         """Return received routes by instance, as far as this host uses them."""
-        items: dict[str, dict[Prefix, RouteItem]] = {}
+        items: dict[str, dict[Destination, RouteItem]] = {}
         for view in self._route_views():
             for instance in view.instances:
                 known = items.setdefault(instance, {})
-                for prefix, item in view.items_of(instance).items():
-                    known.setdefault(prefix, item)
+                for destination, item in view.items_of(instance).items():
+                    known.setdefault(destination, item)
         return {
-            instance: [known[one] for one in sorted(known)] for instance, known in items.items()
+            instance: [known[one] for one in sorted(known, key=order_of)]
+            for instance, known in items.items()
         }
+
+    @property
+    def views(self) -> Mapping[str, View]:
+        """What each control node told, by its address; not to be changed."""
+        return self._views
+
+    @property
+    def believed(self) -> str:
+        """The control node whose configuration holds; "" before there is one."""
+        view = self._believed()
+        return next((name for name, one in self._views.items() if one is view), "")
+
+    @property
+    def graph(self) -> Graph | None:
+        """The configuration that holds."""
+        view = self._believed()
+        return view.graph if view is not None else None
 
     # inside -----------------------------------------------------------------------------------
 
@@ -286,7 +318,7 @@ class AgentCore:
         if sync.revision < view.revision:
             # The store went back in time (it was restored): memories of later revisions are false.
             for control in self._views.keys() - self._sessions.keys():
-                self._views[control] = View(self.host.address)
+                self._views[control] = View(self.host.address, None, self._abilities)
         # Before our EndOfRib the control node cannot know all that we want to hear of.
         view.complete(sync, is_whole=sync.whole and session.has_ended_rib)
         self._has_been_whole |= view.is_whole
@@ -309,6 +341,7 @@ class AgentCore:
         instances = frozenset(config.vrf for _, config in configs)
         acls = {config.acl for _, config in configs}
         router = configuration.routers.get(f"{ROUTER_PARENT}:{self.host.name}", NOWHERE)
+        collected = self._collect_routes(instances)
         inputs = Inputs(
             host=Host(self.host.name, self.host.address, router),
             revision=view.revision if (view := self._believed()) is not None else 0,
@@ -318,8 +351,11 @@ class AgentCore:
                 if (device := self._devices.get(plug.device)) is not None
             ),
             subnets=tuple(one for one in configuration.subnets if one.vrf in instances),
-            routes=self._collect_routes(instances),
+            routes=collected.routes,
             filters=tuple(one for one in configuration.filters if one.name in acls),
+            vrfs=tuple(one for one in configuration.vrfs if one.name in instances),
+            macs=collected.macs,
+            floods=collected.floods,
         )
         syncs = [
             (session, session.unanswered)
@@ -354,29 +390,13 @@ class AgentCore:
         whole = [view for view in self._views.values() if view.is_whole]
         return whole or list(self._views.values())
 
-    def _collect_routes(self, instances: frozenset[str]) -> tuple[Route, ...]:
-        """Merge the views' routes: of two for a prefix the more preferred, then the first's."""
+    def _collect_routes(self, instances: frozenset[str]) -> Collected:
+        """Merge the views' routes, unless nothing has changed since the last time."""
         views = self._route_views()
         source = (instances, *((view, view.route_changes) for view in views))
         if source != self._routed_from:
-            routes: list[Route] = []
-            for instance in sorted(instances):
-                routes.extend(_merge(instance, views))
-            self._routes, self._routed_from = tuple(routes), source
+            self._routes, self._routed_from = collect(instances, views), source
         return self._routes
-
-    def _routes_to(self, port: Port, label: int) -> list[RoutePublished]:
-        return [
-            RoutePublished(
-                instance=port.vrf,
-                prefix=Prefix(address, 32),
-                next_hop=NextHop(
-                    address=self.host.address, label=label, network=port.network, mac=port.mac
-                ),
-                origin=port.origin,
-            )
-            for address in port.addresses
-        ]
 
     def _port_state(self, plug: Plug) -> PortState:
         config = self._configuration.ports.get(plug.uuid)
@@ -407,18 +427,5 @@ def _port(config: PortConfig, device: Device) -> Port:
         acl=config.acl,
         has_policy=config.has_policy,
         origin=config.origin,
+        addresses6=config.addresses6,
     )
-
-
-def _merge(instance: str, views: list[View]) -> list[Route]:
-    """Return one instance's routes over all views."""
-    if len(views) == 1:
-        return list(views[0].routes_of(instance).values())
-    best: dict[Prefix, tuple[int, Route]] = {}
-    for view in views:
-        items = view.items_of(instance)
-        for prefix, route in view.routes_of(instance).items():
-            preference = items[prefix].local_preference
-            if prefix not in best or preference > best[prefix][0]:
-                best[prefix] = preference, route
-    return [route for _, route in best.values()]

@@ -13,7 +13,7 @@ from filament.agent.core import AgentCore, Device
 from filament.base.errors import FilamentError
 from filament.dataplane.attach import Attachments
 from filament.dataplane.netlink import Link, Links, set_up
-from filament.forward.layout import TUNNEL_OVERHEAD
+from filament.forward.layout import MPLS_OVERHEAD
 from filament.runtime.log import logger
 
 _log = logger("agent.devices")
@@ -172,10 +172,10 @@ class Devices:
         underlay = self._links.named(self.underlay)
         if underlay is None or link is None or link.name == self.underlay:
             return ""
-        fits = underlay.mtu_bytes - TUNNEL_OVERHEAD
+        fits = underlay.mtu_bytes - MPLS_OVERHEAD
         if link.mtu_bytes <= fits:
             return ""
         return (
-            f"its MTU of {link.mtu_bytes} with {TUNNEL_OVERHEAD} bytes of tunnel header exceeds "
+            f"its MTU of {link.mtu_bytes} with {MPLS_OVERHEAD} bytes of tunnel header exceeds "
             f"the {underlay.mtu_bytes} of {self.underlay}; set {fits} on both ends"
         )

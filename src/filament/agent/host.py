@@ -53,6 +53,7 @@ class AgentHost:
         self.tables = Tables(0, {table.name: {} for table in TABLES if table.planned})
         self.outcome = _NOTHING_DONE
         self.problem = ""
+        self.posted_count = 0  # ports plugged and unplugged
         self._state = state
         self._changed = changed
         self._send = send
@@ -71,6 +72,7 @@ class AgentHost:
 
         Raises InputError when the device is another port's or the underlay.
         """
+        self.posted_count += 1
         if plug.device == self.devices.underlay:
             raise InputError(
                 "bad-device", f"{plug.device} is the underlay of this host", hint="give a tap"
@@ -89,6 +91,7 @@ class AgentHost:
 
     def unplug(self, uuid: str) -> bool:
         """Unplug a port; False when there is none."""
+        self.posted_count += 1
         plug = self._plugs.get(uuid)
         if plug is None:
             return False
@@ -221,9 +224,10 @@ def _numbers_in(reconciler: Reconciler) -> dict[str, list[int]]:
     """Return the numbers that rows in the kernel use, by space."""
     actual = reconciler.actual
     interfaces = actual["interfaces"].values()
-    routes = actual["routes"]
+    routes = {**actual["routes"], **actual["routes6"]}  # keys of the two differ in length
     found = {
         "vrf": {key[1] for key in routes}
+        | {_value(row, "vnis", "vrf") for row in actual["vnis"].values()}
         | {_value(row, "interfaces", "vrf") for row in interfaces},
         "network": {_value(row, "routes", "network") for row in routes.values()}
         | {_value(row, "interfaces", "network") for row in interfaces}

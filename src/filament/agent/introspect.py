@@ -18,14 +18,20 @@ from filament.agent.connection import Connection
 from filament.agent.core import PortState
 from filament.agent.host import AgentHost
 from filament.base.errors import InputError
-from filament.base.net import Prefix, format_ipv4, format_mac
+from filament.base.net import Prefix, format_ipv4, format_ipv6, format_mac, narrow_address
 from filament.base.origin import NOWHERE, Origin
-from filament.forward.layout import FABRIC_VIF, TABLE_BY_NAME, DropReason, NextHopType
-from filament.forward.tables import Key
+from filament.forward.layout import (
+    FABRIC_VIF,
+    FLOW_INBOUND,
+    NEXT_HOP_VXLAN,
+    TABLE_BY_NAME,
+    DropReason,
+    NextHopType,
+)
+from filament.forward.tables import ROUTES_BY_VERSION, VRF_BITS, Key
 from filament.runtime.web import answering_errors, json_response
 
 Json = dict[str, Any]
-_VRF_BITS = 32
 _FABRIC = "fabric"
 _DEFAULT_FLOWS = 1000
 _REASONS = {reason.value: reason for reason in DropReason}
@@ -97,6 +103,7 @@ class AgentView:
         uuid, config = port.plug.uuid, port.config
         device = self._host.devices.state(port.plug.device)
         addresses = [format_ipv4(one) for one in config.addresses] if config else []
+        addresses += [format_ipv6(one) for one in config.addresses6] if config else []
         vif = vifs.get(uuid, 0)
         return {
             "uuid": uuid,
@@ -125,10 +132,10 @@ class AgentView:
 
     def vrfs(self) -> Json:
         """The VRFs in use."""
-        routes = self._host.reconciler.actual["routes"]
         count_by_vrf: dict[int, int] = {}
-        for key in routes:
-            count_by_vrf[key[1]] = count_by_vrf.get(key[1], 0) + 1
+        for table in ROUTES_BY_VERSION.values():
+            for key in self._host.reconciler.actual[table]:
+                count_by_vrf[key[1]] = count_by_vrf.get(key[1], 0) + 1
         ports_by_vrf: dict[int, int] = {}
         for row in self._rows("interfaces").values():
             ports_by_vrf[row["vrf"]] = ports_by_vrf.get(row["vrf"], 0) + 1
@@ -155,19 +162,20 @@ class AgentView:
             if port.device is not None
         }
         routes = []
-        for key, row in sorted(self._rows("routes").items(), key=_by_prefix):
+        for version, key, row in sorted(self._routes(), key=_by_prefix):
             name = vrfs.get(key[1], f"#{key[1]}")
             if vrf is not None and name != vrf:
                 continue
             hop = hops.get((row["next_hop"],), {})
-            origin = self._origin("routes", key)
+            origin = self._origin(ROUTES_BY_VERSION[version], key)
             routes.append(
                 {
                     "vrf": name,
-                    "prefix": str(Prefix(key[2], key[0] - _VRF_BITS)),
+                    "prefix": str(Prefix(key[2], key[0] - VRF_BITS, version)),
                     "type": NextHopType(hop["type"]).name.lower() if hop else "missing",
                     "next_hop": format_ipv4(hop["remote"]) if hop.get("remote") else "",
                     "label": row["label"],
+                    "encapsulation": _encapsulation(hop),
                     "device": devices.get(hop.get("ifindex", 0), ""),
                     "network": networks.get(row["network"], ""),
                     "source": origin.object,
@@ -211,22 +219,33 @@ class AgentView:
     def flows(self, limit: int) -> Json:
         """The flow table; safe to call from another thread, with `names` from this one."""
         names, rows = self._port_names(), self._host.maps.read_all("flows")
-        shown = sorted(rows.items(), key=lambda item: -item[1][2])[:limit]
+        shown = sorted(rows.items(), key=lambda item: -item[1][_LAST_SEEN])[:limit]
         return {
             "count": len(rows),
-            "flows": [
-                {
-                    "interface": names.get(key[0], f"#{key[0]}"),
-                    "vif": key[0],
-                    "source": format_ipv4(key[1]),
-                    "destination": format_ipv4(key[2]),
-                    "source_port": key[3],
-                    "destination_port": key[4],
-                    "protocol": key[5],
-                    **_named("flows", row),
-                }
-                for key, row in shown
-            ],
+            "flows": [self._flow(key, row, names) for key, row in shown],
+        }
+
+    def _flow(self, key: Key, row: tuple[int, ...], names: Mapping[int, str]) -> Json:
+        """One flow: its ends as its port sees them, and as who started it does."""
+        vif, _, local, remote, local_port, remote_port, protocol = key
+        ends = (str(narrow_address(local)), local_port), (str(narrow_address(remote)), remote_port)
+        values = _named("flows", row)
+        is_inbound = bool(values["flags"] & FLOW_INBOUND)
+        source, destination = ends[::-1] if is_inbound else ends
+        return {
+            "interface": names.get(vif, f"#{vif}"),
+            "vif": vif,
+            "local": ends[0][0],
+            "remote": ends[1][0],
+            "local_port": local_port,
+            "remote_port": remote_port,
+            "source": source[0],
+            "destination": destination[0],
+            "source_port": source[1],
+            "destination_port": destination[1],
+            "protocol": protocol,
+            "inbound": is_inbound,
+            **values,
         }
 
     def tables(self) -> Json:
@@ -258,6 +277,14 @@ class AgentView:
             key: _named(table, values)
             for key, values in self._host.reconciler.actual[table].items()
         }
+
+    def _routes(self) -> list[tuple[int, Key, dict[str, int]]]:
+        """Return the routes in the kernel: IP version, key and row."""
+        return [
+            (version, key, row)
+            for version, table in ROUTES_BY_VERSION.items()
+            for key, row in self._rows(table).items()
+        ]
 
     def _origin(self, table: str, key: Key) -> Origin:
         """Where a row in the kernel comes from; nowhere when nobody asks for it (any more)."""
@@ -320,6 +347,16 @@ _FIELDS = {
 }
 
 
-def _by_prefix(item: tuple[Key, Any]) -> tuple[int, int, int]:
-    (length, vrf, address), _ = item
-    return vrf, address, length
+_LAST_SEEN = _FIELDS["flows"].index("last_seen_ns")
+
+
+def _by_prefix(route: tuple[int, Key, Any]) -> tuple[int, int, int, int]:
+    version, (length, vrf, address), _ = route
+    return vrf, version, address, length
+
+
+def _encapsulation(hop: Mapping[str, int]) -> str:
+    """Say how packets to a next hop are carried; "" when they are not."""
+    if not hop or hop["type"] != NextHopType.TUNNEL:
+        return ""
+    return "VXLAN" if hop["flags"] & NEXT_HOP_VXLAN else "MPLSoUDP"

@@ -21,6 +21,7 @@ from filament.agent.devices import Devices
 from filament.agent.host import AgentHost
 from filament.agent.introspect import AgentView, agent_routes
 from filament.agent.ports import port_routes
+from filament.agent.sandesh import agent_introspect
 from filament.agent.state import State
 from filament.base.errors import FilamentError
 from filament.dataplane.attach import Attachments, Hook, forget_filters, forget_pins, probe_hook
@@ -45,7 +46,8 @@ class AgentPlace(msgspec.Struct, frozen=True):
 
     `address` is the tunnel end (host-order int), `controls` are `HOST:PORT` in order of preference,
     `state` the directory for what survives restarts, `pins` one in a BPF file system, `listens`
-    where HTTP is served. `hook` forces how programs are attached (tests).
+    where HTTP is served, `introspects` where Sandesh introspect is. `hook` forces how programs are
+    attached (tests).
     """
 
     name: str
@@ -55,6 +57,7 @@ class AgentPlace(msgspec.Struct, frozen=True):
     state: Path
     pins: Path
     listens: tuple[Listen, ...]
+    introspects: tuple[Listen, ...] = ()
     hook: Hook | None = None
 
 
@@ -128,6 +131,10 @@ class AgentProcess:
                     tasks.create_task(self._settle_devices()),
                     *(tasks.create_task(one.run()) for one in self.connections.values()),
                 ]
+                if self._place.introspects:
+                    pages = agent_introspect(self.host, self.connections).application()
+                    serving = serve_http(pages, self._place.introspects, stop=stop)
+                    others.append(tasks.create_task(serving))
                 await serve_http(app, self._place.listens, stop=stop, started=started)
                 for task in others:
                     task.cancel()

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from filament.base.net import Prefix
 from filament.wire.xmpp.stanza import (
     ConfigSubscribed,
     ConfigUnsubscribed,
+    Destination,
     EndOfRib,
     FromAgent,
     InstanceSubscribed,
@@ -23,7 +23,7 @@ from filament.wire.xmpp.stanza import (
     Synced,
 )
 
-RouteKey = tuple[str, Prefix]  # instance, prefix
+RouteKey = tuple[str, Destination]  # instance, destination
 # The parent that TF gives every virtual-router.
 ROUTER_PARENT = "default-global-system-config"
 

@@ -13,21 +13,21 @@ import msgspec
 
 from filament.agent.config import Problem
 from filament.agent.graph import Graph
+from filament.agent.usable import Usable, usable_of, why_unusable
 from filament.base.errors import ProtocolError
-from filament.base.net import Prefix
-from filament.forward.inputs import Route
+from filament.forward.inputs import ABILITIES, Abilities
+from filament.wire.xmpp.entry import format_destination
 from filament.wire.xmpp.stanza import (
     ConfigRefused,
     ConfigSent,
+    Destination,
     Link,
-    NextHop,
     Node,
     RouteItem,
     RoutesSent,
     Sync,
 )
 
-_ENCAPSULATION = "udp"
 # A control node that never ends its batch must not fill our memory.
 MAX_PENDING_STANZAS = 100_000
 
@@ -58,7 +58,9 @@ class View:
     derived.
     """
 
-    def __init__(self, own_address: int, saved: SavedView | None = None) -> None:
+    def __init__(
+        self, own_address: int, saved: SavedView | None = None, abilities: Abilities = ABILITIES
+    ) -> None:
         self.graph = Graph()
         self.revision = 0
         self.is_whole = False
@@ -68,9 +70,10 @@ class View:
         self.refusals: dict[tuple[str, str], Problem] = {}
         self._own_address = own_address
         self._pending: list[ConfigSent | RoutesSent | ConfigRefused] = []
-        self._items: dict[str, dict[Prefix, RouteItem]] = {}
-        self._routes: dict[str, dict[Prefix, Route]] = {}
-        self._stale: set[tuple[str, Prefix]] = set()
+        self._abilities = abilities
+        self._items: dict[str, dict[Destination, RouteItem]] = {}
+        self._usable: dict[str, dict[Destination, Usable]] = {}
+        self._stale: set[tuple[str, Destination]] = set()
         if saved is not None:
             self.revision = saved.revision
             self.graph = Graph(saved.nodes, saved.links)
@@ -96,7 +99,7 @@ class View:
         self.graph.mark_stale()
         self.refusals.clear()
         self._stale = {
-            (instance, prefix) for instance, items in self._items.items() for prefix in items
+            (instance, each) for instance, items in self._items.items() for each in items
         }
 
     def end_session(self) -> None:
@@ -134,7 +137,7 @@ class View:
     def forget_instance(self, instance: str) -> None:
         """Forget the routes of an instance that is not subscribed any more."""
         if self._items.pop(instance, None) is not None:
-            self._routes.pop(instance, None)
+            self._usable.pop(instance, None)
             self._stale = {key for key in self._stale if key[0] != instance}
             self.route_changes += 1
 
@@ -143,74 +146,45 @@ class View:
         """The instances with routes."""
         return self._items.keys()
 
-    def routes_of(self, instance: str) -> dict[Prefix, Route]:
+    def usable_of(self, instance: str) -> dict[Destination, Usable]:
         """Return the usable routes of an instance; not to be changed."""
-        return self._routes.get(instance, {})
+        return self._usable.get(instance, {})
 
-    def items_of(self, instance: str) -> dict[Prefix, RouteItem]:
+    def items_of(self, instance: str) -> dict[Destination, RouteItem]:
         """Return the routes of an instance as received; not to be changed."""
         return self._items.get(instance, {})
 
     def unusable_routes(self) -> list[Problem]:
         """Say which routes this host cannot use, and why."""
         return [
-            Problem(
-                f"route {item.prefix} in {instance}",
-                f"no next hop accepts MPLS over UDP (offered: {_offers(item)})",
-            )
+            Problem(f"route {format_destination(item.destination)} in {instance}", reason)
             for instance, items in self._items.items()
             for item in items.values()
-            if not any(_ENCAPSULATION in hop.encapsulations for hop in item.next_hops)
+            if (reason := why_unusable(item, self._abilities))
         ]
 
     def _take_routes(self, sent: RoutesSent) -> None:
         items = self._items.setdefault(sent.instance, {})
-        routes = self._routes.setdefault(sent.instance, {})
-        for prefix in sent.retracted:
-            items.pop(prefix, None)
-            routes.pop(prefix, None)
-            self._stale.discard((sent.instance, prefix))
+        usable = self._usable.setdefault(sent.instance, {})
+        for destination in sent.retracted:
+            items.pop(destination, None)
+            usable.pop(destination, None)
+            self._stale.discard((sent.instance, destination))
         for item in sent.items:
-            items[item.prefix] = item
-            self._stale.discard((sent.instance, item.prefix))
-            route = self._usable(sent.instance, item)
-            if route is None:
-                routes.pop(item.prefix, None)
+            items[item.destination] = item
+            self._stale.discard((sent.instance, item.destination))
+            found = usable_of(sent.instance, item, self._own_address, self._abilities)
+            if found is None:
+                usable.pop(item.destination, None)
             else:
-                routes[item.prefix] = route
+                usable[item.destination] = found
         self.route_changes += 1
-
-    def _usable(self, instance: str, item: RouteItem) -> Route | None:
-        """Return the route through one next hop, None without a usable one.
-
-        A next hop that is this very host comes first: the route is a local port's, known here by
-        its label, also when it was imported from another instance.
-        """
-        hops = [hop for hop in item.next_hops if _ENCAPSULATION in hop.encapsulations]
-        if not hops:
-            return None
-        hop: NextHop = min(
-            hops, key=lambda one: (one.address != self._own_address, one.address, one.label)
-        )
-        return Route(
-            vrf=instance,
-            prefix=item.prefix,
-            next_hop=hop.address,
-            label=hop.label,
-            network=item.network or hop.network,
-            origin=item.origin,
-        )
 
     def _sweep(self) -> None:
         self.graph.sweep()
         self.config_changes += 1
-        for instance, prefix in self._stale:
-            self._items.get(instance, {}).pop(prefix, None)
-            self._routes.get(instance, {}).pop(prefix, None)
+        for instance, destination in self._stale:
+            self._items.get(instance, {}).pop(destination, None)
+            self._usable.get(instance, {}).pop(destination, None)
         self._stale.clear()
         self.route_changes += 1
-
-
-def _offers(item: RouteItem) -> str:
-    offered = {name for hop in item.next_hops for name in hop.encapsulations}
-    return ", ".join(sorted(offered)) or "nothing"

@@ -36,6 +36,8 @@ _READING_ACTIONS = frozenset({"/fqname-to-id", "/id-to-fqname", "/list-bulk-coll
 TENANT_PATHS = frozenset(
     {
         *_READING_ACTIONS,
+        "/filament/called",
+        "/filament/counts",
         "/",
         f"/{ROOT}",
         "/ref-update",
@@ -47,9 +49,12 @@ TENANT_PATHS = frozenset(
         "/chmod",
         "/set-tag",
         "/transaction",
+        "/watch",
     }
 )
 _TENANT_PATTERN = re.compile("/virtual-network/[^/]+/(ip-alloc|ip-free|subnet-ip-count)")
+# The database as it is, hidden objects included.
+_RAW_PATHS = frozenset({"/filament/snapshot", "/filament/log"})
 _CONTROL_PATHS = frozenset({"/watch", "/filament/snapshot", "/filament/status", "/filament/report"})
 _DEFAULT_DOMAIN = ("default-domain",)
 
@@ -174,6 +179,11 @@ class Guard:
     def _require_admission(self, caller: Caller, method: str, path: str) -> None:
         if caller.is_cloud_admin or path in _OPEN_PATHS:
             return
+        if caller.is_global_reader and path in _RAW_PATHS:
+            raise ForbiddenError(
+                f"Permission Denied: {path} holds what is hidden as well: only a cloud admin may"
+                " read it; GET /watch?resource_type=KIND tells every change of what you may read"
+            )
         if caller.is_global_reader and (method in _READING_METHODS or path in _READING_ACTIONS):
             return
         if self._authentication.aaa_mode == "cloud-admin":

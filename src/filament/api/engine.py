@@ -437,7 +437,7 @@ class ConfigEngine:
         completed_after = completed(change, after, before, self._new_uuid)
         if completed_after == before:
             return before
-        self._require_named_links(completed_after, before.refs)
+        self._require_named_links(completed_after, before)
         id_perms = after.props["id_perms"] | {"last_modified": timestamp(now)}
         after = msgspec.structs.replace(
             completed_after, props=completed_after.props | {"id_perms": id_perms}
@@ -449,16 +449,20 @@ class ConfigEngine:
     def _put(self, change: Candidate, item: Object, before: Object | None) -> Object:
         if before is None:
             item = completed(change, item, None, self._new_uuid)
-            self._require_named_links(item, ())
+            self._require_named_links(item, None)
         item = change.put(item)
         self._mirror(change, item, before)
         require_valid(change, item, before)
         return item
 
-    def _require_named_links(self, item: Object, before: Iterable[Ref]) -> None:
-        """A firewall rule names in its properties what it then refers to."""
+    def _require_named_links(self, item: Object, before: Object | None) -> None:
+        """Ask for what an object names in its properties: a firewall rule what it then refers to,
+        a network route targets.
+        """
         if item.kind == FIREWALL_RULE:
-            self.asking.require_new_links(item, before, NAMED_BY_RULES)
+            had = before.refs if before is not None else ()
+            self.asking.require_new_links(item, had, NAMED_BY_RULES)
+        self.asking.require_new_targets(item, before)
 
     def _mirror(self, change: Candidate, item: Object, before: Object | None) -> None:
         """Keep references between objects of one kind symmetric, as TF does."""

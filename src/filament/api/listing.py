@@ -124,15 +124,16 @@ def _with_everything(kind: Kind, include: Include) -> Include:
 
 
 def _selected(reader: Reader, kind: Kind, query: ListQuery) -> Iterator[Object]:
-    for item in _candidates(reader, kind, query):
-        if query.uuids is not None and item.uuid not in query.uuids:
+    # Callers list a thousand uuids at once: look them up, do not compare with each.
+    names, parents = frozenset(query.names or ()), frozenset(query.parents or ())
+    referred = frozenset(query.referred or ())
+    for item in _candidates(reader, kind, query):  # those of `uuids`, when they are given
+        if query.names is not None and item.fq_name not in names:
             continue
-        if query.names is not None and item.fq_name not in query.names:
-            continue
-        is_child = query.parents is None or item.parent_uuid in query.parents
+        is_child = query.parents is None or item.parent_uuid in parents
         if not is_child and (query.shared_with is None or not _is_shared(item, query.shared_with)):
             continue
-        if query.referred is not None and not any(ref.uuid in query.referred for ref in item.refs):
+        if query.referred is not None and not any(ref.uuid in referred for ref in item.refs):
             continue
         if all(_matches(item, name, values) for name, values in query.filters.items()):
             yield item

@@ -13,6 +13,7 @@ from typing import Any, Protocol
 from filament.api.caller import Caller, same_uuid
 from filament.api.rbac import Operation, RuleBook
 from filament.base.errors import FilamentError, ForbiddenError, InputError, NotFoundError
+from filament.base.net import RouteTarget
 from filament.compiler.render import ROUTE_TARGET, ROUTING_INSTANCE, uuid_of
 from filament.model.body import Body, RefBody
 from filament.model.change import Object, Ref
@@ -25,6 +26,17 @@ ALL = READ | WRITE | LINK
 _WORDS = {READ: "read (R)", WRITE: "write (W)", LINK: "link (X)"}
 # Their hints list names of objects, which may be strangers'.
 _HINTS_WITH_NAMES = frozenset({"unknown-network"})
+
+
+TARGET_LISTS = frozenset(
+    {
+        "route_target_list",
+        "import_route_target_list",
+        "export_route_target_list",
+        "configured_route_target_list",
+        "data_center_interconnect_configured_route_target_list",
+    }
+)
 
 
 class Rendered(Protocol):
@@ -118,6 +130,11 @@ class Access:
                 rights |= self.rights(user)
         return rights
 
+    def knows_target(self, name: str, right: int) -> bool:
+        """Whether the caller has a right on a route target by name; anybody on one that is new."""
+        item = self._named(ROUTE_TARGET, (name,))
+        return item is None or bool(self.rights(item) & right)
+
     def is_hidden(self, item: Object) -> bool:
         """Whether an object does not exist as far as the caller may know."""
         if not self.is_restricted:
@@ -167,6 +184,14 @@ class Access:
                 f" {self.caller.user} with roles: {roles}"
             )
 
+    def may_list(self, name: str) -> bool:
+        """Whether a rule lets the caller read objects of a kind."""
+        try:
+            self.require_rule(name, "R")
+        except ForbiddenError:
+            return False
+        return True
+
     def require_action(self, name: str) -> None:
         """Raise ForbiddenError unless the caller may use a reading action (`fqname-to-id`)."""
         if not self.caller.is_global_reader:
@@ -212,6 +237,21 @@ class Access:
             target = self._get(ref.uuid)
             if ref.kind in kinds and ref.uuid not in had and target is not None:
                 self.require(target, LINK, target.name)
+
+    def require_new_targets(self, item: Object, before: Object | None) -> None:
+        """X on the route targets that a completed object lists and did not list before: whoever
+        imports a network's target reads its routes.
+        """
+        if not self.is_restricted:
+            return
+        had = _targets_in(before.props) if before is not None else set()
+        for name in sorted(_targets_in(item.props) - had):
+            if not self.knows_target(name, LINK):
+                raise ForbiddenError(
+                    f"Permission Denied: {_WORDS[LINK]} access to route-target {name} is missing;"
+                    " a network that you may not link has it; use another, or let its owner share"
+                    " the network"
+                )
 
     def require_delete(self, kind: Kind, uuid: str) -> None:
         """May the caller delete this? Only the owning project, with W on the parent."""
@@ -322,6 +362,18 @@ def letters(rights: int) -> str:
     return "".join(
         letter for letter, right in (("R", READ), ("W", WRITE), ("X", LINK)) if rights & right
     )
+
+
+def _targets_in(props: dict[str, Any]) -> set[str]:
+    """Every route target that an object lists, in canonical spelling."""
+    found = set()
+    for field in TARGET_LISTS & props.keys():
+        for text in (props[field] or {}).get("route_target") or ():
+            try:
+                found.add(str(RouteTarget.parse(text)))
+            except InputError:
+                continue  # the checks refuse it, with a better text
+    return found
 
 
 def _fields(body: Body) -> tuple[str, ...]:

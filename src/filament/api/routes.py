@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
@@ -14,7 +15,7 @@ from filament.api import links
 from filament.api.action_routes import ActionRoutes
 from filament.api.auth import OPEN, Authentication, Guard, caller_of, tenant_of
 from filament.api.barrier import Barrier, Report
-from filament.api.catalog import CATALOG, REFUSED, NameBody, UuidBody
+from filament.api.catalog import CATALOG, REFUSED, CalledAnswer, CalledObject, NameBody, UuidBody
 from filament.api.engine import ConfigEngine, Create, Delete, Prepared, Update
 from filament.api.history import HistoryRoutes
 from filament.api.journal import Journal
@@ -31,6 +32,7 @@ from filament.model.kinds import KINDS
 from filament.runtime.web import Handler, Routes, json_response, read_body
 
 _SNAPSHOT_CHUNK = 500
+_HOST = re.compile(r"[A-Za-z0-9.-]+(:[0-9]{1,5})?")
 _JSON = "application/json"
 
 
@@ -240,6 +242,33 @@ class Api:
         }
         return json_response(answer, status=code, headers=headers)
 
+    async def counts(self, request: Request) -> Response:
+        """GET /filament/counts."""
+        access, reader = self._access(request), self._reader(request)
+        kinds = [kind for kind in KINDS.values() if access.may_list(kind.name)]
+        return json_response({kind.name: reader.count(kind) for kind in kinds})
+
+    async def called(self, request: Request) -> Response:
+        """GET /filament/called?name=NAME[&type=KIND]."""
+        query = request.query_params
+        name, wanted = query.get("name", ""), query.get("type", "")
+        access = self._access(request)
+        if not name:
+            raise InputError("no-name", "called by no name", path="name", hint="give a name")
+        if wanted:
+            access.require_rule(KINDS.named(wanted).name, "R")
+        kinds = [KINDS.named(wanted)] if wanted else list(KINDS.values())
+        found: list[CalledObject] = []
+        for kind in kinds:
+            if not access.may_list(kind.name):
+                continue
+            for item in self._reader(request).called(kind, name):
+                display_name = item.props.get("display_name") or ""
+                found.append(CalledObject(kind.name, item.uuid, list(item.fq_name), display_name))
+            if len(kinds) > 1:
+                await asyncio.sleep(0)  # others wait for one kind, not for all
+        return json_response(CalledAnswer(found))
+
     async def report(self, request: Request) -> Response:
         """POST /filament/report: a control node tells how far it and its agents are."""
         self._barrier.take(decode(_report, await read_body(request)))
@@ -247,4 +276,7 @@ class Api:
 
 
 def _base(request: Request) -> str:
-    return f"{request.url.scheme}://{request.url.netloc}"
+    host = request.headers.get("host")
+    if host is None or not _HOST.fullmatch(host):
+        return f"{request.url.scheme}://{request.url.netloc}"  # as Starlette makes of it
+    return f"{request.scope['scheme']}://{host}"

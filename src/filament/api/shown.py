@@ -44,7 +44,7 @@ class ShownPlan:
         self._compiler.verify(view)
 
     def of_network(self, uuid: str) -> Iterator[Object]:
-        """Read-only children of a virtual-network."""
+        """Read-only children of a virtual-network or security-group."""
         for kind in (ROUTING_INSTANCE, ACCESS_CONTROL_LIST):
             yield from self.objects.children(uuid, kind)
 

@@ -23,8 +23,10 @@
 
     [control]
     name = "ctl1"
-    api = "unix:/run/filament/api.sock"
+    api = "unix:/run/filament/api.sock"          # or several, with commas: processes of one API
     xmpp = "0.0.0.0:5269"
+    bgp = ["0.0.0.0"]                # where to listen for BGP; the port is our bgp-router's
+    introspect = "127.0.0.1:8083"    # Sandesh introspect over HTTP; "" for none
     api_token = "/etc/filament/control.token"   # when `api` is another machine's
     api_ca = "/etc/filament/ca.crt"             # for an https:// api; the system's own otherwise
 
@@ -34,6 +36,7 @@
     controls = ["172.30.0.10:5269"]
     underlay = "eth0"
     port_listen = "127.0.0.1:9091"   # TF's port API, besides RUN/agent-NAME.sock
+    introspect = "127.0.0.1:8085"    # Sandesh introspect over HTTP; "" for none
 
 Everything has a default except the agent's name, address and controls. An unknown key is an error:
 a misspelt setting must not be silently ignored.
@@ -100,11 +103,16 @@ class ApiSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class ControlSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A control node; `api` "" is the API of this machine by its unix socket."""
+    """A control node; `api` "" is the API of this machine by its unix socket. With commas between
+    them it is several processes of one API: one is followed, all are reported to. `bgp` are the
+    addresses to listen on for BGP peers, once there is a bgp-router of the node's name.
+    """
 
     name: str = "ctl1"
     api: str = ""
     xmpp: str = "0.0.0.0:5269"
+    bgp: tuple[str, ...] = ("0.0.0.0",)
+    introspect: str = "127.0.0.1:8083"
     api_token: str = ""
     api_ca: str = ""
     is_api_insecure: bool = False
@@ -121,6 +129,7 @@ class AgentSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     controls: tuple[str, ...] = ()
     underlay: str = "eth0"
     port_listen: str = "127.0.0.1:9091"
+    introspect: str = "127.0.0.1:8085"
 
 
 class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

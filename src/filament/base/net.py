@@ -7,6 +7,7 @@ All parsers raise `InputError`; all formatters are total.
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import NamedTuple
 
 from filament.base.errors import InputError
@@ -15,8 +16,10 @@ ROUTER_MAC = 0x00005E000100  # 00:00:5e:00:01:00, the distributed gateway's MAC 
 MAX_MAC = (1 << 48) - 1
 MAX_IPV6 = (1 << 128) - 1
 MPLS_OVER_UDP_PORT = 6635  # RFC 7510 section 3
+VXLAN_PORT = 4789  # RFC 7348 section 8
 
 
+@lru_cache(maxsize=1 << 14)  # the same few subnets and gateways, again with every port
 def parse_ipv4(text: str) -> int:
     """Parse dotted-quad `text` (`10.1.1.3`) to a host-order int."""
     address = 0
@@ -135,6 +138,21 @@ def parse_address(text: str) -> Address:
 def format_address(address: int, version: int = 4) -> str:
     """Format a host-order int of the given IP version."""
     return format_ipv4(address) if version == 4 else format_ipv6(address)
+
+
+_IPV4_MAPPED = 0xFFFF << 32
+
+
+def widen_address(address: int, version: int) -> int:
+    """Return 128 bits for an address of either version: IPv4 as ::ffff:a.b.c.d (RFC 4291)."""
+    return _IPV4_MAPPED | address if version == 4 else address
+
+
+def narrow_address(address: int) -> Address:
+    """Return what `widen_address` was given."""
+    if address >> 32 == 0xFFFF:
+        return Address(address & 0xFFFFFFFF, 4)
+    return Address(address, 6)
 
 
 def bits_of(version: int) -> int:

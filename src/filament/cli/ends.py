@@ -6,17 +6,22 @@ from collections.abc import Sequence
 from typing import Any
 
 from filament.base.errors import InputError, NotFoundError
-from filament.base.net import parse_ipv4
+from filament.base.net import parse_address
 from filament.cli import names
 from filament.cli.session import Session
 from filament.cli.suggest import suggestion
 from filament.doctor.trace import End
 
 Record = dict[str, Any]
+_IPV6_CHARACTERS = frozenset("0123456789abcdef:.")
 
 
 def is_address(text: str) -> bool:
-    """Say whether `text` is meant to be an IPv4 address (no workload's name is digits and dots)."""
+    """Say whether `text` is meant to be an address (no workload's name is digits and dots, or has
+    two colons and nothing but hexadecimal digits).
+    """
+    if text.count(":") >= 2:
+        return all(one in _IPV6_CHARACTERS for one in text.lower())
     return text.replace(".", "").isdigit() and "." in text
 
 
@@ -48,15 +53,20 @@ def end_from_api(session: Session, text: str) -> End:
             f"{found} has {len(ports)} ports",
             hint="name one of them: " + ", ".join(":".join(ref["to"]) for ref in refs),
         )
-    return End(found.short, _address_of(session, ports[0], found), ports[0])
+    return _end(found.short, _address_of(session, ports[0], found), ports[0])
 
 
-def _address_of(session: Session, port: str, found: names.Found) -> int:
+def _end(label: str, text: str, port: str) -> End:
+    address = parse_address(text)
+    return End(label, address.value, port, address.version)
+
+
+def _address_of(session: Session, port: str, found: names.Found) -> str:
     interface = session.get(f"/virtual-machine-interface/{port}")["virtual-machine-interface"]
     for ref in interface.get("instance_ip_back_refs") or []:
         address = session.get(f"/instance-ip/{ref['uuid']}")["instance-ip"]
         if address.get("instance_ip_address"):
-            return parse_ipv4(address["instance_ip_address"])
+            return str(address["instance_ip_address"])
     raise InputError(
         "no-address", f"{found} has no address", hint="create an instance-ip that refers to it"
     )
@@ -68,8 +78,8 @@ def end_from_agents(text: str, interfaces: Sequence[tuple[str, Record]], *, is_s
     An address need not be a port's, unless it is the source's. Raises as `end_from_api` does.
     """
     if is_address(text):
-        address = parse_ipv4(text)
-        holders = [item for _, item in interfaces if text in item["addresses"]]
+        wanted = str(parse_address(text))
+        holders = [item for _, item in interfaces if wanted in item["addresses"]]
         if is_source and len(holders) > 1:
             raise InputError(
                 "ambiguous-address",
@@ -79,12 +89,12 @@ def end_from_agents(text: str, interfaces: Sequence[tuple[str, Record]], *, is_s
             )
         if is_source and not holders:
             raise NotFoundError(f"no port on a host that answers has the address {text}")
-        return End(text, address, holders[0]["uuid"] if is_source else "")
+        return _end(text, wanted, holders[0]["uuid"] if is_source else "")
     for _, item in interfaces:
         if text in _names_of(item):
             if not item["addresses"]:
                 raise InputError("no-address", f"the port {item['name']} has no address yet")
-            return End(text, parse_ipv4(item["addresses"][0]), item["uuid"])
+            return _end(text, item["addresses"][0], item["uuid"])
     known = dict.fromkeys(name for _, item in interfaces for name in _names_of(item))
     raise NotFoundError(f"no host that answers has a port {text!r}{suggestion(text, known)}")
 

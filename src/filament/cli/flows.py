@@ -10,8 +10,9 @@ from filament.base.errors import NotFoundError
 from filament.cli.suggest import suggestion
 from filament.doctor.packet import format_protocol
 from filament.doctor.words import short_name
-from filament.forward.layout import ACL_PASS, FLOW_RESPONDER
+from filament.forward.layout import ACL_PASS
 from filament.wire.packet.ipv4 import ICMP, TCP, UDP
+from filament.wire.packet.ipv6 import ICMPV6
 
 Record = dict[str, Any]
 Named = tuple[str, Record]  # (host, what it said)
@@ -45,19 +46,21 @@ def flow_row(flow: Record) -> Record:
     has_ports = protocol in (TCP, UDP)
     source, destination = flow["source"], flow["destination"]
     verdict = "passes" if flow["action"] == ACL_PASS else "denied"
-    if flow["flags"] & FLOW_RESPONDER:
-        verdict += ", as answer"
     return {
         "interface": short_name(flow["interface"]),
         # The key of an ICMP flow has the echo's identifier in the place of the source port.
-        "protocol": f"{name} id {flow['source_port']}" if protocol == ICMP else name,
-        "source": f"{source}:{flow['source_port']}" if has_ports else source,
-        "destination": f"{destination}:{flow['destination_port']}" if has_ports else destination,
+        "protocol": f"{name} id {flow['local_port']}" if protocol in (ICMP, ICMPV6) else name,
+        "source": _end(source, flow["source_port"]) if has_ports else source,
+        "destination": _end(destination, flow["destination_port"]) if has_ports else destination,
         "verdict": verdict if flow["acl"] else f"{verdict} (no policy)",
-        "packets": flow["packets"],
-        "bytes": flow["bytes"],
+        "packets": flow["out_packets"] + flow["in_packets"],
+        "bytes": flow["out_bytes"] + flow["in_bytes"],
         "idle_s": idle_s(flow["last_seen_ns"]),
     }
+
+
+def _end(address: str, port: int) -> str:
+    return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
 
 
 def idle_s(last_seen_ns: int) -> float | None:

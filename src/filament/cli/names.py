@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from filament.base.errors import InputError, NotFoundError
 from filament.cli.session import Session
-from filament.cli.suggest import suggestion
+from filament.cli.suggest import nearest, suggestion
 
 _UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}", re.IGNORECASE)
 # Whom a short name means, best first: workloads before their ports, intent before what is
@@ -65,16 +65,24 @@ def kinds(session: Session) -> list[str]:
 
 def require_kind(session: Session, text: str) -> str:
     """Return `text` as a kind; a plural or an underscored spelling is understood too."""
+    kind = as_kind(session, text)
+    if kind is not None:
+        return kind
+    raise InputError(
+        "unknown-kind",
+        f"there is no kind {text!r}{suggestion(text.replace('_', '-'), kinds(session))}",
+        hint="`filament ls` lists all kinds",
+    )
+
+
+def as_kind(session: Session, text: str) -> str | None:
+    """Return the kind that `text` spells in one way or another, or None."""
     known = kinds(session)
     dashed = text.replace("_", "-")
     for candidate in (dashed, dashed.removesuffix("s"), re.sub("ies$", "y", dashed)):
         if candidate in known:
             return candidate
-    raise InputError(
-        "unknown-kind",
-        f"there is no kind {text!r}{suggestion(dashed, known)}",
-        hint="`filament ls` lists all kinds",
-    )
+    return None
 
 
 def objects_of(session: Session, kind: str) -> list[Found]:
@@ -103,6 +111,12 @@ def find(session: Session, text: str, kind: str | None = None, *, strict: bool =
         found = _by_uuid(session, text.lower(), kind)
         if found is not None:
             return found
+    called = _called(session, text, kind)
+    if kind is None and not strict:
+        called = [found for found in called if found.kind in RANK] or called
+    if called:
+        return choose(called, text, kind or "object", strict=strict)
+    # Nobody is called that: look at all there is, to say which name may have been meant.
     if kind is not None:
         return choose(objects_of(session, kind), text, kind, strict=strict)
     known = kinds(session)
@@ -114,6 +128,19 @@ def find(session: Session, text: str, kind: str | None = None, *, strict: bool =
         candidates += [found for each in unlikely for found in objects_of(session, each)]
         candidates.sort(key=lambda found: found.kind)
     return choose(candidates, text, "object", strict=strict)
+
+
+def _called(session: Session, text: str, kind: str | None) -> list[Found]:
+    """Ask for the objects that `text` is a name of, in one request however many there are."""
+    try:
+        answer = session.get("/filament/called", name=text, type=kind or "")
+    except NotFoundError:
+        return []
+    found = [
+        Found(each["type"], each["uuid"], tuple(each["fq_name"]), each["display_name"])
+        for each in answer["objects"]
+    ]
+    return sorted(found, key=lambda one: one.kind)
 
 
 def _by_uuid(session: Session, uuid: str, kind: str | None) -> Found | None:
@@ -169,14 +196,22 @@ def _rank(kind: str) -> int:
 def find_all(session: Session, words: Iterable[str], *, strict: bool = False) -> list[Found]:
     """Find several objects; a word that is a kind says what the next word's kind is."""
     found: list[Found] = []
-    known = kinds(session)
     kind: str | None = None
-    for word in words:
-        if kind is None and word in known:
-            kind = word
-        else:
+    given = list(words)
+    for index, word in enumerate(given):
+        meant = as_kind(session, word) if kind is None else None
+        if meant is not None:
+            kind = meant
+            continue
+        try:
             found.append(find(session, word, kind, strict=strict))
-            kind = None
+        except NotFoundError:
+            # Before a name, a word that is like a kind was to be one.
+            is_last = index == len(given) - 1
+            if kind is None and not is_last and nearest(word.replace("_", "-"), kinds(session)):
+                require_kind(session, word)
+            raise
+        kind = None
     if kind is not None:
         raise InputError("no-name", f"which {kind}?", hint=f"write {kind} NAME")
     return found

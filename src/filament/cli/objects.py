@@ -38,10 +38,8 @@ _WIDEST_SUMMARY = 48
 def ls(session: Session, kind: str | None, is_long: bool, as_json: bool) -> None:
     """List kinds, or the objects of a kind."""
     if kind is None:
-        counts = [
-            {"kind": each, "count": session.get(f"/{each}s", count="true")[f"{each}s"]["count"]}
-            for each in names.kinds(session)
-        ]
+        answer = session.get("/filament/counts")
+        counts = [{"kind": each, "count": answer[each]} for each in sorted(answer)]
         print_records(
             counts if as_json or is_long else [record for record in counts if record["count"]],
             columns("kind", "count"),

@@ -14,6 +14,12 @@ from filament.cli.session import Session
 if TYPE_CHECKING:
     from filament.app.settings import Settings
 
+_INTROSPECT = click.option(
+    "--introspect",
+    metavar="HOST:PORT",
+    help='Where Sandesh introspect is served, "" for nowhere '
+    "[default: 127.0.0.1:8083 (control), 127.0.0.1:8085 (agent)].",
+)
 _CONFIG = click.option(
     "--config",
     "file",
@@ -49,7 +55,12 @@ def _run(ctx: click.Context, settings: Settings, roles: list[str]) -> None:
     help="api, control or agent; may be repeated: all run in this process.",
 )
 @click.option("--name", help="The control node's name.")
-@click.option("--api", "api", metavar="ADDRESS", help="The API a control node follows.")
+@click.option(
+    "--api",
+    "api",
+    metavar="ADDRESS[,...]",
+    help="The API a control node follows; give all its processes where there are several.",
+)
 @click.option("--xmpp", metavar="HOST:PORT", help="Where a control node listens for agents.")
 @click.option(
     "--listen",
@@ -70,6 +81,7 @@ def _run(ctx: click.Context, settings: Settings, roles: list[str]) -> None:
     metavar="N",
     help="How many commits the API keeps for `filament history` [default: 100000].",
 )
+@_INTROSPECT
 @_CONFIG
 @click.pass_context
 @pass_session
@@ -83,13 +95,14 @@ def serve(
     listens: tuple[str, ...],
     store: str | None,
     retain_commits: int | None,
+    introspect: str | None,
     file: Path | None,
 ) -> None:
     """Run controller roles in the foreground, until a signal or the first failure."""
     from msgspec.structs import replace  # noqa: PLC0415
 
     settings = _settings(session, file)
-    control = {"name": name, "api": api, "xmpp": xmpp}
+    control = {"name": name, "api": api, "xmpp": xmpp, "introspect": introspect}
     of_api = {"listen": listens, "store": store, "retain_commits": retain_commits}
     settings = replace(
         settings,
@@ -112,6 +125,7 @@ def serve(
     help="A control node (may be repeated, best first).",
 )
 @click.option("--underlay", metavar="DEVICE", help="The device that tunnels go through.")
+@_INTROSPECT
 @_CONFIG
 @click.pass_context
 @pass_session
@@ -122,13 +136,20 @@ def agent(
     address: str | None,
     controls: tuple[str, ...],
     underlay: str | None,
+    introspect: str | None,
     file: Path | None,
 ) -> None:
     """Run the agent of this compute host in the foreground."""
     from msgspec.structs import replace  # noqa: PLC0415
 
     settings = _settings(session, file)
-    given = {"name": name, "address": address, "controls": controls or None, "underlay": underlay}
+    given = {
+        "name": name,
+        "address": address,
+        "controls": controls or None,
+        "underlay": underlay,
+        "introspect": introspect,
+    }
     settings = replace(
         settings,
         agent=replace(

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import click
 
-from filament.base.errors import NotFoundError, PermanentError, TransientError
+from filament.base.errors import InputError, NotFoundError, PermanentError, TransientError
 from filament.base.net import parse_ipv4
 from filament.cli import local
 from filament.cli.complete import complete_workloads
@@ -70,7 +70,13 @@ def trace(
     notes = notes_of(evidence)
     known = _ask_api(session, notes)
     from_end, to_end = _ends(session, (source, destination), evidence, api_is_away=known is None)
-    flow = flow_of(from_end.address, to_end.address, number, port)
+    if from_end.version != to_end.version:
+        raise InputError(
+            "mixed-versions",
+            f"{from_end.address_text} and {to_end.address_text} are of different IP versions",
+            hint="give addresses of one version",
+        )
+    flow = flow_of(from_end.address, to_end.address, number, port, from_end.version)
     hosts = facts_of(evidence, known.host_by_address if known else {})
     revision = known.revision if known else 0
     explanation = explain(

@@ -65,6 +65,11 @@ class WatchClient:
             headers=trust.headers(),
         )
 
+    @property
+    def address(self) -> str:
+        """Whom it talks to."""
+        return self._address
+
     async def __aenter__(self) -> Self:
         return self
 

@@ -136,7 +136,7 @@ def _finish(
     return Acl(
         name=network.default_instance,  # TF names both after the network
         network=me,
-        network_uuid=network.uuid,
+        parent_uuid=network.uuid,
         rules=tuple(rules.rules),
         origin=Origin(f"virtual-network {me}", "network-acl", revision),
     )

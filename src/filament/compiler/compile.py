@@ -2,6 +2,7 @@
 
     objects, allocations ─> settings, policies ─> networks ─> stances ─> listers ─> partners
                                                      └──────────┴─> instances, acls <─┘
+    objects ─> groups ─> quoted ─> acls
     objects, allocations, settings ─> extras ─> wanted ─> linked <─ rendered <─ networks
                                         └───────────────> linked ─> instances
 
@@ -18,6 +19,13 @@ from typing import Any
 from filament.base.graph import UNHANDLED, Change, Changes, Graph, Node, Rows, Tables, Unhandled
 from filament.compiler.acls import Stance, judge
 from filament.compiler.extras import ROUTING_INSTANCE, Extra, plan_extra, read_extra
+from filament.compiler.groups import (
+    SECURITY_GROUP,
+    Group,
+    acl_names,
+    group_acls,
+    read_group,
+)
 from filament.compiler.networks import (
     Network,
     Partner,
@@ -26,7 +34,7 @@ from filament.compiler.networks import (
     plan_instances,
     read_network,
 )
-from filament.compiler.plan import Plan, PlanDelta, RoutingInstance
+from filament.compiler.plan import Acl, Plan, PlanDelta, RoutingInstance
 from filament.compiler.policies import Policy, read_policy
 from filament.compiler.render import uuid_of as rendered_uuid
 from filament.compiler.targets import POOL_PREFIX, read_asn
@@ -36,7 +44,15 @@ from filament.model.view import View
 ASN = "autonomous-system"
 _VN_ID_POOL = "vn-id"
 # Whose changes nodes look at; what they read besides changes together with these.
-_KINDS = frozenset(("global-system-config", "network-policy", "virtual-network", ROUTING_INSTANCE))
+_KINDS = frozenset(
+    (
+        "global-system-config",
+        "network-policy",
+        "virtual-network",
+        ROUTING_INSTANCE,
+        SECURITY_GROUP,
+    )
+)
 
 
 def compile_plan(view: View) -> Plan:
@@ -89,6 +105,8 @@ class Compiler:
 
     def _delta(self, view: View, changes: Mapping[str, Changes]) -> PlanDelta:
         self._revision = view.revision
+        if not changes:
+            return PlanDelta(view.revision)
         instances, acls = changes.get("instances", {}), changes.get("acls", {})
         return PlanDelta(
             revision=view.revision,
@@ -514,16 +532,68 @@ def _offer(network: Partner) -> tuple[Any, ...]:
     return network.exports, network.revision
 
 
+# groups: fq name -> Group ---------------------------------------------------------------------
+
+
+def _run_groups(view: View, _: Tables) -> Rows:
+    return {group.name: read_group(group) for group in view.of_kind(SECURITY_GROUP)}
+
+
+def _update_groups(view: View, _: Tables, changes: Mapping[str, Changes]) -> Rows:
+    rows: Rows = {}
+    for group in _changed_objects(changes["objects"], SECURITY_GROUP):
+        now = view.named(SECURITY_GROUP, group.fq_name)
+        rows[group.name] = read_group(now) if now else None
+    return rows
+
+
+# quoted: fq name of a group -> the groups whose rules name it ----------------------------------
+
+
+def _run_quoted(_: View, tables: Tables) -> Rows:
+    return _invert(
+        (name, group.name) for group in tables["groups"].values() for name in group.mentions
+    )
+
+
+def _update_quoted(_: View, tables: Tables, changes: Mapping[str, Changes]) -> Rows:
+    old = {(name, group) for group, row in changes["groups"].items() for name in _quotes(row.old)}
+    new = {(name, group) for group, row in changes["groups"].items() for name in _quotes(row.new)}
+    return _amend(tables["quoted"], old - new, new - old)
+
+
+def _quotes(group: Group | None) -> frozenset[str]:
+    return group.mentions if group else frozenset()
+
+
 # acls: fq name -> Acl ---------------------------------------------------------------------
 
 
 def _run_acls(_: View, tables: Tables) -> Rows:
     found = (stance.acl for stance in tables["stances"].values())
-    return {acl.name: acl for acl in found if acl}
+    rows: Rows = {acl.name: acl for acl in found if acl}
+    for group in tables["groups"].values():
+        rows |= _group_acls(tables, group)
+    return rows
 
 
-def _update_acls(_: View, __: Tables, changes: Mapping[str, Changes]) -> Rows:
+def _group_acls(tables: Tables, group: Group) -> dict[str, Acl]:
+    def number_of(name: str) -> int | None:
+        other = tables["groups"].get(name)
+        return other.number if other else None
+
+    return {acl.name: acl for acl in group_acls(group, number_of)}
+
+
+def _update_acls(_: View, tables: Tables, changes: Mapping[str, Changes]) -> Rows:
     rows: Rows = {}
+    groups = set(changes["groups"])
+    for name, change in changes["groups"].items():
+        if not (change.old and change.new and change.old.number == change.new.number):
+            groups |= tables["quoted"].get(name, frozenset())
+    for name in groups:
+        group = tables["groups"].get(name)
+        rows |= _group_acls(tables, group) if group else dict.fromkeys(acl_names(name))
     for change in changes["stances"].values():
         if change.old and change.old.acl:
             rows[change.old.acl.name] = None
@@ -575,5 +645,7 @@ _NODES: tuple[Node[View], ...] = (
         _run_instances,
         _update_instances,
     ),
-    Node("acls", ("stances",), _run_acls, _update_acls),
+    Node("groups", ("objects",), _run_groups, _update_groups),
+    Node("quoted", ("groups",), _run_quoted, _update_quoted),
+    Node("acls", ("stances", "groups", "quoted"), _run_acls, _update_acls),
 )

@@ -40,18 +40,27 @@ class RoutingInstance(msgspec.Struct, frozen=True):
     intent_uuid: str = ""
 
 
+ANY_GROUP = -1  # a security group, whichever (TF's number for it)
+
+
 class AclMatch(msgspec.Struct, frozen=True):
-    """One side of an ACL rule. `network` is an fq name, "any" or "" (any); prefix None is any."""
+    """One side of an ACL rule. `network` is an fq name, "any" or "" (any); prefix None is any.
+
+    `group` is the number of a security group the address must be in, None for no such condition.
+    """
 
     network: str = "any"
     prefix: Prefix | None = None
     ports: tuple[int, int] = (0, 65535)
+    group: int | None = None
 
 
 class AclRule(msgspec.Struct, frozen=True):
     """One ordered rule of an access control list.
 
-    `protocol` is an IP protocol number or None for any; `both_ways` is TF's direction `<>`.
+    `protocol` is an IP protocol number or None for any; `both_ways` is TF's direction `<>`;
+    `version` is 4 or 6, None for both. In rules on ICMP the ports of the source are the type, those
+    of the destination the code, as OpenStack writes them.
     """
 
     source: AclMatch
@@ -61,20 +70,24 @@ class AclRule(msgspec.Struct, frozen=True):
     both_ways: bool
     rule_uuid: str
     origin: Origin = NOWHERE
+    version: int | None = None
 
 
 class Acl(msgspec.Struct, frozen=True):
-    """A virtual network's access control list: first matching rule decides.
+    """An access control list: first matching rule decides.
 
-    Exists only when the network has policies; without one, traffic that has a route passes.
-    `name` is the object's fq name (`domain:project:network:network`).
+    A virtual network has one only when it has policies; without it, traffic that has a route
+    passes. A security group has two, for egress and ingress: what no rule passes is dropped.
+    `name` is the object's fq name (`domain:project:network:network`), `network` that of the
+    network, "" where the parent is a group.
     """
 
     name: str
     network: str
-    network_uuid: str
+    parent_uuid: str
     rules: tuple[AclRule, ...]
     origin: Origin = NOWHERE
+    parent_kind: str = "virtual-network"
 
 
 class Plan(msgspec.Struct, frozen=True):

@@ -178,8 +178,8 @@ def _expanded(address: Address, members: Members) -> list[Address]:
 
 def _read_rule(rule: dict[str, Any]) -> PolicyRule:
     action = rule["action_list"]
-    source_ports = _read_ports(rule.get("src_ports"))
-    destination_ports = _read_ports(rule.get("dst_ports"))
+    source_ports = read_ports(rule.get("src_ports"))
+    destination_ports = read_ports(rule.get("dst_ports"))
     try:
         protocol = parse_protocol(rule.get("protocol"), ipv6=rule.get("ethertype") == "IPv6")
     except InputError:
@@ -223,7 +223,7 @@ def _read_subnet(subnet: dict[str, Any]) -> Prefix | None:
     return Prefix(address & mask_of(length), length) if 0 <= length <= 32 else None
 
 
-def _read_ports(ports: list[dict[str, Any]] | None) -> tuple[tuple[int, int], ...]:
+def read_ports(ports: list[dict[str, Any]] | None) -> tuple[tuple[int, int], ...]:
     """Read PortTypes: -1 means no bound, no entry at all means every port."""
     ranges = []
     for port in ports or ():

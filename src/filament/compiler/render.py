@@ -15,8 +15,9 @@ from typing import Any
 
 import msgspec
 
-from filament.base.net import Prefix, format_ipv4
+from filament.base.net import Prefix, format_address
 from filament.compiler.acls import IMPLICIT_ALLOW, IMPLICIT_DENY
+from filament.compiler.groups import SECURITY_GROUP
 from filament.compiler.plan import Acl, AclMatch, AclRule, Plan, PlanDelta, RoutingInstance
 from filament.model.change import Object, Ref
 
@@ -78,7 +79,7 @@ class Rendered:
                 self._remember(ROUTING_INSTANCE, name, instance.network_uuid)
             self._refer(name, instance.own_imports | instance.exports)
         for name in sorted(delta.acls_put):
-            self._remember(ACCESS_CONTROL_LIST, name, plan.acls[name].network_uuid)
+            self._remember(ACCESS_CONTROL_LIST, name, plan.acls[name].parent_uuid)
 
     def get(self, uuid: str) -> Object | None:
         """Return the object with this uuid."""
@@ -97,8 +98,13 @@ class Rendered:
         names = self._names(kind) if kind in RENDERED_KINDS else ()
         return (self._render(kind, name) for name in names if not self._is_intent(kind, name))
 
+    def fq_names(self, kind: str) -> Iterator[tuple[str, ...]]:
+        """Yield the names of all objects of a kind, rendering none."""
+        names = self._names(kind) if kind in RENDERED_KINDS else ()
+        return (fq_name_of(kind, name) for name in names if not self._is_intent(kind, name))
+
     def children(self, uuid: str, kind: str) -> Iterator[Object]:
-        """Yield objects of a kind whose parent (a virtual-network) is `uuid`."""
+        """Yield objects of a kind whose parent (a virtual-network or security-group) is `uuid`."""
         return (self._render(kind, name) for name in self._children.get((uuid, kind), ()))
 
     def referrers(self, uuid: str, kind: str) -> Iterator[Object]:
@@ -210,12 +216,13 @@ def render_instance(instance: RoutingInstance, connected: Iterable[str]) -> Obje
 
 
 def render_acl(acl: Acl, *, with_origins: bool = False) -> Object:
-    """Render a network's access control list: AclEntriesType and a hash that changes with it.
+    """Render an access control list: AclEntriesType and a hash that changes with it.
 
     `with_origins` adds `origin` to each rule; TF's types have no such field, so its API clients
     must not see it.
     """
-    rules = [_render_rule(rule) for rule in acl.rules]
+    is_of_group = acl.parent_kind == SECURITY_GROUP
+    rules = [_render_rule(rule, is_of_group=is_of_group) for rule in acl.rules]
     if with_origins:
         for rendered, rule in zip(rules, acl.rules, strict=True):
             rendered["origin"] = msgspec.to_builtins(rule.origin)
@@ -226,7 +233,12 @@ def render_acl(acl: Acl, *, with_origins: bool = False) -> Object:
         "access_control_list_hash": int.from_bytes(digest, "big"),
     }
     return _child(
-        ACCESS_CONTROL_LIST, acl.name, acl.network_uuid, props, revision=acl.origin.revision
+        ACCESS_CONTROL_LIST,
+        acl.name,
+        acl.parent_uuid,
+        props,
+        revision=acl.origin.revision,
+        parent_kind=acl.parent_kind,
     )
 
 
@@ -244,19 +256,20 @@ def render_target(name: str, revision: int) -> Object:
 def _child(
     kind: str,
     name: str,
-    network_uuid: str,
+    parent_uuid: str,
     props: dict[str, Any],
     *,
     refs: tuple[Ref, ...] = (),
     revision: int,
+    parent_kind: str = "virtual-network",
 ) -> Object:
     fq_name = fq_name_of(kind, name)
     return Object(
         kind=kind,
         uuid=uuid_of(kind, name),
         fq_name=fq_name,
-        parent_kind="virtual-network",
-        parent_uuid=network_uuid,
+        parent_kind=parent_kind,
+        parent_uuid=parent_uuid,
         props={"display_name": fq_name[-1], **props},
         refs=refs,
         revision=revision,
@@ -273,10 +286,13 @@ def _directions(instance: RoutingInstance) -> dict[str, str | None]:
     }
 
 
-def _render_rule(rule: AclRule) -> dict[str, Any]:
-    """Return one AclRuleType. Implicit rules of one way have no direction, as TF writes them."""
+def _render_rule(rule: AclRule, *, is_of_group: bool) -> dict[str, Any]:
+    """Return one AclRuleType. Implicit rules of one way, and those of security groups, have no
+    direction, as TF writes them.
+    """
     direction = "<>" if rule.both_ways else ">"
-    if rule.rule_uuid in {IMPLICIT_ALLOW, IMPLICIT_DENY} and not rule.both_ways:
+    is_implicit = rule.rule_uuid in {IMPLICIT_ALLOW, IMPLICIT_DENY}
+    if (is_implicit or is_of_group) and not rule.both_ways:
         direction = ""
     return {
         "match_condition": {
@@ -285,7 +301,7 @@ def _render_rule(rule: AclRule) -> dict[str, Any]:
             "src_port": _render_ports(rule.source),
             "dst_address": _render_address(rule.destination),
             "dst_port": _render_ports(rule.destination),
-            "ethertype": None,
+            "ethertype": f"IPv{rule.version}" if rule.version else None,
         },
         "action_list": {
             "simple_action": "pass" if rule.passes else "deny",
@@ -308,13 +324,14 @@ def _render_address(match: AclMatch) -> dict[str, Any]:
         "virtual_network": match.network or None,
         "subnet": None if match.prefix is None else _render_subnet(match.prefix),
         "subnet_list": [],
-        "security_group": None,
+        "security_group": None if match.group is None else str(match.group),
         "network_policy": None,
     }
 
 
 def _render_subnet(prefix: Prefix) -> dict[str, Any]:
-    return {"ip_prefix": format_ipv4(prefix.address), "ip_prefix_len": prefix.length}
+    address = format_address(prefix.address, prefix.version)
+    return {"ip_prefix": address, "ip_prefix_len": prefix.length}
 
 
 def _render_ports(match: AclMatch) -> dict[str, int]:

@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
+from filament.compiler.groups import GROUP_LISTS, SECURITY_GROUP
 from filament.compiler.plan import AgentView, Plan, PlanDelta
 from filament.compiler.render import ACCESS_CONTROL_LIST, ROUTING_INSTANCE, Rendered
 from filament.compiler.targets import GLOBAL_SYSTEM_CONFIG
@@ -32,6 +33,9 @@ _ADDRESS = "instance-ip"
 _NETWORK = "virtual-network"
 _IPAM = "network-ipam"
 _SUBNETS = "virtual-network-network-ipam"
+_GROUP_PROPS = frozenset(
+    {"display_name", "id_perms", "security_group_id", "configured_security_group_id"}
+)
 NOTHING = AgentView({}, frozenset())
 
 
@@ -114,6 +118,17 @@ class _Walk:
             if network is not None:
                 self._visit_network(network)
                 self._link(interface, network, "virtual-machine-interface-virtual-network")
+        for ref in interface.refs_to(SECURITY_GROUP):
+            group = self._view.get(ref.uuid)
+            if group is not None:
+                self._visit_group(group)
+                self._link(interface, group, "virtual-machine-interface-security-group")
+
+    def _visit_group(self, group: Object) -> None:
+        """A group goes without its rules: agents read its lists."""
+        kept = {key: group.props[key] for key in _GROUP_PROPS & group.props.keys()}
+        if self._show(group, kept):
+            self._visit_lists(group)
 
     def _visit_network(self, network: Object) -> None:
         props = network.props
@@ -128,13 +143,7 @@ class _Walk:
         for instance in self._view.children(network.uuid, ROUTING_INSTANCE):
             self._show(instance)
             self._link(network, instance, "virtual-network-routing-instance")
-        for acl in self._rendered.children(network.uuid, ACCESS_CONTROL_LIST):
-            explained = self._rendered.explained_acl(acl.name)
-            self._show(explained or acl)
-            self._link(network, acl, "virtual-network-access-control-list")
-        for acl in self._view.children(network.uuid, ACCESS_CONTROL_LIST):
-            self._show(acl)
-            self._link(network, acl, "virtual-network-access-control-list")
+        self._visit_lists(network)
         for ref in network.refs_to(_IPAM):
             self._visit_ipam(network, ref)
 
@@ -149,6 +158,17 @@ class _Walk:
         self.nodes[_SUBNETS, name] = Node(_SUBNETS, name, props, network.revision)
         self.links.add(Link(_NETWORK, network.name, _SUBNETS, name, _SUBNETS))
         self.links.add(Link(_SUBNETS, name, _IPAM, ipam.name, _SUBNETS))
+
+    def _visit_lists(self, parent: Object) -> None:
+        """Access control lists of a network or a security group, rendered and client-made."""
+        metadata = f"{parent.kind}-access-control-list"
+        for acl in self._rendered.children(parent.uuid, ACCESS_CONTROL_LIST):
+            explained = self._rendered.explained_acl(acl.name)
+            self._show(explained or acl)
+            self._link(parent, acl, metadata)
+        for acl in self._view.children(parent.uuid, ACCESS_CONTROL_LIST):
+            self._show(acl)
+            self._link(parent, acl, metadata)
 
     def _show(self, shown: Object, props: dict[str, Any] | None = None) -> bool:
         """Add an object's node; say whether it is new."""
@@ -199,7 +219,7 @@ def touched(view: View, commit: Commit, delta: PlanDelta) -> Touched:
         elif each.kind == _INTERFACE:
             machines |= _machines_of(view, each)
         elif each.kind in (ROUTING_INSTANCE, ACCESS_CONTROL_LIST):  # those that clients made
-            nodes.add((_NETWORK, each.name.rpartition(":")[0]))
+            nodes.add((each.parent_kind or _NETWORK, each.name.rpartition(":")[0]))
         elif each.kind == _ADDRESS:
             nodes |= _keys(view, each.refs_to(_INTERFACE))
     for kind, names in (
@@ -207,8 +227,14 @@ def touched(view: View, commit: Commit, delta: PlanDelta) -> Touched:
         (ACCESS_CONTROL_LIST, delta.acls_put | delta.acls_deleted),
     ):
         nodes |= {(kind, name) for name in names}
-        nodes |= {(_NETWORK, name.rpartition(":")[0]) for name in names}
+        nodes |= {_parent_of(name) for name in names}
     return Touched(frozenset(nodes), frozenset(machines), frozenset(routers), is_everyone)
+
+
+def _parent_of(name: str) -> NodeKey:
+    """What a rendered instance or list hangs on, by its name."""
+    above, _, own = name.rpartition(":")
+    return (SECURITY_GROUP if own in GROUP_LISTS else _NETWORK, above)
 
 
 def _machines_of(view: View, interface: Object) -> set[str]:
@@ -276,6 +302,10 @@ class Audience:
     def told(self, agent: str) -> AgentView:
         """Return what an agent was told."""
         return self._listeners[agent].told
+
+    def holders(self, kind: str, name: str) -> list[str]:
+        """Return the agents that were told of a node, sorted."""
+        return sorted(self._by_node.get((kind, name), ()))
 
     def tell(self, agent: str, view: View, plan: Plan, rendered: Rendered) -> ConfigSent:
         """Return what an agent must be sent to be up to date, and take it as told."""

@@ -20,6 +20,7 @@ class AgentSession:
         self.router: str | None = None
         self.machines: set[str] = set()
         self.instances: dict[str, int] = {}
+        self.floods: dict[tuple[str, int], RouteKey] = {}  # published, by instance and tag
         self.is_served = False
         self.was_ignored = False  # it published while it was not served
         self.ended_rib = False
@@ -28,7 +29,6 @@ class AgentSession:
         self.asked = False
         self.config_changed = False
         self.sync_wanted = False
-        self.routes: dict[str, dict[RouteKey, None]] = {}
         # what was
         self.sent_sequence = 0
         self.sent_revision = 0
@@ -49,7 +49,3 @@ class AgentSession:
     def subscription_count(self) -> int:
         """How much it subscribed to."""
         return len(self.machines) + len(self.instances)
-
-    def want_route(self, instance: str, key: RouteKey) -> None:
-        """Note that a route of an instance is to be sent as it will be then."""
-        self.routes.setdefault(instance, {})[key] = None

@@ -18,30 +18,31 @@ import msgspec
 
 from filament.base.errors import NotFoundError, ProtocolError
 from filament.base.limits import MAX_AGENT_ROUTES, MAX_AGENT_SUBSCRIPTIONS
-from filament.base.origin import Origin
 from filament.compiler.compile import Compiler
-from filament.compiler.plan import PlanDelta
+from filament.compiler.plan import AgentView, Plan, PlanDelta
 from filament.compiler.render import Rendered
-from filament.compiler.views import Audience, is_empty, router_fq_name
+from filament.compiler.views import NOTHING, Audience, is_empty, router_fq_name
 from filament.control.absence import Absences
 from filament.control.agents import AgentSession
 from filament.control.barrier import Barrier
+from filament.control.fanout import Fanout
+from filament.control.translate import key_of, path_of
 from filament.model.change import Allocation, Commit, Object
 from filament.model.snapshot import Snapshot
-from filament.rib.keys import RouteKey, inet
-from filament.rib.path import Path, Selection
 from filament.rib.rib import Instance, Rib
+from filament.wire.xmpp.entry import format_destination
 from filament.wire.xmpp.stanza import (
+    BROADCAST_MAC,
     ConfigRefused,
     ConfigSubscribed,
     ConfigUnsubscribed,
+    Destination,
     EndOfRib,
     FromAgent,
     FromControl,
     InstanceSubscribed,
     InstanceUnsubscribed,
-    NextHop,
-    RouteItem,
+    MacKey,
     RoutePublished,
     RouteRetracted,
     RoutesSent,
@@ -83,11 +84,12 @@ class ControlCore:
         self._rendered = Rendered(self._compiler.plan)
         self._audience = Audience()
         self._barrier = Barrier()
-        self._listening: dict[str, dict[str, None]] = {}  # instance -> agents
+        self._fanout = Fanout(self.rib)
         self._touched: dict[str, None] = {}  # agents with something to be sent
         self._outstanding: dict[str, int] = {}  # agent -> last sequence, unacknowledged
         self._refused: list[tuple[str, ConfigRefused]] = []
         self._closures: list[tuple[str, str]] = []
+        self._left_behind: dict[str, list[str]] = {}  # lost agent -> instances it subscribed to
         self._idle_sync_at: float | None = None
 
     # configuration ------------------------------------------------------------------------
@@ -156,7 +158,9 @@ class ControlCore:
             self.rib.forget_instance(name)
         for name in delta.instances_put:
             row = plan.routing_instances[name]
-            self.rib.put_instance(Instance(name, row.network, row.imports, row.exports))
+            self.rib.put_instance(
+                Instance(name, row.network, row.imports, row.exports, row.network_id)
+            )
 
     # agents come and go -------------------------------------------------------------------
 
@@ -175,13 +179,28 @@ class ControlCore:
             self.rib.mark_stale(agent)
             self.absences.lost(agent, now)
         self._audience.leave(agent)
-        for instance in list(session.instances):
-            self._stop_listening(agent, instance)
+        self._fanout.stop_serving(agent)
+        self._leave_behind(agent)
+        for instance in session.instances:
+            self._fanout.leave(agent, instance)
+        if session.is_served:
+            # It is expected back: until then its instances' routes are drawn as before.
+            self._left_behind[agent] = list(session.instances)
+        else:
+            self._leave_instances(session.instances)
         self._barrier.lost(agent)
         self._outstanding.pop(agent, None)
         self._touched.pop(agent, None)
         self.refusals.pop(agent, None)
         self._refused = [each for each in self._refused if each[0] != agent]
+
+    def _leave_instances(self, instances: Iterable[str]) -> None:
+        for instance in instances:
+            self.rib.leave(instance)
+
+    def _leave_behind(self, agent: str) -> None:
+        """Stop drawing routes for what an agent subscribed to before it was lost."""
+        self._leave_instances(self._left_behind.pop(agent, ()))
 
     def _reconsider(self, session: AgentSession) -> None:
         """Serve or refuse an agent, according to whether its virtual-router exists."""
@@ -214,8 +233,7 @@ class ControlCore:
         for machine in session.machines:
             self._audience.subscribe(session.name, machine)
         session.asked = session.config_changed = True
-        for instance in session.instances:
-            self._want_all(session, instance)
+        self._fanout.serve(session.name, session.instances)
         self._touched[session.name] = None
 
     def _stop_serving(self, session: AgentSession) -> None:
@@ -223,7 +241,9 @@ class ControlCore:
         session.is_served = False
         session.was_ignored = True  # should it be served again, it must publish again
         self._audience.leave(name)
+        self._fanout.stop_serving(name)
         self.rib.withdraw_peer(name)
+        self._leave_behind(name)
         self.absences.published_again(name)
         self._barrier.lost(name)
         self._outstanding.pop(name, None)
@@ -251,8 +271,8 @@ class ControlCore:
                 self._unsubscribe_instance(session, instance)
             case RoutePublished():
                 self._publish(session, stanza)
-            case RouteRetracted(instance=instance, prefix=prefix):
-                self.rib.withdraw(agent, instance, inet(prefix))
+            case RouteRetracted(instance=instance, destination=destination):
+                self._retract(session, instance, destination)
             case EndOfRib():
                 session.ended_rib = True
                 self._note_published_again(session)
@@ -303,10 +323,15 @@ class ControlCore:
                 f"{instance} is subscribed already; unsubscribe it first",
             )
         _require_room(session)
+        if any(each & 0xFFFF == instance_id & 0xFFFF for each in session.instances.values()):
+            raise ProtocolError(
+                "policy-violation",
+                f"{instance} is subscribed as instance {instance_id}, a number that another one"
+                " has; route distinguishers need numbers of their own, below 65536",
+            )
         session.instances[instance] = instance_id
-        self._listening.setdefault(instance, {})[session.name] = None
-        if session.is_served:
-            self._want_all(session, instance)
+        self.rib.join(instance)
+        self._fanout.listen(session.name, instance)
 
     def _unsubscribe_instance(self, session: AgentSession, instance: str) -> None:
         if instance not in session.instances:
@@ -314,27 +339,17 @@ class ControlCore:
                 "policy-violation", f"{instance} is not subscribed, so it cannot be left"
             )
         del session.instances[instance]
-        session.routes.pop(instance, None)
-        self._stop_listening(session.name, instance)
+        self.rib.leave(instance)
+        self._fanout.leave(session.name, instance)
         self.rib.withdraw_instance(session.name, instance)
-
-    def _stop_listening(self, agent: str, instance: str) -> None:
-        del self._listening[instance][agent]
-        if not self._listening[instance]:
-            del self._listening[instance]
-
-    def _want_all(self, session: AgentSession, instance: str) -> None:
-        for key in self.rib.selections(instance):
-            session.want_route(instance, key)
-            self._touched[session.name] = None
 
     def _publish(self, session: AgentSession, stanza: RoutePublished) -> None:
         instance_id = session.instances.get(stanza.instance)
         if instance_id is None:
             raise ProtocolError(
                 "policy-violation",
-                f"{stanza.prefix} is published in {stanza.instance}, which is not subscribed;"
-                " subscribe it first",
+                f"{format_destination(stanza.destination)} is published in {stanza.instance}, which"
+                " is not subscribed; subscribe it first",
             )
         if not session.is_served:
             session.was_ignored = True
@@ -343,24 +358,19 @@ class ControlCore:
             raise ProtocolError(
                 "policy-violation", f"an agent may publish {MAX_AGENT_ROUTES} routes, not more"
             )
-        hop = stanza.next_hop
-        self.rib.publish(
-            inet(stanza.prefix),
-            Path(
-                peer=session.name,
-                source=stanza.instance,
-                next_hop=hop.address,
-                label=hop.label,
-                network=hop.network,
-                encapsulations=hop.encapsulations,
-                mac=hop.mac,
-                local_preference=stanza.local_preference,
-                sequence=stanza.sequence,
-                sub_protocol=stanza.sub_protocol,
-                instance_id=instance_id,
-                origin=stanza.origin,
-            ),
-        )
+        key = key_of(stanza.destination, stanza.next_hop.address, instance_id)
+        if isinstance(stanza.destination, MacKey) and stanza.destination.mac == BROADCAST_MAC:
+            session.floods[stanza.instance, stanza.destination.tag] = key
+        self.rib.publish(key, path_of(session.name, instance_id, stanza))
+
+    def _retract(self, session: AgentSession, instance: str, destination: Destination) -> None:
+        if isinstance(destination, MacKey) and destination.mac == BROADCAST_MAC:
+            # A retraction does not repeat the next hop, which is part of the key.
+            key = session.floods.pop((instance, destination.tag), None)
+        else:
+            key = key_of(destination, 0, 0)
+        if key is not None:
+            self.rib.withdraw(session.name, instance, key)
 
     def _take_synced(self, session: AgentSession, sequence: int, revision: int) -> None:
         if not session.acknowledged_sequence <= sequence <= session.sent_sequence:
@@ -381,6 +391,7 @@ class ControlCore:
             return
         if self.absences.stale_until(session.name) is not None:
             self.rib.sweep_stale(session.name)
+        self._leave_behind(session.name)
         was_complete = self.absences.is_complete
         self.absences.published_again(session.name)
         if not session.is_whole:
@@ -399,22 +410,19 @@ class ControlCore:
 
     def take_outbox(self) -> list[tuple[str, FromControl]]:
         """Return and forget what to send to whom, in order: one flush."""
-        for change in self.rib.take_changes():
-            for agent in self._listening.get(change.instance, ()):
-                session = self.agents[agent]
-                if session.is_served:
-                    session.want_route(change.instance, change.key)
-                    self._touched[agent] = None
+        routes = self._fanout.take()
+        self._touched |= dict.fromkeys(routes)
         outbox: list[tuple[str, FromControl]] = list(self._refused)
         self._refused.clear()
         for agent in self._touched:
-            outbox.extend((agent, stanza) for stanza in self._flush(self.agents[agent]))
+            stanzas = self._flush(self.agents[agent], routes.get(agent, ()))
+            outbox.extend((agent, stanza) for stanza in stanzas)
         self._touched.clear()
         if self.absences.is_complete:
             self._barrier.advance(self.revision, self._outstanding)
         return outbox
 
-    def _flush(self, session: AgentSession) -> list[FromControl]:
+    def _flush(self, session: AgentSession, routes: Iterable[RoutesSent]) -> list[FromControl]:
         """Return what one agent is to be sent now, up to a Sync; nothing when nothing changed."""
         stanzas: list[FromControl] = []
         if session.config_changed:
@@ -423,8 +431,7 @@ class ControlCore:
             )
             if not is_empty(sent):
                 stanzas.append(sent)
-        for instance, keys in session.routes.items():
-            stanzas.append(self._routes(instance, keys))
+        stanzas.extend(routes)
         is_whole = (
             not session.is_whole and session.has_published_again and self.absences.is_complete
         )
@@ -439,43 +446,7 @@ class ControlCore:
             stanzas.append(Sync(session.sent_sequence, self.revision, is_whole))
             self._outstanding[session.name] = session.sent_sequence
         session.config_changed = session.asked = session.sync_wanted = False
-        session.routes = {}
         return stanzas
-
-    def _routes(self, instance: str, keys: Iterable[RouteKey]) -> RoutesSent:
-        items, retracted = [], []
-        for key in keys:
-            selection = self.rib.selection(instance, key)
-            if selection is None:
-                retracted.append(key.prefix)
-            else:
-                items.append(self.route_item(instance, key, selection))
-        return RoutesSent(instance, tuple(items), tuple(retracted))
-
-    def route_item(self, instance: str, key: RouteKey, selection: Selection) -> RouteItem:
-        """Return a route as agents are sent it."""
-        best = selection.best
-        origin = best.origin
-        target = self.rib.import_target(instance, best)
-        if target:
-            rule = f"{origin.rule}, imported from {best.source} by {target}"
-            origin = Origin(origin.object, rule, origin.revision)
-        return RouteItem(
-            prefix=key.prefix,
-            next_hops=tuple(
-                NextHop(
-                    address=path.next_hop,
-                    label=path.label,
-                    network=self.rib.network_of(path),
-                    encapsulations=path.encapsulations,
-                    mac=path.mac,
-                )
-                for path in selection.paths
-            ),
-            network=self.rib.network_of(best),
-            local_preference=best.local_preference,
-            origin=origin,
-        )
 
     def take_closures(self) -> list[tuple[str, str]]:
         """Return and forget the agents whose sessions must be closed, and the reason to tell."""
@@ -495,6 +466,7 @@ class ControlCore:
         """Sweep what nobody published again, end the restart grace, tell idle agents."""
         for agent in self.absences.expire(now):
             self.rib.sweep_stale(agent)
+            self._leave_behind(agent)
         self._touch_unwhole()
         if self._idle_sync_at is not None and now >= self._idle_sync_at:
             self._idle_sync_at = None
@@ -512,6 +484,20 @@ class ControlCore:
         ):
             return self.revision
         return session.applied_revision
+
+    @property
+    def plan(self) -> Plan:
+        """The plan of the configuration; not to be changed."""
+        return self._compiler.plan
+
+    def told(self, agent: str) -> AgentView:
+        """Return what a connected agent was told of the configuration."""
+        session = self.agents[agent]
+        return self._audience.told(agent) if session.is_served else NOTHING
+
+    def holders(self, kind: str, name: str) -> list[str]:
+        """Return the agents that were told of an object, sorted."""
+        return self._audience.holders(kind, name)
 
     @property
     def known_agents(self) -> list[str]:

@@ -1,18 +1,19 @@
 """Following the API: load the configuration once, then every commit, for ever.
 
 The API may be away for as long as it likes: what is known is served meanwhile, and the stream is
-taken up again where it ended.
+taken up again where it ended. Of several API processes on one store any will do: the next is tried
+when one does not answer.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Protocol
 
 import msgspec
 
-from filament.base.errors import FilamentError
+from filament.base.errors import FilamentError, TransientError
 from filament.client.watch import Loaded, Relisted, WatchClient
 from filament.model.change import Commit
 from filament.runtime.backoff import backoff
@@ -21,6 +22,7 @@ from filament.runtime.log import logger
 
 LONGEST_WAIT_S = 1.0
 FRUITLESS_STREAMS = 5  # in a row; then everything is loaded again
+OLDER_LOADS = 5  # of each API process, in a row; then the store has really been put back
 
 _log = logger("control")
 
@@ -62,7 +64,9 @@ class Report(msgspec.Struct, frozen=True):
 
 
 class ApiState(msgspec.Struct):
-    """The connection to the API, for people; `since` is epoch seconds, `error` "" while well."""
+    """The connection to the API that is followed, for people; `since` is epoch seconds, `error`
+    "" while well.
+    """
 
     address: str
     connected: bool = False
@@ -74,17 +78,26 @@ class _RelistError(FilamentError):
     """The stream cannot go on from the revision we have."""
 
 
-async def follow(client: WatchClient, state: ApiState, follower: Follower) -> None:
-    """Keep `follower` up to date until cancelled; `state` tells how it goes."""
+async def follow(clients: Sequence[WatchClient], state: ApiState, follower: Follower) -> None:
+    """Keep `follower` up to date by one of the API's processes, until cancelled; `state` tells how
+    it goes.
+    """
     waits: Iterator[float] = backoff(limit_s=LONGEST_WAIT_S)
     must_load = follower.revision is None
     watched_from: int | None = None  # where the last stream began
     fruitless = 0  # streams in a row that brought nothing
+    older = 0  # configurations in a row that were older than ours
+    chosen = 0
     while True:
+        client = clients[chosen]
         try:
             if must_load:
-                follower.take_configuration(await client.load())
-                must_load, fruitless = False, 0
+                loaded = await client.load()
+                if _is_behind(clients, loaded, follower) and older < OLDER_LOADS * len(clients):
+                    older, must_load = older + 1, False
+                    raise TransientError(f"the API at {client.address} is behind us")
+                follower.take_configuration(loaded)
+                must_load, fruitless, older = False, 0, 0
             await client.report(follower.report())
             if not state.connected:
                 state.connected, state.since, state.error = True, wall(), ""
@@ -96,8 +109,10 @@ async def follow(client: WatchClient, state: ApiState, follower: Follower) -> No
             must_load = True
         except FilamentError as error:
             if state.connected or state.error != str(error):
-                _log.warning("api-lost", address=state.address, error=str(error))
+                _log.warning("api-lost", address=client.address, error=str(error))
                 state.connected, state.since, state.error = False, wall(), str(error)
+            chosen = (chosen + 1) % len(clients)
+            state.address = clients[chosen].address
         if watched_from is not None:
             fruitless = fruitless + 1 if watched_from == follower.revision else 0
             if fruitless == FRUITLESS_STREAMS:
@@ -107,6 +122,11 @@ async def follow(client: WatchClient, state: ApiState, follower: Follower) -> No
             waits = backoff(limit_s=LONGEST_WAIT_S)
         watched_from = None
         await asyncio.sleep(next(waits))
+
+
+def _is_behind(clients: Sequence[WatchClient], loaded: Loaded, follower: Follower) -> bool:
+    """Of several API processes one may be behind for a moment; a single one was put back."""
+    return len(clients) > 1 and loaded.revision < (follower.revision or 0)
 
 
 async def _watch(client: WatchClient, follower: Follower) -> None:

@@ -14,11 +14,15 @@ import msgspec
 
 from filament.base.errors import FilamentError, ProtocolError
 from filament.base.limits import MAX_AGENTS, MAX_OUTPUT_QUEUE_BYTES
+from filament.base.net import Address
 from filament.client.watch import Loaded, WatchClient
+from filament.compiler.peers import concerns, plan_speaker
 from filament.control.copy import DiskCopy
 from filament.control.core import ControlCore
 from filament.control.follow import AgentReport, ApiState, Report
+from filament.control.peering import Peering
 from filament.model.change import Commit
+from filament.runtime.backoff import backoff
 from filament.runtime.clock import now, wall
 from filament.runtime.drive import Driver
 from filament.runtime.log import logger
@@ -33,6 +37,7 @@ from filament.wire.xmpp.session import (
 from filament.wire.xmpp.stanza import FromAgent
 
 REPORT_INTERVAL_S = 5.0
+_REPORT_RETRY_S = 1.0  # an API process that does not answer is tried again so often
 _REPORT_PAUSE_S = 0.01  # between two reports, so that a burst of acknowledgements becomes one
 _ENDINGS_KEPT = 64
 
@@ -48,6 +53,13 @@ class SessionEnded(msgspec.Struct, frozen=True):
     at: float  # epoch seconds
 
 
+class Flaps(msgspec.Struct, frozen=True):
+    """How often an agent's sessions ended since this process began, and when (epoch seconds)."""
+
+    count: int
+    at: float
+
+
 class Connection:
     """One transport from somebody who may be an agent.
 
@@ -59,6 +71,8 @@ class Connection:
     ) -> None:
         peer = writer.get_extra_info("peername")
         self.address = str(peer[0]) if peer else ""
+        self.remote = _endpoint(peer)
+        self.local = _endpoint(writer.get_extra_info("sockname"))
         self.claimed = ""
         self.agent = ""
         self.has_ended = False
@@ -72,6 +86,10 @@ class Connection:
         )
 
 
+def _endpoint(name: tuple[object, ...] | None) -> str:
+    return f"{name[0]}:{name[1]}" if name else ""
+
+
 class ControlNode:
     """One per process."""
 
@@ -83,19 +101,28 @@ class ControlNode:
         *,
         hold_time_s: float = HOLD_TIME_S,
         max_queue_bytes: int = MAX_OUTPUT_QUEUE_BYTES,
+        bgp: tuple[Address, ...] = (),
     ) -> None:
         self.core = ControlCore(name, copy.read_agents())
         self.api = ApiState(api_address)
         self.endings: deque[SessionEnded] = deque(maxlen=_ENDINGS_KEPT)
         self.connections: dict[str, Connection] = {}
+        self.most_connections = 0
+        self.flaps: dict[str, Flaps] = {}
         self.hold_time_s = hold_time_s
         self.max_queue_bytes = max_queue_bytes
         self._copy = copy
         self._open: set[Connection] = set()
         self._changed = asyncio.Event()
-        self._report_changed = asyncio.Event()
-        self._reported: Report | None = None
+        self._report_changed: list[asyncio.Event] = []  # one per API process that is told
         self._gone_since: dict[str, float] = {}  # stale agents: epoch seconds
+        self.peering = Peering(
+            self.core.rib,
+            listens=bgp,
+            on_change=self._changed.set,
+            is_complete=lambda: self.core.absences.is_complete,
+            max_queue_bytes=max_queue_bytes,
+        )
         kept = copy.read_configuration()
         if kept is not None:
             self._load(kept)
@@ -116,11 +143,14 @@ class ControlNode:
     def take_commit(self, commit: Commit) -> None:
         """Follow one commit."""
         self.core.apply_commit(commit, now())
+        if concerns(commit):
+            self.peering.configure(plan_speaker(self.core.snapshot, self.core.name))
         self._copy.note_change()
         self._changed.set()
 
     def _load(self, loaded: Loaded) -> None:
         self.core.load(loaded.objects, loaded.allocations, loaded.revision, now())
+        self.peering.configure(plan_speaker(self.core.snapshot, self.core.name))
         self._changed.set()
 
     def configuration(self) -> Loaded:
@@ -144,6 +174,7 @@ class ControlNode:
 
     def close(self) -> None:
         """Say goodbye to everybody."""
+        self.peering.close()
         for connection in list(self._open):
             connection.session.close("the control node stops", now())
             connection.driver.flush()
@@ -193,6 +224,7 @@ class ControlNode:
             known.driver.flush()
         connection.agent = agent
         self.connections[agent] = connection
+        self.most_connections = max(self.most_connections, len(self.connections))
         self.core.agent_connected(agent, now(), connection.address)
         _log.info("agent-connected", agent=agent, address=connection.address)
 
@@ -209,10 +241,17 @@ class ControlNode:
             del self.connections[agent]
             self.core.agent_lost(agent, now())
             self._gone_since[agent] = wall()
+            self._note_flap(agent)
         ended = SessionEnded(connection.claimed, connection.address, reason, wall())
         self.endings.append(ended)
         self._changed.set()
         _log.info("agent-lost", agent=ended.agent, address=ended.address, reason=reason)
+
+    def _note_flap(self, agent: str) -> None:
+        before = self.flaps.pop(agent, None)
+        if len(self.flaps) >= MAX_AGENTS:
+            del self.flaps[next(iter(self.flaps))]  # the one that has been quiet longest
+        self.flaps[agent] = Flaps(before.count + 1 if before is not None else 1, wall())
 
     # flushing and time ------------------------------------------------------------------------
 
@@ -247,7 +286,10 @@ class ControlNode:
             connection.session.send(stanza, at)
         for connection in told.values():
             connection.driver.flush()
-        self._report_changed.set()
+        if self.core.rib.bgp.has_work:
+            self.peering.wake()
+        for changed in self._report_changed:
+            changed.set()
 
     # reports ----------------------------------------------------------------------------------
 
@@ -274,21 +316,28 @@ class ControlNode:
         return round(wall() - (now() - self.core.agents[agent].connected_at), 3)
 
     async def run_reports(self, client: WatchClient) -> None:
-        """Tell the API how far everything is, when it changes and every few seconds."""
+        """Tell an API process how far everything is, when it changes and every few seconds,
+        whether or not it is the one that is followed.
+        """
+        changed = asyncio.Event()
+        self._report_changed.append(changed)
+        reported: Report | None = None
+        failures = backoff(limit_s=_REPORT_RETRY_S)
         while True:
             try:
-                async with asyncio.timeout(REPORT_INTERVAL_S):
-                    await self._report_changed.wait()
+                async with asyncio.timeout(REPORT_INTERVAL_S if reported else _REPORT_RETRY_S):
+                    await changed.wait()
                 is_due = False
             except TimeoutError:
                 is_due = True
-            self._report_changed.clear()
+            changed.clear()
             report = self.report()
-            if not self.api.connected or not (is_due or report != self._reported):
+            if self.revision is None or not (is_due or report != reported):
                 continue
             try:
                 await client.report(report)
-                self._reported = report
+                reported, failures = report, backoff(limit_s=_REPORT_RETRY_S)
             except FilamentError:
-                self._reported = None  # `follow` notices and tells; it reports when it is back
+                reported = None  # it may have been restarted: it must hear everything again
+                await asyncio.sleep(next(failures))
             await asyncio.sleep(_REPORT_PAUSE_S)

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from filament.base.net import Address
 from filament.client.trust import NO_TRUST, Trust
 from filament.client.watch import WatchClient
 from filament.control.copy import DiskCopy
 from filament.control.follow import follow
+from filament.control.introspect import control_introspect
 from filament.control.node import ControlNode
 from filament.control.web import application
 from filament.runtime.log import logger
@@ -26,21 +29,30 @@ async def run_control(
     listens: Sequence[Listen],
     copy: Path,
     stop: asyncio.Event,
+    introspects: Sequence[Listen] = (),
     trust: Trust = NO_TRUST,
+    bgp: tuple[Address, ...] = (),
     started: Callable[[Listen], None] | None = None,
 ) -> None:
     """Serve agents on `xmpp` and people on `listens`, following the API at `api`, until `stop`.
 
-    `copy` is the file that keeps the last configuration. `started` hears where agents are really
-    listened to. `trust` is how the API and we prove ourselves to one another. Raises
-    TransientError when an address is taken.
+    `api` may be several addresses with commas between: processes of one API. One is followed, all
+    are reported to, so that each can tell its callers when their changes have arrived.
+    `bgp` are the addresses to listen on for BGP peers, once there is a bgp-router of our name.
+    `introspects` is where Sandesh introspect is served, `copy` the file that keeps the last
+    configuration. `started` hears where agents are really listened to. `trust` is how the API and
+    we prove ourselves to one another. Raises TransientError when an address is taken.
     """
     disk = DiskCopy(copy)
-    node = ControlNode(name, api, disk)
+    addresses = [address for address in api.replace(" ", "").split(",") if address]
+    node = ControlNode(name, addresses[0], disk, bgp=bgp)
     listener = open_listener(xmpp)
     bound = Listen(xmpp.host, listener.getsockname()[1])
     _log.info("control-started", name=name, xmpp=str(bound), api=api, revision=node.revision)
-    async with WatchClient(api, trust) as client, asyncio.TaskGroup() as tasks:
+    async with contextlib.AsyncExitStack() as stack, asyncio.TaskGroup() as tasks:
+        clients = [
+            await stack.enter_async_context(WatchClient(address, trust)) for address in addresses
+        ]
 
         def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             if stop.is_set():
@@ -53,10 +65,14 @@ async def run_control(
         server = await asyncio.start_server(accept, sock=listener)
         running = [
             tasks.create_task(node.run()),
-            tasks.create_task(follow(client, node.api, node)),
-            tasks.create_task(node.run_reports(client)),
+            tasks.create_task(node.peering.run()),
+            tasks.create_task(follow(clients, node.api, node)),
+            *(tasks.create_task(node.run_reports(client)) for client in clients),
             tasks.create_task(disk.keep(node.configuration)),
         ]
+        if introspects:
+            pages = control_introspect(node).application()
+            running.append(tasks.create_task(serve_http(pages, introspects, stop=stop)))
         if started is not None:
             started(bound)
         try:

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from filament.base.errors import NotFoundError
 from filament.base.net import Prefix, format_ipv4, format_mac
 from filament.control.agents import AgentSession
 from filament.control.node import ControlNode
-from filament.rib.keys import RouteKey, inet
+from filament.control.peer_state import peer_history, peer_states
+from filament.control.translate import next_hops_of, origin_of
+from filament.rib.keys import RouteKey, order_of, unicast
 from filament.rib.path import Path, Selection
 from filament.rib.rib import Explanation
 from filament.runtime.clock import now, wall
@@ -31,6 +35,7 @@ def application(node: ControlNode) -> Starlette:
         "instances": instances,
         "routes": routes,
         "refused": refused,
+        "bgp-neighbors": bgp_neighbors,
     }
 
     def route(name: str) -> Route:
@@ -144,7 +149,7 @@ def routes(node: ControlNode, query: Any) -> Record:
     wanted = query.get("instance")
     names = sorted(core.rib.instances) if not wanted else [core.instance(wanted).name]
     if query.get("prefix"):
-        key = inet(Prefix.parse(query["prefix"]))
+        key = unicast(Prefix.parse(query["prefix"]))
         return {
             "routes": [
                 _explained(node, core.rib.why(name, key))
@@ -155,25 +160,28 @@ def routes(node: ControlNode, query: Any) -> Record:
     shown: list[Record] = []
     for name in names:
         selections = core.rib.selections(name)
-        keys = sorted(selections, key=lambda key: key.prefix)[: MAX_ROUTES_SHOWN - len(shown)]
+        keys = sorted(selections, key=order_of)[: MAX_ROUTES_SHOWN - len(shown)]
         shown += [_route(node, name, key, selections[key]) for key in keys]
     count = sum(len(core.rib.selections(name)) for name in names)
     return {"routes": shown, "count": count, "truncated": count > len(shown)}
 
 
 def _route(node: ControlNode, instance: str, key: RouteKey, selection: Selection) -> Record:
-    item = node.core.route_item(instance, key, selection)
     best = selection.best
+    rib = node.core.rib
     return {
         "instance": instance,
-        "prefix": str(item.prefix),
-        "next_hop": ", ".join(format_ipv4(hop.address) for hop in item.next_hops),
+        "prefix": str(key),
+        "family": key.family.value,
+        "next_hop": ", ".join(
+            format_ipv4(hop.address) for hop in next_hops_of(rib, selection.paths)
+        ),
         "label": best.label,
-        "network": item.network,
+        "network": rib.network_of(best),
         "source": ", ".join(path.peer for path in selection.paths),
-        "local_preference": item.local_preference,
+        "local_preference": best.local_preference,
         "paths": [_path(path) for path in selection.paths],
-        "origin": item.origin,
+        "origin": origin_of(rib, instance, best),
     }
 
 
@@ -187,7 +195,7 @@ def _path(path: Path) -> Record:
         "mac": format_mac(path.mac),
         "local_preference": path.local_preference,
         "sequence": path.sequence,
-        "distinguisher": path.distinguisher,
+        "distinguisher": str(path.distinguisher),
         "stale": path.stale,
         "origin": path.origin,
     }
@@ -198,13 +206,39 @@ def _explained(node: ControlNode, explanation: Explanation) -> Record:
     route = (
         _route(node, explanation.instance, explanation.key, selection)
         if selection is not None
-        else {"instance": explanation.instance, "prefix": str(explanation.key.prefix)}
+        else {"instance": explanation.instance, "prefix": str(explanation.key)}
     )
     return route | {
         "candidates": [
             _path(each.path) | {"chosen": each.chosen, "via": each.via, "reason": each.reason}
             for each in explanation.candidates
         ]
+    }
+
+
+def bgp_neighbors(node: ControlNode, query: Any) -> Record:
+    """BGP peers and their sessions, of `name` (a bgp-router) alone with its history."""
+    peering, rib = node.peering, node.core.rib
+    speaker = peering.speaker
+    wanted = query.get("name")
+    if wanted and wanted not in peering.neighbours:
+        known = ", ".join(sorted(peering.neighbours)) or "none"
+        raise NotFoundError(f"{node.core.name} has no BGP peer {wanted!r}; there are: {known}")
+    listed: list[Record] = []
+    for state in peer_states(peering, rib):
+        if wanted in (None, "", state.name):
+            listed.append(msgspec.to_builtins(state))
+        if wanted == state.name:
+            neighbour = peering.neighbours[state.name]
+            listed[-1]["history"] = msgspec.to_builtins(peer_history(neighbour))
+    return {
+        "name": speaker.name,
+        "asn": speaker.asn,
+        "identifier": format_ipv4(speaker.identifier),
+        "cluster_id": speaker.cluster_id,
+        "problems": [*speaker.problems, *([peering.listen_problem] * bool(peering.listen_problem))],
+        "neighbors": listed,
+        "refused": msgspec.to_builtins(list(peering.refused)),
     }
 
 

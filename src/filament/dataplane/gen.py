@@ -9,7 +9,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from filament.base.net import MPLS_OVER_UDP_PORT
+from filament.base.net import MPLS_OVER_UDP_PORT, VXLAN_PORT
 from filament.forward import layout
 from filament.forward.layout import TABLES, DropReason, Field, NextHopType, Table
 from filament.forward.tables import KEY_CODECS, VALUE_CODECS
@@ -21,20 +21,29 @@ _C_TYPES = {
     "u64": "__u64",
     "be16": "__be16",
     "be32": "__be32",
+    "be128": "struct address",
 }
 _CONSTANTS = (
     "INTERFACE_POLICY",
     "NEXT_HOP_PEER",
+    "NEXT_HOP_VXLAN",
     "ROUTE_PROXY_ARP",
-    "FLOW_RESPONDER",
+    "FLOW_INBOUND",
+    "FLOW_PASSED",
+    "FLOW_BOTH_DENIED",
     "ACL_PASS",
     "ACL_DENY",
     "PROTOCOL_ANY",
     "RULE_NONE",
     "FABRIC_VIF",
     "FLOW_IDLE_S",
+    "FLOW_IDLE_ICMP_S",
     "FLOW_IDLE_TCP_S",
-    "TUNNEL_OVERHEAD",
+    "FLOW_IDLE_TCP_OPENING_S",
+    "FLOW_IDLE_TCP_CLOSED_S",
+    "FLOW_IDLE_DENIED_S",
+    "MPLS_OVERHEAD",
+    "VXLAN_OVERHEAD",
     "TUNNEL_TTL",
     "TUNNEL_SOURCE_PORT",
 )
@@ -90,8 +99,18 @@ def header() -> str:
         "",
         f"#define LAYOUT_ABI 0x{layout.ABI:016x}ULL",
         f"#define MPLS_OVER_UDP_PORT {MPLS_OVER_UDP_PORT}",
+        f"#define VXLAN_PORT {VXLAN_PORT}",
     ]
     lines += [f"#define {name} {getattr(layout, name)}u" for name in _CONSTANTS]
+    words = [layout.GATEWAY_LINK_LOCAL >> shift & 0xFFFFFFFF for shift in (96, 64, 32, 0)]
+    lines += [f"#define GATEWAY_LINK_LOCAL_WORD{n} 0x{word:08x}u" for n, word in enumerate(words)]
+    lines += [
+        "",
+        "/* An address of either version in network order; IPv4 is ::ffff:a.b.c.d. */",
+        "struct address {",
+        "\t__be32 words[4];",
+        "};",
+    ]
     lines += ["", "enum drop_reason {"]
     lines += [f"\tDROP_{reason.name} = {int(reason)}, /* {reason.text} */" for reason in DropReason]
     lines += ["};", "", "enum next_hop_type {"]

@@ -111,7 +111,7 @@ class PinnedMaps:
     def forget_port(self, vif: int) -> None:
         """Delete what the kernel collected under a port's number, before another port gets it.
 
-        Flows, drops and counters: a successor must inherit neither verdicts nor statistics.
+        Flows, drops and counts: a successor must inherit neither verdicts nor statistics.
         """
         # Both keys begin with the number; a full flow table is too long to decode for one port.
         start = vif.to_bytes(4, sys.byteorder)
@@ -120,7 +120,8 @@ class PinnedMaps:
             size = self._value_bytes(TABLE_BY_NAME[name])
             keys = [key for key, _ in bpf.items(descriptor, size) if key.startswith(start)]
             bpf.delete_all(descriptor, keys)
-        self._delete(TABLE_BY_NAME["counters"], [(vif,)])
+        for name in ("counters", "flows_entered", "flows_swept"):
+            self._delete(TABLE_BY_NAME[name], [(vif,)])
 
     def clear(self, name: str) -> None:
         """Delete every row of a table."""

@@ -8,12 +8,12 @@ from typing import Any
 
 import msgspec
 
-from filament.base.net import format_ipv4
+from filament.base.net import format_address, format_ipv4
 from filament.base.origin import Origin
 from filament.doctor.packet import Flow, format_protocol
 from filament.doctor.walk import HostFacts, Journey, Outcome, Step
 from filament.doctor.words import short_name
-from filament.wire.packet.ipv4 import ICMP, TCP, UDP
+from filament.wire.packet.ipv4 import TCP, UDP
 
 _INDENT = "  "
 
@@ -94,10 +94,11 @@ def host_line(host: str, hosts: Mapping[str, HostFacts]) -> str:
 def headline(flow: Flow, labels: Mapping[int, str], *, is_answer: bool) -> str:
     """Say what is sent from whom to whom."""
     source, destination = (
-        f"{labels[address]} ({format_ipv4(address)})"
-        if labels.get(address, format_ipv4(address)) != format_ipv4(address)
-        else format_ipv4(address)
-        for address in (flow.source, flow.destination)
+        f"{labels[address]} ({text})" if labels.get(address, text) != text else text
+        for address, text in (
+            (address, format_address(address, flow.version))
+            for address in (flow.source, flow.destination)
+        )
     )
     verb = "answers with" if is_answer else "sends"
     return f"{source} {verb} {content(flow, is_answer=is_answer)} to {destination}"
@@ -106,7 +107,7 @@ def headline(flow: Flow, labels: Mapping[int, str], *, is_answer: bool) -> str:
 def content(flow: Flow, *, is_answer: bool) -> str:
     """Say what kind of packet a flow begins with, or is answered by."""
     ports = f"{flow.source_port} to {flow.destination_port}"
-    if flow.protocol == ICMP:
+    if flow.is_echo:
         return "an ICMP echo reply" if is_answer else "an ICMP echo request"
     if flow.protocol == TCP:
         return f"a TCP SYN{'-ACK' if is_answer else ''}, port {ports},"
@@ -166,8 +167,8 @@ def journey_json(journey: Journey) -> dict[str, Any]:
     flow = journey.flow
     return {
         "flow": {
-            "source": format_ipv4(flow.source),
-            "destination": format_ipv4(flow.destination),
+            "source": format_address(flow.source, flow.version),
+            "destination": format_address(flow.destination, flow.version),
             "protocol": flow.protocol,
             "source_port": flow.source_port,
             "destination_port": flow.destination_port,

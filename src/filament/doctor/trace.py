@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from filament.base.errors import InputError, NotFoundError
-from filament.base.net import format_ipv4, parse_ipv4, parse_mac
+from filament.base.net import format_address, parse_ipv4, parse_ipv6, parse_mac
 from filament.base.origin import Origin
 from filament.doctor.explain import Explanation, behind
 from filament.doctor.packet import Flow
@@ -19,6 +19,7 @@ from filament.doctor.words import Names, PortNames
 from filament.forward.layout import DropReason
 from filament.forward.tables import Row, Tables
 from filament.wire.packet.ipv4 import ICMP, TCP, UDP
+from filament.wire.packet.ipv6 import ICMPV6
 
 _ECHO_IDENTIFIER = 1
 _EPHEMERAL_PORT = 49152
@@ -33,6 +34,12 @@ class End(NamedTuple):
     label: str
     address: int
     port: str = ""
+    version: int = 4
+
+    @property
+    def address_text(self) -> str:
+        """Its address."""
+        return format_address(self.address, self.version)
 
 
 class Evidence(NamedTuple):
@@ -45,17 +52,22 @@ class Evidence(NamedTuple):
     problem: str = ""
 
 
-def flow_of(source: int, destination: int, protocol: int, port: int | None) -> Flow:
+def flow_of(
+    source: int, destination: int, protocol: int, port: int | None, version: int = 4
+) -> Flow:
     """Make the flow of a question. Raises InputError when it lacks a port, or has one too many."""
+    if version == 6 and protocol == ICMP:
+        protocol = ICMPV6  # people say icmp of either
     if protocol in (TCP, UDP):
         if port is None:
             raise InputError(
                 "no-port", "to which port?", hint="write SRC DST tcp|udp PORT, for example tcp 443"
             )
-        return Flow(source, destination, protocol, _EPHEMERAL_PORT, port)
+        return Flow(source, destination, protocol, _EPHEMERAL_PORT, port, version)
     if port is not None:
         raise InputError("bad-port", "only tcp and udp have ports", hint="leave the port out")
-    return Flow(source, destination, protocol, _ECHO_IDENTIFIER if protocol == ICMP else 0)
+    identifier = _ECHO_IDENTIFIER if protocol in (ICMP, ICMPV6) else 0
+    return Flow(source, destination, protocol, identifier, version=version)
 
 
 def trace(
@@ -84,7 +96,7 @@ def trace(
         is_mistaken = destination.port not in ("", port.uuid)
         if is_mistaken:
             said.append(
-                f"in the sender's network {format_ipv4(destination.address)} is "
+                f"in the sender's network {destination.address_text} is "
                 f"{port.label}, not {destination.label}"
             )
         if walks_answer:
@@ -168,8 +180,7 @@ def sender_of(source: End, hosts: Mapping[str, HostFacts], notes: Sequence[str])
             return Sender(name, port)
     away = f" ({'; '.join(notes)})" if notes else ""
     raise NotFoundError(
-        f"{source.label} ({format_ipv4(source.address)}) is not plugged into any host that "
-        f"answers{away}"
+        f"{source.label} ({source.address_text}) is not plugged into any host that answers{away}"
     )
 
 
@@ -181,7 +192,8 @@ def _port(item: Mapping[str, Any]) -> PortFacts:
         item["device"],
         item["ifindex"],
         parse_mac(item["mac"]),
-        tuple(parse_ipv4(address) for address in item["addresses"]),
+        tuple(parse_ipv4(address) for address in item["addresses"] if ":" not in address),
+        tuple(parse_ipv6(address) for address in item["addresses"] if ":" in address),
     )
 
 

@@ -14,18 +14,24 @@ from typing import NamedTuple
 
 import msgspec
 
-from filament.base.net import MPLS_OVER_UDP_PORT, Prefix, format_ipv4, format_mac
+from filament.base.net import (
+    MPLS_OVER_UDP_PORT,
+    VXLAN_PORT,
+    Prefix,
+    format_address,
+    format_ipv4,
+    format_mac,
+)
 from filament.base.origin import NOWHERE, Origin
 from filament.doctor import packet
 from filament.doctor.packet import Flow
-from filament.doctor.words import Names, phrase, short_name
+from filament.doctor.words import Names, phrase, short_name, value_by_field
 from filament.forward import steps
-from filament.forward.layout import FLOW_RESPONDER, DropReason, NextHopType
+from filament.forward.layout import DropReason, NextHopType
 from filament.forward.model import Model, Result, UnderlayPath
-from filament.forward.plan import VRF_BITS
 from filament.forward.rows import InterfaceValues, NextHopValues, RouteValues
-from filament.forward.tables import Tables
-from filament.wire.packet.frames import arp_request_frame
+from filament.forward.tables import ROUTES_BY_VERSION, VRF_BITS, Tables
+from filament.wire.packet.frames import arp_request_frame, solicitation_frame
 
 MAX_HOPS = 8  # more hosts in a row is a loop
 # The kernel's way between hosts is not what is explained: every host reaches every other.
@@ -45,6 +51,7 @@ class PortFacts(msgspec.Struct, frozen=True):
     ifindex: int
     mac: int
     addresses: tuple[int, ...]
+    addresses6: tuple[int, ...] = ()
 
     @property
     def label(self) -> str:
@@ -133,13 +140,16 @@ class Walker:
     def walk(self, sender: Sender, flow: Flow, *, answers: bool = False) -> Journey:
         """Send the first packet of a flow from a port (`answers`: the one that answers it)."""
         model, ifindex = self._models[sender.host], sender.port.ifindex
-        wanted = next_address(self.hosts[sender.host], sender.port, flow.destination)
-        asked = model.from_port(ifindex, arp_request_frame(sender.port.mac, flow.source, wanted))
-        mac = packet.arp_sender(asked.output.frame) if asked.output is not None else None
+        wanted = next_address(self.hosts[sender.host], sender.port, flow.destination, flow.version)
+        ask = arp_request_frame if flow.version == 4 else solicitation_frame
+        stage = "arp" if flow.version == 4 else "nd"
+        asked = model.from_port(ifindex, ask(sender.port.mac, flow.source, wanted))
+        mac = packet.neighbour_mac(asked.output.frame) if asked.output is not None else None
+        wanted_text = format_address(wanted, flow.version)
         if mac is None:
-            step = Step(sender.host, "arp", f"who has {format_ipv4(wanted)}?")
+            step = Step(sender.host, stage, f"who has {wanted_text}?")
             return self._follow(sender.host, flow, [step], asked)
-        step = Step(sender.host, "arp", f"{format_ipv4(wanted)} is at {format_mac(mac)}")
+        step = Step(sender.host, stage, f"{wanted_text} is at {format_mac(mac)}")
         frame = packet.encode_frame(flow, sender.port.mac, mac, answers=answers)
         return self._follow(sender.host, flow, [step], model.from_port(ifindex, frame))
 
@@ -182,7 +192,7 @@ def model_of(host: HostFacts) -> Model:
     return Model(host.tables, lambda: 0.0, dict.fromkeys(remotes, _ANY_WAY))
 
 
-def next_address(host: HostFacts, port: PortFacts, destination: int) -> int:
+def next_address(host: HostFacts, port: PortFacts, destination: int, version: int = 4) -> int:
     """Return whose MAC a workload asks for: its neighbour's in its own subnet, else its gateway's.
 
     The workload's subnet is the one of the VRF that holds its address; a workload outside any
@@ -190,27 +200,31 @@ def next_address(host: HostFacts, port: PortFacts, destination: int) -> int:
     """
     rows = host.tables.rows
     interface = rows["interfaces"].get((port.ifindex,))
-    if interface is None or not port.addresses:
+    addresses = port.addresses if version == 4 else port.addresses6
+    if interface is None or not addresses:
         return destination
     vrf = InterfaceValues(*interface.values).vrf
     type_by_id = {key[0]: row.values[0] for key, row in rows["next_hops"].items()}
     routes = [
-        (Prefix(address, length - VRF_BITS), type_by_id.get(RouteValues(*row.values).next_hop))
-        for (length, route_vrf, address), row in rows["routes"].items()
+        (
+            Prefix(address, length - VRF_BITS, version),
+            type_by_id.get(RouteValues(*row.values).next_hop),
+        )
+        for (length, route_vrf, address), row in rows[ROUTES_BY_VERSION[version]].items()
         if route_vrf == vrf
     ]
     subnets = [
         prefix
         for prefix, kind in routes
-        if kind == NextHopType.DISCARD and prefix.contains(port.addresses[0])
+        if kind == NextHopType.DISCARD and prefix.contains(addresses[0], version)
     ]
     subnet = max(subnets, key=lambda prefix: prefix.length, default=None)
-    if subnet is None or subnet.contains(destination):
+    if subnet is None or subnet.contains(destination, version):
         return destination
     gateways = [
         prefix.address
         for prefix, kind in routes
-        if kind == NextHopType.RECEIVE and subnet.contains(prefix.address)
+        if kind == NextHopType.RECEIVE and subnet.contains(prefix.address, version)
     ]
     return min(gateways, default=destination)
 
@@ -227,26 +241,29 @@ def met_steps(host: HostFacts, trail: Sequence[steps.Step]) -> list[Step]:
             values = each.row.values if each.row is not None else None
             said = phrase(each.table, each.key, values, host.names)
             stage = each.stage if each.stage in _STAGES else said.stage
-            met.append(Step(host.name, stage, said.text, each.table, each.key, each.origin))
+            text = f"answers {said.text}" if each.stage == _ANSWER else said.text
+            met.append(Step(host.name, stage, text, each.table, each.key, each.origin))
     return met
 
 
 # Stages at which a route is looked up for another purpose than forwarding.
 _STAGES = ("source", "arp")
+_ANSWER = "answer"  # the stage of a packet that goes the other way than its flow began
 
 
 def is_telling(flow: steps.Step) -> bool:
     """Say whether a flow's row tells more than the rule that follows it in the trail."""
     if flow.row is None:
         return False
-    *_, flags, acl = flow.row.values
-    return not acl or bool(flags & FLOW_RESPONDER)
+    return flow.stage == _ANSWER or not value_by_field("flows", flow.row.values)["acl"]
 
 
 def tunnel_text(frame: bytes, names: Names) -> str:
     """Say how a frame is carried between hosts."""
     outer = packet.decode_tunnelled(frame)
+    kind, label = ("VXLAN", "VNI") if outer.is_vxlan else ("MPLS over UDP", "label")
+    port = VXLAN_PORT if outer.is_vxlan else MPLS_OVER_UDP_PORT
     return (
-        f"MPLS over UDP to {names.host(outer.destination)}, "
-        f"port {outer.source_port} to {MPLS_OVER_UDP_PORT}, label {outer.label}"
+        f"{kind} to {names.host(outer.destination)}, "
+        f"port {outer.source_port} to {port}, {label} {outer.label}"
     )

@@ -10,18 +10,24 @@ from typing import NamedTuple
 
 import msgspec
 
-from filament.base.net import Prefix, format_ipv4, format_mac, mask_of
+from filament.base.net import (
+    Prefix,
+    format_address,
+    format_ipv4,
+    format_ipv6,
+    format_mac,
+    narrow_address,
+)
 from filament.doctor.packet import format_protocol
 from filament.forward.layout import (
     ACL_PASS,
-    FLOW_RESPONDER,
     INTERFACE_POLICY,
+    NEXT_HOP_VXLAN,
     PROTOCOL_ANY,
     TABLE_BY_NAME,
     NextHopType,
 )
-from filament.forward.plan import VRF_BITS
-from filament.forward.tables import Key
+from filament.forward.tables import VRF_BITS, Key
 
 
 class PortNames(NamedTuple):
@@ -98,10 +104,13 @@ def phrase(table: str, key: Key, values: tuple[int, ...] | None, names: Names) -
 
 def _interface(key: Key, row: dict[str, int], names: Names) -> Phrase:
     policy = "" if row["flags"] & INTERFACE_POLICY else ", policy off"
+    addresses = [format_ipv4(row["address"])] if row["address"] or not row["address6"] else []
+    addresses += [format_ipv6(row["address6"])] if row["address6"] else []
+    word = "addresses" if len(addresses) > 1 else "address"
     return Phrase(
         "interface",
         f"{names.port(key[0])} in VRF {names.vrf(row['vrf'])}, "
-        f"address {format_ipv4(row['address'])}{policy}",
+        f"{word} {' and '.join(addresses)}{policy}",
     )
 
 
@@ -113,19 +122,28 @@ def _next_hop(key: Key, row: dict[str, int], names: Names) -> Phrase:
         case NextHopType.INTERFACE:
             text = f"port {names.port(row['ifindex'])}, MAC {format_mac(row['destination_mac'])}"
         case NextHopType.TUNNEL:
-            text = f"tunnel to {names.host(row['remote'])}"
+            kind = "VXLAN tunnel" if row["flags"] & NEXT_HOP_VXLAN else "tunnel"
+            text = f"{kind} to {names.host(row['remote'])}"
         case NextHopType.DISCARD:
             text = "nobody: no port has this address"
     return Phrase("next hop", text)
 
 
-def _route(key: Key, row: dict[str, int], names: Names) -> Phrase:
+def _route6(key: Key, row: dict[str, int], names: Names) -> Phrase:
+    return _route(key, row, names, 6)
+
+
+def _vni(key: Key, row: dict[str, int], names: Names) -> Phrase:
+    return Phrase("label", f"VNI {key[0]} is VRF {names.vrf(row['vrf'])}")
+
+
+def _route(key: Key, row: dict[str, int], names: Names, version: int = 4) -> Phrase:
     length, vrf, address = key
     label = f", label {row['label']}" if row["label"] else ""
     network = f", network {names.network(row['network'])}" if row["network"] else ""
     return Phrase(
         "route",
-        f"{Prefix(address, length - VRF_BITS)} in VRF {names.vrf(vrf)}{network}{label}",
+        f"{Prefix(address, length - VRF_BITS, version)} in VRF {names.vrf(vrf)}{network}{label}",
     )
 
 
@@ -158,8 +176,10 @@ def _side(row: dict[str, int], side: str, names: Names) -> str:
     network, low, high = (row[f"{side}_{name}"] for name in ("network", "port_low", "port_high"))
     parts = [names.network(network)] if network or not mask else []
     if mask:
-        length = next(length for length in range(33) if mask_of(length) == mask)
-        parts.append(str(Prefix(row[side], length)))
+        address, length = narrow_address(row[side]), mask.bit_count()
+        if address.version == 4:
+            length -= 96
+        parts.append(str(Prefix(address.value, length, address.version)))
     if (low, high) != (0, 65535):
         parts.append(f"port {low}" if low == high else f"ports {low}-{high}")
     return " ".join(parts)
@@ -170,9 +190,7 @@ def _flow(key: Key, row: dict[str, int], names: Names) -> Phrase:
     if not row["acl"]:
         return Phrase("policy", "none attached here: passes")
     verb = "may pass" if row["action"] == ACL_PASS else "may no longer pass"
-    if row["flags"] & FLOW_RESPONDER:
-        return Phrase("policy", f"answers a flow that {verb}")
-    return Phrase("policy", f"the flow {verb}")
+    return Phrase("policy", f"a flow that {verb}")
 
 
 def _host(key: Key, row: dict[str, int], names: Names) -> Phrase:
@@ -184,6 +202,8 @@ _PRESENT: dict[str, Callable[[Key, dict[str, int], Names], Phrase]] = {
     "interfaces": _interface,
     "next_hops": _next_hop,
     "routes": _route,
+    "routes6": _route6,
+    "vnis": _vni,
     "labels": _label,
     "acls": _acl,
     "acl_rules": _rule,
@@ -199,8 +219,11 @@ def _absent(table: str, key: Key, names: Names) -> Phrase:
             return Phrase("interface", f"{names.port(key[0])} is not plugged")
         case "next_hops":
             return Phrase("next hop", f"{key[0]} does not exist")
-        case "routes":
-            return Phrase("route", f"VRF {names.vrf(key[1])} has none to {format_ipv4(key[2])}")
+        case "routes" | "routes6":
+            address = format_address(key[2], 4 if table == "routes" else 6)
+            return Phrase("route", f"VRF {names.vrf(key[1])} has none to {address}")
+        case "vnis":
+            return Phrase("label", f"VNI {key[0]} is nobody's")
         case "labels":
             return Phrase("label", f"{key[0]} is nobody's")
         case "acls":

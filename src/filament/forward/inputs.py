@@ -8,6 +8,16 @@ from filament.base.net import Prefix
 from filament.base.origin import NOWHERE, Origin
 
 
+class Abilities(msgspec.Struct, frozen=True):
+    """What rows can be made for; an agent offers and accepts nothing else."""
+
+    encapsulations: frozenset[str]
+    ip_versions: frozenset[int]
+
+
+ABILITIES = Abilities(frozenset({"udp", "vxlan"}), frozenset({4, 6}))
+
+
 class Host(msgspec.Struct, frozen=True):
     """This compute host: its name and the underlay address tunnels end at (host-order int).
 
@@ -24,7 +34,7 @@ class Port(msgspec.Struct, frozen=True):
 
     `vrf` is the routing instance's name, `network` the network's fq name, `acl` the ACL's name or
     None, `addresses` the IPv4 instance-ips and `addresses6` the IPv6 ones (host order; empty until
-    allocated).
+    allocated). `flow_limit` is how many flows it may have, 0 for no limit of its own.
     """
 
     uuid: str
@@ -40,6 +50,7 @@ class Port(msgspec.Struct, frozen=True):
     has_policy: bool = True
     origin: Origin = NOWHERE
     addresses6: tuple[int, ...] = ()
+    flow_limit: int = 0
 
 
 class Vrf(msgspec.Struct, frozen=True):
@@ -63,11 +74,13 @@ class Hop(msgspec.Struct, frozen=True, order=True):
     """One way to another host: where the tunnel ends, and what packets carry through it.
 
     `encapsulation` is `udp` or `gre` (`label` is an MPLS label) or `vxlan` (`label` is a VNI).
+    `router_mac` is the inner destination of packets that are routed through a VXLAN.
     """
 
     address: int
     label: int
     encapsulation: str = "udp"
+    router_mac: int = 0
 
 
 class Subnet(msgspec.Struct, frozen=True):
@@ -86,7 +99,8 @@ class Route(msgspec.Struct, frozen=True):
 
     `next_hop` is a host's tunnel address; with `label` and `encapsulation` it is the first way.
     `others` are the ways of equal cost besides it. `security_groups` and `tags` are those of the
-    destination, as the route carries them.
+    destination, as the route carries them. `router_mac` is what frames in VXLAN are addressed to
+    (EVPN type 5), 0 for TF's own.
     """
 
     vrf: str
@@ -99,6 +113,7 @@ class Route(msgspec.Struct, frozen=True):
     others: tuple[Hop, ...] = ()
     security_groups: tuple[int, ...] = ()
     tags: tuple[int, ...] = ()
+    router_mac: int = 0
 
 
 class MacRoute(msgspec.Struct, frozen=True):

@@ -4,6 +4,9 @@
 `forward.model` interprets them. Byte order: `u*` fields are host order, `be*` network order (their
 Python value is always the plain int). Fields are ordered so that no implicit padding exists; `pad`
 fields are explicit and zero.
+
+Where IPv4 and IPv6 share a field (`be128`), an IPv4 address is ::ffff:a.b.c.d (RFC 4291 section
+2.5.5.2). Routes do not share: IPv4 has a table of its own, whose keys are short.
 """
 
 from __future__ import annotations
@@ -33,7 +36,7 @@ class DropReason(enum.IntEnum):
     NONE = 0, "not dropped", ""
     UNKNOWN_INTERFACE = 1, "the interface is not a plugged port", "Invalid IF"
     MALFORMED = 2, "the packet is truncated or has an impossible header", "Invalid Packets"
-    UNSUPPORTED_PROTOCOL = 3, "the packet is neither IPv4 nor ARP", "Invalid Protocol"
+    UNSUPPORTED_PROTOCOL = 3, "the packet is neither IPv4, IPv6 nor ARP", "Invalid Protocol"
     SOURCE_SPOOFED = 4, "the source address does not belong to the port", "Invalid Source"
     NO_ROUTE = 5, "the VRF has no route to the destination", "Discards"
     UNASSIGNED = 6, "the destination is in the subnet but no port has it", "Discards"
@@ -47,9 +50,12 @@ class DropReason(enum.IntEnum):
     PULL_FAILED = 14, "the kernel refused to remove the tunnel header", "Pull Fails"
     MTU_EXCEEDED = 15, "the packet with its tunnel header exceeds the underlay's MTU", "Discards"
     NOT_SERVED = 16, "the gateway does not serve this protocol", "Invalid Protocol"
-    ARP_UNANSWERED = 17, "nobody here answers ARP for this address", "Invalid ARP"
+    ARP_UNANSWERED = 17, "nobody here answers ARP or ND for this address", "Invalid ARP"
     NOT_UNICAST = 18, "multicast and broadcast are not forwarded", "Invalid Mcast Source"
     CONGESTION_LOST = 19, "marked congested in a tunnel, but it cannot carry the mark", "Discards"
+    FLOW_LIMIT = 20, "the port has as many flows as it may have", "New Flow Drops"
+    FLOW_TABLE_FULL = 21, "the flow table of the host is full", "Flow Table Full"
+    INVALID_VNI = 22, "no VRF has the packet's VXLAN identifier", "Invalid VNID"
 
 
 class NextHopType(enum.IntEnum):
@@ -57,7 +63,7 @@ class NextHopType(enum.IntEnum):
 
     RECEIVE = 1  # the distributed gateway itself: answers ICMP echo
     INTERFACE = 2  # TF's ENCAP: a local port
-    TUNNEL = 3  # MPLS over UDP to another host
+    TUNNEL = 3  # MPLS over UDP or VXLAN to another host
     DISCARD = 5  # inside a subnet, but nobody has the address
 
 
@@ -71,8 +77,11 @@ class Verdict(enum.IntEnum):
 
 INTERFACE_POLICY = 1  # interfaces.flags: evaluate the ACL
 NEXT_HOP_PEER = 1  # next_hops.flags: device is a veth, deliver with bpf_redirect_peer
-ROUTE_PROXY_ARP = 2  # routes.flags: answer ARP for it (TF's label_flags ARP_PROXY)
-FLOW_RESPONDER = 1  # flows.flags: the port answers; policy is judged on the swapped tuple
+NEXT_HOP_VXLAN = 2  # next_hops.flags: the tunnel is VXLAN, the label a VNI
+ROUTE_PROXY_ARP = 2  # routes.flags: answer ARP and ND for it (TF's label_flags ARP_PROXY)
+FLOW_INBOUND = 1  # flows.flags: the far end started it; policy is judged on its tuple
+FLOW_PASSED = 2  # flows.flags: a packet of it passed, so that the other direction is its answers
+FLOW_BOTH_DENIED = 4  # flows.flags: the other direction was judged on its own, and denied too
 ACL_PASS = 1  # acl_rules.action
 ACL_DENY = 0
 PROTOCOL_ANY = 256  # acl_rules.protocol
@@ -80,17 +89,27 @@ RULE_NONE = 0xFFFFFFFF  # flows.rule: no rule of the ACL matched (denied)
 FABRIC_VIF = 0  # drops and counters of packets that belong to no port
 
 # An entry of the flow table that saw no packet for so long, in either direction, counts as absent:
-# TF's FlowAgeTime, and for TCP the least that RFC 5382 (REQ-5) wants for established connections.
+# TF's FlowAgeTime; for TCP the least that RFC 5382 (REQ-5) wants for established connections, and
+# little for those that nobody answered, or that both sides closed or one side reset. Flows that
+# never passed are kept only so that their packets are not judged one by one.
 FLOW_IDLE_S = 180
+FLOW_IDLE_ICMP_S = 60
 FLOW_IDLE_TCP_S = 7440
+FLOW_IDLE_TCP_OPENING_S = 60
+FLOW_IDLE_TCP_CLOSED_S = 10
+FLOW_IDLE_DENIED_S = 30
 
-TUNNEL_OVERHEAD = 32  # bytes that IPv4, UDP and one MPLS label add to a port's packet
+# The gateway's link-local address in every network: TF's. Its MAC is the router MAC.
+GATEWAY_LINK_LOCAL = 0xFE800000_00000000_00000000_5E000100
+
+MPLS_OVERHEAD = 32  # bytes that IPv4, UDP and one MPLS label add to a port's packet
+VXLAN_OVERHEAD = 50  # bytes that IPv4, UDP, VXLAN and an Ethernet header add to it
 TUNNEL_TTL = 64  # of outer headers and of echo replies
 TUNNEL_SOURCE_PORT = 49152  # the lowest; 14 bits of hash are added (RFC 7510 section 3)
 
 
 class Field(NamedTuple):
-    """One member of a C struct: `u8 u16 u32 u64 be16 be32 mac pad<N>`; a mac is 6 bytes."""
+    """One member of a C struct: `u8 u16 u32 u64 be16 be32 be128 mac pad<N>`; a mac has 6 bytes."""
 
     name: str
     type: str
@@ -124,8 +143,8 @@ TABLES: tuple[Table, ...] = (
         "HASH",
         _fields("u32 acl, u32 index"),
         _fields(
-            "u32 source_network, u32 destination_network, be32 source, be32 source_mask, "
-            "be32 destination, be32 destination_mask, u16 source_port_low, u16 source_port_high, "
+            "u32 source_network, u32 destination_network, be128 source, be128 source_mask, "
+            "be128 destination, be128 destination_mask, u16 source_port_low, u16 source_port_high, "
             "u16 destination_port_low, u16 destination_port_high, u32 protocol, u32 action"
         ),
         262144,
@@ -134,20 +153,22 @@ TABLES: tuple[Table, ...] = (
     # How many rules an ACL has.
     Table("acls", "HASH", _fields("u32 acl"), _fields("u32 rule_count"), 16384, True),
     # Ports by the ifindex of their device in the host. `vif` is the small number counters use;
-    # `address` the port's primary address.
+    # `address` and `address6` are the port's primary addresses, `flow_limit` how many flows it may
+    # have (0: as many as there is room for).
     Table(
         "interfaces",
         "HASH",
         _fields("u32 ifindex"),
         _fields(
             "u32 vif, u32 vrf, u32 network, u32 acl, u32 next_hop, u32 flags, "
-            "be32 address, mac mac, pad2 pad"
+            "be32 address, u32 flow_limit, be128 address6, mac mac, pad2 pad"
         ),
         16384,
         True,
     ),
     # Next hops by id; routes share them. RECEIVE: source_mac is the gateway's MAC. INTERFACE:
-    # ifindex, destination_mac (the port's), source_mac (the gateway's). TUNNEL: remote (host).
+    # ifindex, destination_mac (the port's), source_mac (the gateway's). TUNNEL: remote (host), and
+    # with VXLAN the MACs of the frame inside: the far end's router and the gateway's.
     Table(
         "next_hops",
         "ARRAY",
@@ -160,12 +181,23 @@ TABLES: tuple[Table, ...] = (
     ),
     # Incoming MPLS labels: the port's own next hop.
     Table("labels", "ARRAY", _fields("u32 label"), _fields("u32 next_hop"), 16384, True),
+    # Incoming VXLAN identifiers: the VRF that routes what is inside.
+    Table("vnis", "HASH", _fields("u32 vni"), _fields("u32 vrf"), 16384, True),
     # VRF routes. prefix_length counts the 32 bits of vrf too. `network` is the origin network of
-    # the destination, for policy; `label` is pushed by tunnel next hops.
+    # the destination, for policy; `label` (or VNI) is pushed by tunnel next hops.
     Table(
         "routes",
         "LPM_TRIE",
         _fields("u32 prefix_length, be32 vrf, be32 address"),
+        _fields("u32 next_hop, u32 label, u32 network, u32 flags"),
+        1048576,
+        True,
+    ),
+    # The same for IPv6.
+    Table(
+        "routes6",
+        "LPM_TRIE",
+        _fields("u32 prefix_length, be32 vrf, be128 address"),
         _fields("u32 next_hop, u32 label, u32 network, u32 flags"),
         1048576,
         True,
@@ -180,23 +212,30 @@ TABLES: tuple[Table, ...] = (
         1,
         True,
     ),
-    # Flows, per port, owned by the kernel: the verdict on a packet's tuple, which holds for that
-    # `generation` and `acl`. `rule` is the index in the ACL that decided; `bytes` are the IPv4
-    # packets'.
+    # Flows, per port, owned by the kernel: both directions of a connection, and the verdict on the
+    # tuple of the end that started it, which holds for that `generation` and `acl`. `rule` is the
+    # index in the ACL that decided; `out` is from the port, `in` to it; bytes are the IP packets'.
+    # `tcp_out` and `tcp_in` are all TCP flags seen. Rows that have been idle for too long count as
+    # absent (`forward.policy.idle_s`); the agent sweeps them out.
     Table(
         "flows",
-        "LRU_HASH",
+        "HASH",
         _fields(
-            "u32 vif, be32 source, be32 destination, be16 source_port, be16 destination_port, "
+            "u32 vif, u32 vrf, be128 local, be128 remote, be16 local_port, be16 remote_port, "
             "u32 protocol"
         ),
         _fields(
-            "u64 packets, u64 bytes, u64 last_seen_ns, u32 generation, u32 rule, u16 action, "
-            "u16 flags, u32 acl"
+            "u64 started_ns, u64 last_seen_ns, u64 out_packets, u64 out_bytes, u64 in_packets, "
+            "u64 in_bytes, u32 generation, u32 acl, u32 rule, u8 action, u8 flags, u8 tcp_out, "
+            "u8 tcp_in"
         ),
-        262144,
+        1048576,
         False,
     ),
+    # How many flows the kernel entered per port, and how many the agent swept out: each counter has
+    # one writer, the difference is what the port's limit is about.
+    Table("flows_entered", "ARRAY", _fields("u32 vif"), _fields("u64 count"), 16384, False),
+    Table("flows_swept", "ARRAY", _fields("u32 vif"), _fields("u64 count"), 16384, False),
     # Discarded packets by port (0: fabric) and reason.
     Table(
         "drops",

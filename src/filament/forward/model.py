@@ -11,18 +11,22 @@ import struct
 from collections.abc import Callable, Iterable, Mapping
 from typing import NamedTuple
 
+import msgspec
+
 from filament.base.errors import ProtocolError
-from filament.base.net import MPLS_OVER_UDP_PORT, format_ipv4
+from filament.base.net import MPLS_OVER_UDP_PORT, VXLAN_PORT, bits_of, format_ipv4
 from filament.forward.layout import (
     FABRIC_VIF,
+    GATEWAY_LINK_LOCAL,
     NEXT_HOP_PEER,
+    NEXT_HOP_VXLAN,
     ROUTE_PROXY_ARP,
     TUNNEL_TTL,
     DropReason,
     NextHopType,
     Verdict,
 )
-from filament.forward.parse import Packet, is_unicast, parse_ipv4
+from filament.forward.parse import Packet, is_link_local, is_unicast, parse_ip
 from filament.forward.policy import FlowKey, Policy
 from filament.forward.rows import (
     HostValues,
@@ -31,35 +35,58 @@ from filament.forward.rows import (
     NextHopValues,
     RouteValues,
     Rows,
+    VniValues,
 )
 from filament.forward.steps import Step, Trail
-from filament.forward.tables import Change, Key, Tables
+from filament.forward.tables import ROUTES_BY_VERSION, VRF_BITS, Change, Key, Tables
 from filament.forward.tunnel import (
-    OUTER_BYTES,
+    ETHERTYPE_BY_VERSION,
+    MPLS_END,
+    VXLAN_END,
     encode_outer,
     merge_congestion,
+    overhead_of,
     replace_word,
     tunnelled_length,
 )
 from filament.wire.packet.arp import ARP_BYTES, REPLY, REQUEST, Arp, decode_arp, encode_arp
+from filament.wire.packet.checksum import checksum, pseudo_header_sum6
 from filament.wire.packet.ethernet import (
     ETHERTYPE_ARP,
     ETHERTYPE_IPV4,
+    ETHERTYPE_IPV6,
     Ethernet,
     decode_ethernet,
     encode_ethernet,
 )
 from filament.wire.packet.ethernet import HEADER_BYTES as ETHERNET_BYTES
-from filament.wire.packet.icmp import ECHO_REPLY, ECHO_REQUEST
-from filament.wire.packet.ipv4 import ICMP, UDP
+from filament.wire.packet.icmp import ECHO_REPLY, ECHO_REPLY6, ECHO_REQUEST, ECHO_REQUEST6
+from filament.wire.packet.ipv4 import HEADER_BYTES as IPV4_BYTES
+from filament.wire.packet.ipv4 import UDP
+from filament.wire.packet.ipv6 import ICMPV6, Ipv6, encode_ipv6
 from filament.wire.packet.mpls import decode_label
+from filament.wire.packet.neighbour import (
+    ADVERTISEMENT_BYTES,
+    ALL_NODES,
+    HOP_LIMIT,
+    IS_OVERRIDE,
+    IS_ROUTER,
+    IS_SOLICITED,
+    SOLICITATION,
+    SOLICITATION_BYTES,
+    Advertisement,
+    encode_advertisement,
+)
 from filament.wire.packet.udp import HEADER_BYTES as UDP_HEADER_BYTES
+from filament.wire.packet.vxlan import decode_vxlan
 
 _SECOND_NS = 1_000_000_000
 _ECN = 3
 # Of an IPv4 and UDP header: first byte, fragment word, protocol, destination, destination port.
 _OUTER = struct.Struct("!B5xHxB6xI2xH")
 _ANY_FRAGMENT = 0x3FFF
+_UDP_END = ETHERNET_BYTES + IPV4_BYTES + UDP_HEADER_BYTES
+_HEADERS_END = 256
 
 
 class UnderlayPath(NamedTuple):
@@ -143,11 +170,13 @@ class Model:
         """Return the flow table."""
         return {key: flow.values() for key, flow in self._policy.flows.items()}
 
+    def entered_flows(self) -> dict[int, int]:
+        """Return how many flows were entered, by port's number."""
+        return dict(self._policy.entered)
+
     def forget_port(self, vif: int) -> None:
         """Forget flows, drops and counters of a port's number."""
-        flows = self._policy.flows
-        for key in [key for key in flows if key.vif == vif]:
-            del flows[key]
+        self._policy.forget_port(vif)
         for drop in [drop for drop in self.drops if drop[0] == vif]:
             del self.drops[drop]
         self.counters.pop(vif, None)
@@ -214,12 +243,13 @@ class _Run:
         next_hop = NextHopValues(*row.values) if row is not None else None
         return next_hop if next_hop is not None and next_hop.type else None
 
-    def route(self, stage: str, vrf: int, address: int) -> RouteValues | None:
-        found = self.rows.find_route(vrf, address)
+    def route(self, stage: str, vrf: int, address: int, version: int) -> RouteValues | None:
+        found = self.rows.find_route(vrf, address, version)
+        table = ROUTES_BY_VERSION[version]
         if found is None:
-            self.trail.meet(stage, "routes", (64, vrf, address), None)
+            self.trail.meet(stage, table, (VRF_BITS + bits_of(version), vrf, address), None)
             return None
-        self.trail.meet(stage, "routes", found.key, found.row)
+        self.trail.meet(stage, table, found.key, found.row)
         return RouteValues(*found.row.values)
 
     # --- from a port ---
@@ -235,30 +265,46 @@ class _Run:
             return self.drop(port.vif, DropReason.MALFORMED)
         if ethernet.ethertype == ETHERTYPE_ARP:
             return self.answer_arp(port, ifindex, ethernet)
-        if ethernet.ethertype != ETHERTYPE_IPV4:
+        version = _VERSION_BY_ETHERTYPE.get(ethernet.ethertype)
+        if version is None:
             return self.drop(port.vif, DropReason.UNSUPPORTED_PROTOCOL)
+        packet = parse_ip(self.frame, ETHERNET_BYTES, version)
+        if packet is not None and _is_solicitation(packet):
+            return self.answer_solicitation(port, ifindex, ethernet, packet)
         # Any other destination is the gateway's: ports share no link with anybody else.
         if ethernet.is_group:
             return self.drop(port.vif, DropReason.NOT_UNICAST)
-        packet = parse_ipv4(self.frame, ETHERNET_BYTES)
         if packet is None:
             return self.drop(port.vif, DropReason.MALFORMED)
-        if not is_unicast(packet.destination):
+        if not is_unicast(packet.destination, version):
             return self.drop(port.vif, DropReason.NOT_UNICAST)
-        if not self.is_own_source(port, packet.source):
+        if is_link_local(packet.destination, version):
+            return self.to_link_local(port, ifindex, packet)
+        if not self.is_own_source(port, packet):
             return self.drop(port.vif, DropReason.SOURCE_SPOOFED)
         return self.route_packet(port, ifindex, packet, gso_size)
 
-    def is_own_source(self, port: InterfaceValues, source: int) -> bool:
-        if source and source == port.address:
+    def is_own_source(self, port: InterfaceValues, packet: Packet) -> bool:
+        source, version = packet.source, packet.version
+        if source and source == (port.address if version == 4 else port.address6):
             return True
-        route = self.route("source", port.vrf, source)
-        return route is not None and route.next_hop == port.next_hop and is_unicast(source)
+        route = self.route("source", port.vrf, source, version)
+        return route is not None and route.next_hop == port.next_hop and is_unicast(source, version)
+
+    def to_link_local(self, port: InterfaceValues, ifindex: int, packet: Packet) -> Result:
+        """Within the link there is nobody but the gateway."""
+        if not is_link_local(packet.source, packet.version) and not self.is_own_source(
+            port, packet
+        ):
+            return self.drop(port.vif, DropReason.SOURCE_SPOOFED)
+        if packet.destination != GATEWAY_LINK_LOCAL:
+            return self.drop(port.vif, DropReason.NO_ROUTE)
+        return self.answer_echo(port, ifindex, packet, port.next_hop)
 
     def route_packet(
         self, port: InterfaceValues, ifindex: int, packet: Packet, gso_size: int
     ) -> Result:
-        route = self.route("route", port.vrf, packet.destination)
+        route = self.route("route", port.vrf, packet.destination, packet.version)
         if route is None:
             return self.drop(port.vif, DropReason.NO_ROUTE)
         next_hop = self.next_hop(route.next_hop)
@@ -270,8 +316,9 @@ class _Run:
             return self.answer_echo(port, ifindex, packet, route.next_hop)
         if packet.ttl <= 1:
             return self.drop(port.vif, DropReason.TTL_EXCEEDED)
-        if not self.policy.may_pass(self.frame, packet, port, self.trail, self.now_ns, route):
-            return self.drop(port.vif, DropReason.POLICY_FROM_PORT)
+        reason = self.policy.police(self.frame, packet, port, self.trail, self.now_ns, route)
+        if reason:
+            return self.drop(port.vif, reason)
         self.decrement_ttl(packet)
         if next_hop.type == NextHopType.TUNNEL:
             return self.tunnel(port, packet, route, next_hop, gso_size)
@@ -282,8 +329,11 @@ class _Run:
     def decrement_ttl(self, packet: Packet) -> None:
         frame = bytearray(self.frame)
         packet.ttl -= 1
-        word = packet.ttl << 8 | packet.protocol
-        replace_word(frame, ETHERNET_BYTES + 8, word, ETHERNET_BYTES + 10)
+        if packet.version == 4:
+            word = packet.ttl << 8 | frame[ETHERNET_BYTES + 9]
+            replace_word(frame, ETHERNET_BYTES + 8, word, ETHERNET_BYTES + 10)
+        else:
+            frame[ETHERNET_BYTES + 7] = packet.ttl
         self.frame = bytes(frame)
 
     def to_port(
@@ -292,12 +342,16 @@ class _Run:
         port = self.port(next_hop.ifindex)
         if port is None:
             return self.drop(source_vif, DropReason.UNKNOWN_INTERFACE)
-        if not self.policy.may_pass(self.frame, packet, port, self.trail, self.now_ns, None):
-            return self.drop(port.vif, DropReason.POLICY_TO_PORT)
-        return self.hand_over(port, next_hop, number)
+        reason = self.policy.police(self.frame, packet, port, self.trail, self.now_ns, None)
+        if reason:
+            return self.drop(port.vif, reason)
+        return self.hand_over(packet, port, next_hop, number)
 
-    def hand_over(self, port: InterfaceValues, next_hop: NextHopValues, number: int) -> Result:
-        header = Ethernet(next_hop.destination_mac, next_hop.source_mac, ETHERTYPE_IPV4)
+    def hand_over(
+        self, packet: Packet, port: InterfaceValues, next_hop: NextHopValues, number: int
+    ) -> Result:
+        ethertype = ETHERTYPE_BY_VERSION[packet.version]
+        header = Ethernet(next_hop.destination_mac, next_hop.source_mac, ethertype)
         frame = encode_ethernet(header) + self.frame[ETHERNET_BYTES:]
         self.model.count(port.vif, tx=len(frame))
         is_peer = bool(next_hop.flags & NEXT_HOP_PEER)
@@ -310,7 +364,7 @@ class _Run:
             return self.drop(port.vif, DropReason.MALFORMED)
         if asked.operation != REQUEST:
             return self.drop(port.vif, DropReason.ARP_UNANSWERED)
-        route = self.route("arp", port.vrf, asked.target)
+        route = self.route("arp", port.vrf, asked.target, 4)
         # Never for the port's own addresses: that would look like a conflict to it.
         if route is None or not route.flags & ROUTE_PROXY_ARP or route.next_hop == port.next_hop:
             return self.drop(port.vif, DropReason.ARP_UNANSWERED)
@@ -324,22 +378,68 @@ class _Run:
         self.model.count(port.vif, tx=len(frame))
         return self.send(Output(ifindex, frame), port.next_hop)
 
+    def answer_solicitation(
+        self, port: InterfaceValues, ifindex: int, ethernet: Ethernet, packet: Packet
+    ) -> Result:
+        """Answer neighbour discovery as `answer_arp` answers ARP."""
+        at = packet.offset + packet.header_bytes
+        if (
+            packet.ttl != HOP_LIMIT
+            or packet.icmp_code
+            or packet.length < packet.header_bytes + SOLICITATION_BYTES
+            or at + SOLICITATION_BYTES > _HEADERS_END
+        ):
+            return self.drop(port.vif, DropReason.MALFORMED)
+        target = int.from_bytes(self.frame[at + 8 : at + SOLICITATION_BYTES], "big")
+        flags = IS_OVERRIDE
+        if target == GATEWAY_LINK_LOCAL:
+            flags |= IS_ROUTER
+        else:
+            route = self.route("arp", port.vrf, target, 6)
+            if (
+                route is None
+                or not route.flags & ROUTE_PROXY_ARP
+                or route.next_hop == port.next_hop
+            ):
+                return self.drop(port.vif, DropReason.ARP_UNANSWERED)
+            holder = self.next_hop(route.next_hop)
+            if holder is not None and holder.type == NextHopType.RECEIVE:
+                flags |= IS_ROUTER
+        next_hop = self.next_hop(port.next_hop)
+        if next_hop is None:
+            return self.drop(port.vif, DropReason.INVALID_NEXT_HOP)
+        to = packet.source or ALL_NODES
+        flags |= IS_SOLICITED if packet.source else 0
+        said = Advertisement(target, next_hop.source_mac, flags)
+        start = pseudo_header_sum6(target, to, ICMPV6, ADVERTISEMENT_BYTES)
+        found = checksum(encode_advertisement(said), start)
+        message = encode_advertisement(msgspec.structs.replace(said, checksum=found))
+        header = Ipv6(target, to, ICMPV6, ADVERTISEMENT_BYTES, HOP_LIMIT)
+        frame = encode_ethernet(Ethernet(ethernet.source, next_hop.source_mac, ETHERTYPE_IPV6))
+        frame += encode_ipv6(header) + message
+        self.model.count(port.vif, tx=len(frame))
+        return self.send(Output(ifindex, frame), port.next_hop)
+
     def answer_echo(
         self, port: InterfaceValues, ifindex: int, packet: Packet, number: int
     ) -> Result:
         """Turn an echo request to the gateway around. Fragments are not served."""
-        transport = ETHERNET_BYTES + packet.header_bytes
-        if packet.protocol != ICMP or packet.is_fragment or self.frame[transport] != ECHO_REQUEST:
+        kinds = _ECHO_BY_VERSION[packet.version]
+        if not packet.is_icmp or packet.is_fragment or packet.icmp_type != kinds[0]:
             return self.drop(port.vif, DropReason.NOT_SERVED)
         frame = bytearray(self.frame)
         frame[0:6], frame[6:12] = frame[6:12], frame[0:6]
-        at = ETHERNET_BYTES
-        frame[at + 12 : at + 16], frame[at + 16 : at + 20] = (
-            frame[at + 16 : at + 20],
-            frame[at + 12 : at + 16],
-        )
-        replace_word(frame, at + 8, TUNNEL_TTL << 8 | ICMP, at + 10)
-        replace_word(frame, transport, ECHO_REPLY << 8 | frame[transport + 1], transport + 2)
+        size, at = (4, 12) if packet.version == 4 else (16, 8)
+        source, destination = ETHERNET_BYTES + at, ETHERNET_BYTES + at + size
+        end = destination + size
+        frame[source:end] = frame[destination:end] + frame[source:destination]
+        if packet.version == 4:
+            word = TUNNEL_TTL << 8 | frame[ETHERNET_BYTES + 9]
+            replace_word(frame, ETHERNET_BYTES + 8, word, ETHERNET_BYTES + 10)
+        else:
+            frame[ETHERNET_BYTES + 7] = TUNNEL_TTL
+        transport = ETHERNET_BYTES + packet.header_bytes
+        replace_word(frame, transport, kinds[1] << 8 | frame[transport + 1], transport + 2)
         self.model.count(port.vif, tx=len(frame))
         return self.send(Output(ifindex, bytes(frame)), number)
 
@@ -351,7 +451,7 @@ class _Run:
         next_hop: NextHopValues,
         gso_size: int,
     ) -> Result:
-        length = tunnelled_length(self.frame, packet, gso_size)
+        length = tunnelled_length(self.frame, packet, gso_size, overhead_of(next_hop))
         path = self.model.underlay.get(next_hop.remote)
         if length > 0xFFFF:
             return self.drop(port.vif, DropReason.MTU_EXCEEDED)
@@ -361,62 +461,106 @@ class _Run:
             return self.drop(port.vif, DropReason.MTU_EXCEEDED)
         # Without a neighbour yet, the kernel writes the MACs when it has asked for them.
         macs = (path.destination_mac, path.source_mac) if path.destination_mac else (0, 0)
-        outer = encode_outer(packet, self.host.address, next_hop.remote, route.label)
+        outer = encode_outer(packet, self.host.address, next_hop, route.label)
         frame = encode_ethernet(Ethernet(*macs, ETHERTYPE_IPV4)) + outer
         frame += self.frame[ETHERNET_BYTES:]
         self.model.count(FABRIC_VIF, tx=len(frame))
-        text = f"MPLS over UDP to {format_ipv4(next_hop.remote)}, label {route.label}"
+        is_vxlan = next_hop.flags & NEXT_HOP_VXLAN
+        kind, label = ("VXLAN", "VNI") if is_vxlan else ("MPLS over UDP", "label")
+        text = f"{kind} to {format_ipv4(next_hop.remote)}, {label} {route.label}"
         self.trail.note("tunnel", text)
         return self.send(Output(path.ifindex, frame, next_hop.remote), route.next_hop)
 
     # --- from the fabric ---
 
-    def is_tunnelled(self) -> bool:
-        """Whether the frame is MPLS over UDP to this host; the rest is the host's own business."""
+    def inner_offset(self) -> int:
+        """Where the packet begins in a frame that is tunnelled to this host, 0 for any other.
+
+        Those are the host's own business.
+        """
         frame = self.frame
-        if len(frame) < OUTER_BYTES or decode_ethernet(frame).ethertype != ETHERTYPE_IPV4:
-            return False
+        if len(frame) < MPLS_END or decode_ethernet(frame).ethertype != ETHERTYPE_IPV4:
+            return 0
         # Version 4 without options; fragments and options are sent by no tunnel end.
         first, fragment, protocol, destination, port = _OUTER.unpack_from(frame, ETHERNET_BYTES)
-        return (
+        if not (
             first == 0x45
             and protocol == UDP
             and not fragment & _ANY_FRAGMENT
             and destination == self.host.address != 0
-            and port == MPLS_OVER_UDP_PORT
-        )
+        ):
+            return 0
+        if port == MPLS_OVER_UDP_PORT:
+            return MPLS_END
+        return VXLAN_END if port == VXLAN_PORT and len(frame) >= VXLAN_END else 0
 
-    def from_fabric(self) -> Result:
-        if not self.is_tunnelled():
-            return Result(Verdict.OK, DropReason.NONE, None, ())
-        self.model.count(FABRIC_VIF, rx=len(self.frame))
-        at = ETHERNET_BYTES + 20 + UDP_HEADER_BYTES
-        entry = decode_label(self.frame[at:])
+    def from_mpls(self) -> int | DropReason:
+        """Return the next hop of the packet's label, or why there is none."""
+        entry = decode_label(self.frame[_UDP_END:])
         if not entry.is_bottom:
-            return self.drop(FABRIC_VIF, DropReason.INVALID_LABEL)
+            return DropReason.INVALID_LABEL
         row = self.rows.find("labels", (entry.label,))
         self.trail.meet("label", "labels", (entry.label,), row)
-        if row is None:
-            return self.drop(FABRIC_VIF, DropReason.INVALID_LABEL)
-        number = LabelValues(*row.values).next_hop
+        return LabelValues(*row.values).next_hop if row is not None else DropReason.INVALID_LABEL
+
+    def from_vxlan(self, packet: Packet | None) -> int | DropReason:
+        """Return the next hop of the packet's destination in the VRF of its VNI, or why none."""
+        if packet is None:
+            return DropReason.MALFORMED
+        header = decode_vxlan(self.frame[_UDP_END:])
+        row = self.rows.find("vnis", (header.vni,))
+        self.trail.meet("vni", "vnis", (header.vni,), row)
+        if row is None or not header.is_valid:
+            return DropReason.INVALID_VNI
+        inner = decode_ethernet(self.frame[VXLAN_END - ETHERNET_BYTES :])
+        if inner.ethertype != ETHERTYPE_BY_VERSION[packet.version]:
+            return DropReason.UNSUPPORTED_PROTOCOL
+        vrf = VniValues(*row.values).vrf
+        route = self.route("route", vrf, packet.destination, packet.version)
+        return route.next_hop if route is not None else DropReason.NO_ROUTE
+
+    def from_fabric(self) -> Result:
+        offset = self.inner_offset()
+        if not offset:
+            return Result(Verdict.OK, DropReason.NONE, None, ())
+        self.model.count(FABRIC_VIF, rx=len(self.frame))
+        packet = parse_ip(self.frame, offset)
+        number = self.from_mpls() if offset == MPLS_END else self.from_vxlan(packet)
+        if isinstance(number, DropReason):
+            return self.drop(FABRIC_VIF, number)
         next_hop = self.next_hop(number)
         if next_hop is None or next_hop.type != NextHopType.INTERFACE:
             return self.drop(FABRIC_VIF, DropReason.INVALID_NEXT_HOP)
         port = self.port(next_hop.ifindex)
         if port is None:
             return self.drop(FABRIC_VIF, DropReason.UNKNOWN_INTERFACE)
-        packet = parse_ipv4(self.frame, OUTER_BYTES)
         if packet is None:
             return self.drop(port.vif, DropReason.MALFORMED)
-        if not self.policy.may_pass(self.frame, packet, port, self.trail, self.now_ns, None):
-            return self.drop(port.vif, DropReason.POLICY_TO_PORT)
+        reason = self.policy.police(self.frame, packet, port, self.trail, self.now_ns, None)
+        if reason:
+            return self.drop(port.vif, reason)
         merged = merge_congestion(packet.tos & _ECN, self.frame[ETHERNET_BYTES + 1] & _ECN)
         if merged is None:
             return self.drop(port.vif, DropReason.CONGESTION_LOST)
-        frame = bytearray(self.frame[:ETHERNET_BYTES] + self.frame[OUTER_BYTES:])
+        frame = bytearray(self.frame[:ETHERNET_BYTES] + self.frame[offset:])
         if merged != packet.tos & _ECN:
-            word = frame[ETHERNET_BYTES] << 8 | packet.tos & ~_ECN | merged
-            replace_word(frame, ETHERNET_BYTES, word, ETHERNET_BYTES + 10)
+            tos = packet.tos & ~_ECN | merged
+            if packet.version == 4:
+                word = frame[ETHERNET_BYTES] << 8 | tos
+                replace_word(frame, ETHERNET_BYTES, word, ETHERNET_BYTES + 10)
+            else:
+                first = int.from_bytes(frame[ETHERNET_BYTES : ETHERNET_BYTES + 4], "big")
+                first = first & ~(0xFF << 20) | tos << 20
+                frame[ETHERNET_BYTES : ETHERNET_BYTES + 4] = first.to_bytes(4, "big")
             self.trail.note("congestion", f"marked {merged} as in the tunnel")
         self.frame = bytes(frame)
-        return self.hand_over(port, next_hop, number)
+        return self.hand_over(packet, port, next_hop, number)
+
+
+_VERSION_BY_ETHERTYPE = {ETHERTYPE_IPV4: 4, ETHERTYPE_IPV6: 6}
+# Requests and replies.
+_ECHO_BY_VERSION = {4: (ECHO_REQUEST, ECHO_REPLY), 6: (ECHO_REQUEST6, ECHO_REPLY6)}
+
+
+def _is_solicitation(packet: Packet) -> bool:
+    return packet.protocol == ICMPV6 and packet.icmp_type == SOLICITATION and not packet.is_fragment

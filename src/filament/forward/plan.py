@@ -12,7 +12,7 @@ import hashlib
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
-from filament.base.net import ROUTER_MAC, Prefix, format_ipv4, mask_of
+from filament.base.net import ROUTER_MAC, Prefix, format_ipv4, format_mac, mask_of, widen_address
 from filament.base.origin import NOWHERE, Origin
 from filament.forward.ids import SPACES, Ids
 from filament.forward.inputs import Filter, FilterMatch, FilterRule, Inputs, Port, Route, Subnet
@@ -21,14 +21,16 @@ from filament.forward.layout import (
     ACL_PASS,
     INTERFACE_POLICY,
     NEXT_HOP_PEER,
+    NEXT_HOP_VXLAN,
     PROTOCOL_ANY,
     ROUTE_PROXY_ARP,
     TABLES,
     NextHopType,
 )
-from filament.forward.tables import Key, Row, Tables
+from filament.forward.tables import ROUTES_BY_VERSION, VRF_BITS, Key, Row, Tables
 
-VRF_BITS = 32  # the part of a route's prefix_length that matches the VRF
+_VXLAN = "vxlan"
+_WIDE_BITS = 96  # that a wide IPv4 address has before its own
 
 
 def plan(inputs: Inputs, ids: Ids, *, whole: bool = True) -> Tables:
@@ -40,6 +42,7 @@ def plan(inputs: Inputs, ids: Ids, *, whole: bool = True) -> Tables:
     planner = _Planner(inputs, ids)
     planner.plan_filters()
     planner.plan_ports()
+    planner.plan_vrfs()
     planner.plan_subnets()
     planner.plan_routes()
     planner.plan_host()
@@ -96,10 +99,8 @@ class _Planner:
         return (
             self._network(source.network),
             self._network(destination.network),
-            source.prefix.address,
-            mask_of(source.prefix.length),
-            destination.prefix.address,
-            mask_of(destination.prefix.length),
+            *_wide_prefix(source.prefix),
+            *_wide_prefix(destination.prefix),
             *source.ports,
             *destination.ports,
             PROTOCOL_ANY if rule.protocol is None else rule.protocol,
@@ -132,6 +133,8 @@ class _Planner:
                     next_hop,
                     INTERFACE_POLICY if port.has_policy else 0,
                     port.addresses[0] if port.addresses else 0,
+                    port.flow_limit,
+                    port.addresses6[0] if port.addresses6 else 0,
                     port.mac,
                 ),
                 port.origin,
@@ -149,6 +152,15 @@ class _Planner:
             )
             self.rows["labels"][label,] = Row((next_hop,), port.origin)
 
+    # --- VRFs ---
+
+    def plan_vrfs(self) -> None:
+        for vrf in self.inputs.vrfs:
+            if vrf.vni and vrf.is_layer3:
+                values = (self._number("vrf", vrf.name),)
+                # Of two networks with one identifier the first has it.
+                self.rows["vnis"].setdefault((vrf.vni,), Row(values, _because(vrf.origin, "vni")))
+
     # --- routes ---
 
     def plan_subnets(self) -> None:
@@ -163,7 +175,7 @@ class _Planner:
         receive = self._shared_next_hop("receive", values, subnet)
         for address, rule in ((subnet.service, "service-address"), (subnet.gateway, "gateway")):
             if address:
-                place = _Place(subnet.vrf, Prefix(address, 32))
+                place = _Place(subnet.vrf, Prefix.host(address, subnet.prefix.version))
                 self._route(place, receive, 0, subnet.network, _because(subnet.origin, rule))
 
     def _shared_next_hop(self, key: str, values: tuple[int, ...], cause: Subnet | Route) -> int:
@@ -185,8 +197,11 @@ class _Planner:
         local: set[_Place] = set()
         for port in self.inputs.ports:
             next_hop = self._number("next_hop", f"port {port.uuid}")
-            for address in port.addresses:
-                place = _Place(port.vrf, Prefix(address, 32))
+            for host in (
+                *(Prefix.host(address) for address in port.addresses),
+                *(Prefix.host(address, 6) for address in port.addresses6),
+            ):
+                place = _Place(port.vrf, host)
                 if place not in local:
                     local.add(place)
                     origin = _because(port.origin, "local-address")
@@ -194,31 +209,41 @@ class _Planner:
 
     def _plan_received(self, place: _Place, route: Route) -> bool:
         """Add a received route; False for an echo of a port that is not here any more."""
+        is_vxlan = route.encapsulation == _VXLAN
         if route.next_hop == self.inputs.host.address:
-            port = self._port_by_label.get(route.label)
+            # A VNI names no port; what is here is known without it.
+            port = None if is_vxlan else self._port_by_label.get(route.label)
             if port is None:
                 return False
             next_hop = self._number("next_hop", f"port {port.uuid}")
             self._route(place, next_hop, 0, route.network, route.origin)
             return True
-        values = (NextHopType.TUNNEL, 0, 0, route.next_hop, 0, 0)
-        key = f"tunnel {format_ipv4(route.next_hop)}"
-        next_hop = self._shared_next_hop(key, values, route)
+        next_hop = self._tunnel(route, is_vxlan=is_vxlan)
         self._route(place, next_hop, route.label, route.network, route.origin)
         return True
+
+    def _tunnel(self, route: Route, *, is_vxlan: bool) -> int:
+        to = format_ipv4(route.next_hop)
+        if not is_vxlan:
+            values = (NextHopType.TUNNEL, 0, 0, route.next_hop, 0, 0)
+            return self._shared_next_hop(f"tunnel {to}", values, route)
+        router = route.router_mac or ROUTER_MAC
+        values = (NextHopType.TUNNEL, NEXT_HOP_VXLAN, 0, route.next_hop, router, ROUTER_MAC)
+        return self._shared_next_hop(f"tunnel {to} vxlan {format_mac(router)}", values, route)
 
     def _route(
         self, place: _Place, next_hop: int, label: int, network: str, origin: Origin
     ) -> None:
-        vrf, (address, length, _) = place
+        vrf, (address, length, version) = place
         # ARP is answered for what a workload believes to be on its own link.
         on_link = any(
-            length >= subnet.length and subnet.contains(address)
+            length >= subnet.length and subnet.contains(address, version)
             for subnet in self._subnets.get(vrf, ())
         )
         key = (VRF_BITS + length, self._number("vrf", vrf), address)
         flags = ROUTE_PROXY_ARP if on_link else 0
-        self.rows["routes"][key] = Row((next_hop, label, self._network(network), flags), origin)
+        values = (next_hop, label, self._network(network), flags)
+        self.rows[ROUTES_BY_VERSION[version]][key] = Row(values, origin)
 
     # --- host ---
 
@@ -237,11 +262,14 @@ class _Planner:
         ACLs are in it by their numbers, which stand for their contents.
         """
         ports = {key: row.values[:6] for key, row in self.rows["interfaces"].items()}
-        routes = {key: row.values[2] for key, row in self.rows["routes"].items()}
-        return [sorted(ports.items()), network_borders(routes)]
+        borders = [
+            network_borders({key: row.values[2] for key, row in self.rows[table].items()}, version)
+            for version, table in ROUTES_BY_VERSION.items()
+        ]
+        return [sorted(ports.items()), *borders]
 
 
-def network_borders(network_by_route: Mapping[Key, int]) -> list[tuple[Key, int]]:
+def network_borders(network_by_route: Mapping[Key, int], version: int = 4) -> list[tuple[Key, int]]:
     """Return the fewest routes that tell the same network of every address, in a stable order.
 
     A route inside another of the same network changes no verdict: a new port in a subnet that is
@@ -253,7 +281,7 @@ def network_borders(network_by_route: Mapping[Key, int]) -> list[tuple[Key, int]
     ordered = sorted(network_by_route, key=lambda key: (key[1], key[2], key[0]))
     for key in ordered:
         length, vrf, address = key
-        while around and not _lies_in(vrf, address, around[-1]):
+        while around and not _lies_in(vrf, address, around[-1], version):
             around.pop()
         network = network_by_route[key]
         if network != (around[-1][3] if around else 0):
@@ -262,9 +290,17 @@ def network_borders(network_by_route: Mapping[Key, int]) -> list[tuple[Key, int]
     return borders
 
 
-def _lies_in(vrf: int, address: int, outer: tuple[int, int, int, int]) -> bool:
+def _lies_in(vrf: int, address: int, outer: tuple[int, int, int, int], version: int) -> bool:
     length, outer_vrf, outer_address, _ = outer
-    return vrf == outer_vrf and address & mask_of(length - VRF_BITS) == outer_address
+    return vrf == outer_vrf and address & mask_of(length - VRF_BITS, version) == outer_address
+
+
+def _wide_prefix(prefix: Prefix) -> tuple[int, int]:
+    """Return a prefix as wide address and mask; one of length 0 is any address."""
+    if not prefix.length:
+        return 0, 0
+    length = prefix.length + (_WIDE_BITS if prefix.version == 4 else 0)
+    return widen_address(prefix.address, prefix.version), mask_of(length, 6)
 
 
 def _directions(rule: FilterRule) -> Iterable[tuple[FilterMatch, FilterMatch, Origin]]:

@@ -12,8 +12,7 @@ from typing import NamedTuple
 from filament.base.net import mask_of
 from filament.base.origin import NOWHERE
 from filament.forward.layout import TABLES
-from filament.forward.plan import VRF_BITS
-from filament.forward.tables import Change, Key, Row, Tables
+from filament.forward.tables import ROUTES_BY_VERSION, VRF_BITS, Change, Key, Row, Tables
 
 # One named tuple per planned table, with the layout's fields in order (a test compares them).
 
@@ -51,6 +50,8 @@ class InterfaceValues(NamedTuple):
     next_hop: int
     flags: int
     address: int
+    flow_limit: int
+    address6: int
     mac: int
 
 
@@ -71,8 +72,14 @@ class LabelValues(NamedTuple):
     next_hop: int
 
 
+class VniValues(NamedTuple):
+    """A row of `vnis`."""
+
+    vrf: int
+
+
 class RouteValues(NamedTuple):
-    """A row of `routes`."""
+    """A row of `routes` or `routes6`."""
 
     next_hop: int
     label: int
@@ -98,7 +105,8 @@ class Found(NamedTuple):
 class _Routes:
     """Longest-prefix match: per VRF and prefix length a dict by address."""
 
-    def __init__(self) -> None:
+    def __init__(self, version: int) -> None:
+        self.version = version
         self._by_vrf: dict[int, list[tuple[int, dict[int, Found]]]] = {}
 
     def put(self, key: Key, row: Row) -> None:
@@ -119,7 +127,7 @@ class _Routes:
 
     def find(self, vrf: int, address: int) -> Found | None:
         for length, found_by_address in self._by_vrf.get(vrf, ()):
-            found = found_by_address.get(address & mask_of(length))
+            found = found_by_address.get(address & mask_of(length, self.version))
             if found is not None:
                 return found
         return None
@@ -133,7 +141,7 @@ class Rows:
 
     def __init__(self, tables: Tables | None = None) -> None:
         self.by_table: dict[str, dict[Key, Row]] = {t.name: {} for t in TABLES if t.planned}
-        self._routes = _Routes()
+        self._routes = {name: _Routes(version) for version, name in ROUTES_BY_VERSION.items()}
         if tables is not None:
             self.replace(tables)
 
@@ -165,21 +173,21 @@ class Rows:
             self._remove(name, key)
             return
         self.by_table[name][key] = row
-        if name == "routes":
-            self._routes.put(key, row)
+        if name in self._routes:
+            self._routes[name].put(key, row)
 
     def _remove(self, name: str, key: Key) -> None:
         self.by_table[name].pop(key, None)
-        if name == "routes":
-            self._routes.remove(key)
+        if name in self._routes:
+            self._routes[name].remove(key)
 
     def find(self, name: str, key: Key) -> Row | None:
         """Look a row up by its key."""
         return self.by_table[name].get(key)
 
-    def find_route(self, vrf: int, address: int) -> Found | None:
+    def find_route(self, vrf: int, address: int, version: int = 4) -> Found | None:
         """Return the longest prefix of the VRF that holds `address`."""
-        return self._routes.find(vrf, address)
+        return self._routes[ROUTES_BY_VERSION[version]].find(vrf, address)
 
     def host(self) -> HostValues:
         """Return the host's row; zeros before it is written."""
@@ -193,6 +201,8 @@ VALUES_BY_TABLE: Mapping[str, type[tuple[int, ...]]] = {
     "interfaces": InterfaceValues,
     "next_hops": NextHopValues,
     "labels": LabelValues,
+    "vnis": VniValues,
     "routes": RouteValues,
+    "routes6": RouteValues,
     "host": HostValues,
 }

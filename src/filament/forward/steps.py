@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
-from filament.base.net import format_ipv4, format_mac
+from filament.base.net import Prefix, format_ipv4, format_mac, narrow_address
 from filament.base.origin import NOWHERE, Origin
 from filament.forward.layout import (
     ACL_PASS,
-    FLOW_RESPONDER,
     NEXT_HOP_PEER,
+    NEXT_HOP_VXLAN,
     TABLE_BY_NAME,
     NextHopType,
 )
-from filament.forward.tables import Key, Row
+from filament.forward.tables import VRF_BITS, Key, Row
 
 
 class Step(NamedTuple):
@@ -59,9 +59,15 @@ def _fields(table: str, part: str, values: tuple[int, ...]) -> str:
     fields = TABLE_BY_NAME[table].key if part == "key" else TABLE_BY_NAME[table].value
     named = [field for field in fields if not field.type.startswith("pad")]
     return ", ".join(
-        f"{field.name} {format_ipv4(value) if field.type == 'be32' and value > 0xFFFF else value}"
+        f"{field.name} {_value(field.type, value)}"
         for field, value in zip(named, values, strict=True)
     )
+
+
+def _value(kind: str, value: int) -> str:
+    if kind == "be128":
+        return str(narrow_address(value))
+    return format_ipv4(value) if kind == "be32" and value > 0xFFFF else str(value)
 
 
 def _interface(key: Key, values: tuple[int, ...]) -> str:
@@ -69,11 +75,12 @@ def _interface(key: Key, values: tuple[int, ...]) -> str:
     return f"device {key[0]} is port {vif} in VRF {vrf}, network {network}, ACL {acl or 'none'}"
 
 
-def _route(key: Key, values: tuple[int, ...]) -> str:
+def _route(key: Key, values: tuple[int, ...], version: int = 4) -> str:
     length, vrf, address = key
     next_hop, label, *_ = values
     pushed = f" with label {label}" if label else ""
-    return f"VRF {vrf}: {format_ipv4(address)}/{length - 32} to next hop {next_hop}{pushed}"
+    prefix = Prefix(address, length - VRF_BITS, version)
+    return f"VRF {vrf}: {prefix} to next hop {next_hop}{pushed}"
 
 
 def _next_hop(key: Key, values: tuple[int, ...]) -> str:
@@ -82,7 +89,8 @@ def _next_hop(key: Key, values: tuple[int, ...]) -> str:
         NextHopType.RECEIVE: "the gateway itself",
         NextHopType.INTERFACE: f"device {ifindex}, MAC {format_mac(mac)}"
         + (" (veth)" if flags & NEXT_HOP_PEER else ""),
-        NextHopType.TUNNEL: f"MPLS over UDP to {format_ipv4(remote)}",
+        NextHopType.TUNNEL: ("VXLAN" if flags & NEXT_HOP_VXLAN else "MPLS over UDP")
+        + f" to {format_ipv4(remote)}",
         NextHopType.DISCARD: "nobody has the address",
     }
     text = next((text for one, text in words.items() if one == kind), f"of type {kind}")
@@ -95,10 +103,10 @@ def _rule(key: Key, values: tuple[int, ...]) -> str:
 
 
 def _flow(_key: Key, values: tuple[int, ...]) -> str:
-    packets, _, _, generation, _, action, flags, _ = values
+    _, _, out_packets, _, in_packets, _, generation, _, _, action, *_ = values
     word = "may pass" if action == ACL_PASS else "is denied"
-    role = "answers" if flags & FLOW_RESPONDER else "flow"
-    return f"{role} {word}, packet {packets} of it, generation {generation}"
+    packets = out_packets + in_packets
+    return f"flow {word}, packet {packets} of it, generation {generation}"
 
 
 _WORDS: Mapping[str, Callable[[Key, tuple[int, ...]], str]] = {
@@ -107,7 +115,9 @@ _WORDS: Mapping[str, Callable[[Key, tuple[int, ...]], str]] = {
     "interfaces": _interface,
     "next_hops": _next_hop,
     "labels": lambda key, values: f"label {key[0]} is next hop {values[0]}",
+    "vnis": lambda key, values: f"VNI {key[0]} is VRF {values[0]}",
     "routes": _route,
+    "routes6": lambda key, values: _route(key, values, 6),
     "host": lambda _, values: f"host {format_ipv4(values[0])}, generation {values[1]}",
     "flows": _flow,
 }

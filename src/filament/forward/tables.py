@@ -14,6 +14,9 @@ from filament.forward.layout import TABLES, Field
 
 Key = tuple[int, ...]
 
+VRF_BITS = 32  # the part of a route's prefix_length that matches the VRF
+ROUTES_BY_VERSION = {4: "routes", 6: "routes6"}  # the tables of routes, by IP version
+
 
 class Row(msgspec.Struct, frozen=True):
     """One row's value, in the order of the table's value fields, and where it comes from.
@@ -44,7 +47,8 @@ class Change(NamedTuple):
     values: tuple[int, ...] | None
 
 
-_NATIVE = {"u8": "B", "u16": "H", "u32": "I", "u64": "Q", "be16": "H", "be32": "I", "mac": "6s"}
+_NATIVE = {"u8": "B", "u16": "H", "u32": "I", "u64": "Q", "be16": "H", "be32": "I"}
+_BYTES = {"mac": 6, "be128": 16}
 
 
 class Codec:
@@ -54,40 +58,43 @@ class Codec:
     """
 
     def __init__(self, fields: Sequence[Field]) -> None:
-        codes, self._swapped, self._macs, index = "=", [], [], 0
+        codes, self._swapped, self._strings, index = "=", [], [], 0
         for field in fields:
             if field.type.startswith("pad"):
                 codes += f"{field.type[3:]}x"
                 continue
+            if field.type in _BYTES:
+                codes += f"{_BYTES[field.type]}s"
+                self._strings.append((index, _BYTES[field.type]))
+                index += 1
+                continue
             codes += _NATIVE[field.type]
             if field.type.startswith("be") and sys.byteorder == "little":
                 self._swapped.append((index, int(field.type[2:]) // 8))
-            elif field.type == "mac":
-                self._macs.append(index)
             index += 1
         self._struct = struct.Struct(codes)
         self.size_bytes = self._struct.size
 
     def encode(self, values: Sequence[int]) -> bytes:
         """Encode one row; a value out of its field's range is a bug of the caller."""
-        if not self._swapped and not self._macs:
+        if not self._swapped and not self._strings:
             return self._struct.pack(*values)
         native: list[int | bytes] = list(values)
         for index, size in self._swapped:
             native[index] = int.from_bytes(values[index].to_bytes(size, "big"), "little")
-        for index in self._macs:
-            native[index] = values[index].to_bytes(6, "big")
+        for index, size in self._strings:
+            native[index] = values[index].to_bytes(size, "big")
         return self._struct.pack(*native)
 
     def decode(self, raw: bytes | memoryview, offset: int = 0) -> tuple[int, ...]:
         """Decode one row out of `raw`, which must hold `size_bytes` from `offset` on."""
         native = self._struct.unpack_from(raw, offset)
-        if not self._swapped and not self._macs:
+        if not self._swapped and not self._strings:
             return native
         values = list(native)
         for index, size in self._swapped:
             values[index] = int.from_bytes(values[index].to_bytes(size, "big"), "little")
-        for index in self._macs:
+        for index, _ in self._strings:
             values[index] = int.from_bytes(values[index], "big")
         return tuple(values)
 

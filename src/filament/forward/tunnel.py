@@ -1,14 +1,28 @@
-"""The tunnel header, MPLS over UDP (RFC 7510): as bytes, and what congestion marks do at its ends.
+"""Tunnel headers, MPLS over UDP (RFC 7510) and VXLAN (RFC 7348): as bytes, and what congestion
+marks do at their ends.
 
 `c/lib/encap.h` says the same in C.
 """
 
 from __future__ import annotations
 
-from filament.base.net import MPLS_OVER_UDP_PORT
-from filament.forward.layout import TUNNEL_OVERHEAD, TUNNEL_SOURCE_PORT, TUNNEL_TTL
+from filament.base.net import MPLS_OVER_UDP_PORT, VXLAN_PORT
+from filament.forward.layout import (
+    MPLS_OVERHEAD,
+    NEXT_HOP_VXLAN,
+    TUNNEL_SOURCE_PORT,
+    TUNNEL_TTL,
+    VXLAN_OVERHEAD,
+)
 from filament.forward.parse import Packet
+from filament.forward.rows import NextHopValues
 from filament.wire.packet.checksum import replace_in_checksum
+from filament.wire.packet.ethernet import (
+    ETHERTYPE_IPV4,
+    ETHERTYPE_IPV6,
+    Ethernet,
+    encode_ethernet,
+)
 from filament.wire.packet.ethernet import HEADER_BYTES as ETHERNET_BYTES
 from filament.wire.packet.ipv4 import (
     ECN_CE,
@@ -23,8 +37,11 @@ from filament.wire.packet.ipv4 import (
 from filament.wire.packet.mpls import LabelEntry, encode_label
 from filament.wire.packet.udp import HEADER_BYTES as UDP_HEADER_BYTES
 from filament.wire.packet.udp import Udp, encode_udp
+from filament.wire.packet.vxlan import Vxlan, encode_vxlan
 
-OUTER_BYTES = ETHERNET_BYTES + TUNNEL_OVERHEAD
+MPLS_END = ETHERNET_BYTES + MPLS_OVERHEAD
+VXLAN_END = ETHERNET_BYTES + VXLAN_OVERHEAD
+ETHERTYPE_BY_VERSION = {4: ETHERTYPE_IPV4, 6: ETHERTYPE_IPV6}
 _WORD = 0xFFFFFFFF
 _ECN = 3
 
@@ -33,42 +50,61 @@ def _rotate(word: int, by: int) -> int:
     return (word << by | word >> (32 - by)) & _WORD
 
 
+def _fold(address: int, version: int) -> int:
+    if version == 4:
+        return address
+    return (address ^ address >> 32 ^ address >> 64 ^ address >> 96 ^ 0xFFFF) & _WORD
+
+
 def entropy(packet: Packet) -> int:
     """Fourteen bits that all packets of a flow, and all fragments of a packet, share."""
-    mixed = packet.source * 0x9E3779B1 & _WORD
-    mixed = (_rotate(mixed, 15) ^ packet.destination) * 0x85EBCA6B & _WORD
+    mixed = _fold(packet.source, packet.version) * 0x9E3779B1 & _WORD
+    folded = _fold(packet.destination, packet.version)
+    mixed = (_rotate(mixed, 15) ^ folded) * 0x85EBCA6B & _WORD
     if not packet.is_fragment:
         mixed ^= packet.source_port << 16 | packet.destination_port
     mixed = (_rotate(mixed, 13) ^ packet.protocol) * 0xC2B2AE35 & _WORD
     return (mixed ^ mixed >> 16) & 0x3FFF
 
 
-def tunnelled_length(frame: bytes, packet: Packet, gso_size: int) -> int:
+def overhead_of(next_hop: NextHopValues) -> int:
+    """Return how many bytes the tunnel of a next hop adds."""
+    return VXLAN_OVERHEAD if next_hop.flags & NEXT_HOP_VXLAN else MPLS_OVERHEAD
+
+
+def tunnelled_length(frame: bytes, packet: Packet, gso_size: int, overhead: int) -> int:
     """How long the packet, or each segment it will be cut into, gets with the tunnel header."""
     if not gso_size:
-        return packet.length + TUNNEL_OVERHEAD
+        return packet.length + overhead
     transport = frame[packet.offset + packet.header_bytes :]
     header_bytes = UDP_HEADER_BYTES
     if packet.protocol == TCP and len(transport) >= 20:
         header_bytes = (transport[12] >> 4) * 4
-    return packet.header_bytes + header_bytes + gso_size + TUNNEL_OVERHEAD
+    return packet.header_bytes + header_bytes + gso_size + overhead
 
 
-def encode_outer(packet: Packet, source: int, destination: int, label: int) -> bytes:
-    """Encode the IPv4, UDP and MPLS headers that go before the packet."""
-    length = min(packet.length + TUNNEL_OVERHEAD, 0xFFFF)
+def encode_outer(packet: Packet, source: int, next_hop: NextHopValues, label: int) -> bytes:
+    """Encode the headers that go before the packet: IPv4, UDP, and MPLS or VXLAN and Ethernet."""
+    length = min(packet.length + overhead_of(next_hop), 0xFFFF)
     outer = Ipv4(
         source,
-        destination,
+        next_hop.remote,
         UDP,
         length,
         ttl=TUNNEL_TTL,
         tos=packet.tos & _ECN,
         dont_fragment=True,
     )
-    ports = TUNNEL_SOURCE_PORT | entropy(packet), MPLS_OVER_UDP_PORT
-    udp = Udp(*ports, length - outer.header_bytes)
-    return encode_ipv4(outer) + encode_udp(udp) + encode_label(LabelEntry(label, ttl=packet.ttl))
+    is_vxlan = next_hop.flags & NEXT_HOP_VXLAN
+    port = VXLAN_PORT if is_vxlan else MPLS_OVER_UDP_PORT
+    udp = Udp(TUNNEL_SOURCE_PORT | entropy(packet), port, length - outer.header_bytes)
+    if is_vxlan:
+        inner = (next_hop.destination_mac, next_hop.source_mac)
+        shim = encode_vxlan(Vxlan(label & 0xFFFFFF))
+        shim += encode_ethernet(Ethernet(*inner, ETHERTYPE_BY_VERSION[packet.version]))
+    else:
+        shim = encode_label(LabelEntry(label & 0xFFFFF, ttl=packet.ttl))
+    return encode_ipv4(outer) + encode_udp(udp) + shim
 
 
 def merge_congestion(inner: int, outer: int) -> int | None:

@@ -158,13 +158,7 @@ def decode(decoder: msgspec.json.Decoder[Any], raw: bytes) -> Any:
 
 def _require_single_keys(raw: bytes) -> None:
     """Refuse an object that has a key twice: of the two, readers disagree which one counts."""
-    json.loads(
-        raw,
-        object_pairs_hook=_require_no_double,
-        parse_int=_ignored,
-        parse_float=_ignored,
-        parse_constant=_ignored,
-    )
+    _single_keys.decode(raw.decode())
 
 
 def _require_no_double(pairs: list[tuple[str, Any]]) -> None:
@@ -180,6 +174,14 @@ def _require_no_double(pairs: list[tuple[str, Any]]) -> None:
 
 def _ignored(text: str) -> None:
     del text
+
+
+_single_keys = json.JSONDecoder(
+    object_pairs_hook=_require_no_double,
+    parse_int=_ignored,
+    parse_float=_ignored,
+    parse_constant=_ignored,
+)
 
 
 def _meaning(kind: Kind, given: Any) -> Body:

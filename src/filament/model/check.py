@@ -17,11 +17,17 @@ from filament.model.change import Object
 from filament.model.kind import nearest
 from filament.model.snapshot import Candidate
 
+# What agents and the plan take for granted.
+SYSTEM_NETWORKS = frozenset(
+    ("default-domain", "default-project", name) for name in ("ip-fabric", "__link_local__")
+)
 # Networks that stand for others in a policy rule.
 SPECIAL_NETWORKS = frozenset({"any", "local"})
 PROTOCOLS = frozenset({"any", "icmp", "icmp6", "tcp", "udp", "sctp", "igmp", "gre", "esp", "ah"})
 FIRST_ROUTE_TARGET = 8_000_000
 FIRST_ROUTE_TARGET_4BYTE = 8_000  # with a 4-byte autonomous system
+# Lists that a security group makes.
+GROUP_LISTS = frozenset({"ingress-access-control-list", "egress-access-control-list"})
 _MAX_HINT_NAMES = 1000  # a hint is not worth comparing with every network there is
 
 
@@ -219,17 +225,19 @@ def _security_group(view: Candidate, item: Object, before: Object | None) -> Non
 
 
 def _access_control_list(view: Candidate, item: Object, before: Object | None) -> None:
-    """The name of the list that a network's policies make stays free for it."""
+    """The names of rendered lists stay free for them."""
     del view
-    if before is None and item.parent_kind == "virtual-network" and _is_networks_own(item):
+    if before is not None or len(item.fq_name) < 2:
+        return
+    maker = ""
+    if item.fq_name[-1] == item.fq_name[-2]:
+        maker = "the policies of the network make"
+    elif item.fq_name[-1] in GROUP_LISTS:
+        maker = "a security group makes"
+    if maker:
         raise ConflictError(
-            f"the name {item.name} is that of the list which the policies of the network make;"
-            " choose another"
+            f"the name {item.name} is that of the list which {maker}; choose another"
         )
-
-
-def _is_networks_own(item: Object) -> bool:
-    return len(item.fq_name) > 1 and item.fq_name[-1] == item.fq_name[-2]
 
 
 def _require_one_version(rule: dict[str, Any], path: str) -> None:
@@ -345,8 +353,35 @@ def _pooled_address(view: Candidate, item: Object, before: Object | None) -> Non
         )
 
 
+def _require_router_ports(view: Candidate, item: Object) -> None:
+    """Ports of a router are nobody else's, and not in the network that is its way out (TF)."""
+    external = {
+        ref.uuid
+        for ref in item.refs_to("virtual-network")
+        if (ref.attr or {}).get("logical_router_virtual_network_type", "ExternalGateway")
+        == "ExternalGateway"
+    }
+    for ref in item.refs_to("virtual-machine-interface"):
+        port = view.get(ref.uuid)
+        if port is None:
+            continue
+        if port.refs_to("virtual-machine"):
+            said = "is in use by a virtual machine: it cannot be a port of logical-router"
+            raise ConflictError(f"Port {port.name} {said} {item.name}").naming(
+                port.uuid, ConflictError(f"Port {port.uuid} {said} {item.name}")
+            )
+        if external & {one.uuid for one in port.refs_to("virtual-network")}:
+            raise InputError(
+                "gateway-network",
+                f"logical-router {item.name} has a port in the network that is its external"
+                " gateway",
+                path="$.logical-router.virtual_network_refs",
+                hint="use another network for one of the two",
+            )
+
+
 def _logical_router(view: Candidate, item: Object, before: Object | None) -> None:
-    del view
+    _require_router_ports(view, item)
     field = "logical_router_type"
     if before is not None and before.props.get(field) != item.props.get(field):
         raise InputError(
@@ -385,7 +420,7 @@ def _virtual_router(view: Candidate, item: Object, before: Object | None) -> Non
 
 def require_deletable(item: Object) -> None:
     """Refuse to delete what the system itself stands on."""
-    if item.kind == "virtual-network" and item.fq_name[-1] in {"ip-fabric", "__link_local__"}:
+    if item.kind == "virtual-network" and item.fq_name in SYSTEM_NETWORKS:
         raise ConflictError(f"virtual-network {item.name} belongs to the system: not deletable")
     if item.kind == "global-system-config" and item.name == "default-global-system-config":
         raise ConflictError(f"{item.kind} {item.name} belongs to the system: not deletable")

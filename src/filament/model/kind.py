@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable, Mapping
+from functools import cache, lru_cache
 from typing import Any
 
 import msgspec
@@ -72,7 +73,7 @@ class Kind(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def reference_fields(self) -> dict[str, str]:
         """Reference field -> kind referred to (`network_ipam_refs` -> `network-ipam`)."""
-        return {f"{field_of(kind)}_refs": kind for kind in self.references}
+        return _reference_fields(tuple(self.references))
 
     @property
     def may_be_root(self) -> bool:
@@ -107,6 +108,12 @@ def row(
     )
 
 
+@cache
+def _reference_fields(kinds: tuple[str, ...]) -> dict[str, str]:
+    return {f"{field_of(kind)}_refs": kind for kind in kinds}
+
+
+@lru_cache(maxsize=512)
 def field_of(kind: str) -> str:
     """`virtual-network` -> `virtual_network`."""
     return kind.replace("-", "_")

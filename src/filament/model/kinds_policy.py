@@ -38,7 +38,8 @@ ROWS = (
             "access_control_list_entries": policy.AclEntriesType,
             "access_control_list_hash": common.Unsigned64,
         },
-        rendered_from="change the network-policy objects attached to the virtual-network instead",
+        rendered_from="change the network-policy objects attached to the virtual-network, or the"
+        " rules of the security-group, instead",
     ),
     row(
         "policy-management",

@@ -99,6 +99,10 @@ class Snapshot:
         """See View."""
         return (self._objects[uuid] for uuid in self._of_kind.get(kind, ()))
 
+    def count(self, kind: str) -> int:
+        """See View."""
+        return len(self._of_kind.get(kind, ()))
+
     def referrers(self, uuid: str, kind: str) -> Iterator[Object]:
         """See View."""
         return (self._objects[who] for who in self._referrers.get(uuid, {}).get(kind, ()))
@@ -297,6 +301,10 @@ class Candidate:
         """See View."""
         new = [item for item in self._puts.values() if item.kind == kind]
         return self._overlaid(self._base.of_kind(kind), new)
+
+    def count(self, kind: str) -> int:
+        """See View."""
+        return sum(1 for _ in self.of_kind(kind))
 
     def referrers(self, uuid: str, kind: str) -> Iterator[Object]:
         """See View."""

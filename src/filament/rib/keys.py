@@ -176,6 +176,11 @@ class RouteKey(NamedTuple):
         return str(self.nlri)
 
 
+def order_of(key: RouteKey) -> tuple[str, str, Nlri]:
+    """Return what to sort the keys of a table by: family, kind of route, then value."""
+    return key.family.value, type(key.nlri).__name__, key.nlri
+
+
 def inet(prefix: Prefix) -> RouteKey:
     """Return the key of a unicast IPv4 route."""
     return RouteKey(Family.INET, prefix)

@@ -18,6 +18,8 @@ from __future__ import annotations
 
 import uuid as uuids
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing
+from itertools import pairwise
 
 import msgspec
 
@@ -31,6 +33,7 @@ from filament.store.etcd_client import (
     drop,
     put,
     read,
+    read_ranges,
     unchanged,
 )
 from filament.store.index import Index, Place, Undo
@@ -92,6 +95,7 @@ class EtcdStore:
 
     def __init__(self, endpoints: Sequence[str], patience_s: float = 12.0) -> None:
         """Open or create; TransientError when no majority of the cluster answers."""
+        self._endpoints = endpoints
         self._client = EtcdClient(endpoints, patience_s)
         self._watching = EtcdClient(endpoints, patience_s)
         self._index: Index | None = None  # read when first needed
@@ -252,11 +256,17 @@ class EtcdStore:
                 "the store is being imported into; if that import is dead, import again"
             )
         at = outcome.revision
-        bodies = _joined(self._client.pages(_OBJECT, _end(_OBJECT), revision=at))
+        bodies: dict[str, tuple[Place, bytes]] = {}
         held: dict[tuple[str, int], Allocation] = {}
-        for pair in self._client.pages(_ALLOCATION, _end(_ALLOCATION), revision=at):
-            one = _allocation(pair)
-            held[one.pool, one.value] = one
+        ranges = [*_split(_OBJECT, b""), *_split(_ALLOCATION, b"ip/")]
+        with closing(read_ranges(self._endpoints, ranges, at)) as found:
+            for (first, _), pairs in zip(ranges, found, strict=True):
+                if first.startswith(_OBJECT):
+                    bodies |= _joined(pairs)
+                    continue
+                for pair in pairs:
+                    one = _allocation(pair)
+                    held[one.pool, one.value] = one
         replayed: dict[str, tuple[Place, Object] | None] = {}
         for commit in self._replay(checkpoint.revision, head.revision, at):
             _replay(commit, replayed, bodies, held)
@@ -418,6 +428,13 @@ class EtcdStore:
 
 def _end(prefix: bytes) -> bytes:
     return prefix[:-1] + bytes([prefix[-1] + 1])
+
+
+def _split(prefix: bytes, below: bytes) -> list[tuple[bytes, bytes]]:
+    """Split the keys of a prefix into ranges, evenly where uuids follow `below`."""
+    middle = [prefix + below + b"%x" % digit for digit in range(16)]
+    bounds = [prefix, *middle, _end(prefix)]
+    return list(pairwise(bounds))
 
 
 def _drop_all(prefix: bytes) -> Op:

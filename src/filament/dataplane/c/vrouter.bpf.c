@@ -15,6 +15,7 @@
 #include "lib/encap.h"
 #include "lib/flow.h"
 #include "lib/gateway.h"
+#include "lib/neighbour.h"
 #include "lib/parse.h"
 #include "lib/route.h"
 
@@ -29,25 +30,39 @@ static __always_inline struct host *find_host(void)
 
 static __always_inline void decrement_ttl(struct __sk_buff *skb, struct packet *packet)
 {
-	struct iphdr *ip = frame(skb, sizeof(struct ethhdr));
-
-	if ((void *)(ip + 1) > frame_end(skb))
-		return; /* parse_ipv4 saw it; only the verifier does not know */
-	ip->check = replace_in_checksum(ip->check, bpf_htons(packet->ttl << 8),
-					bpf_htons((packet->ttl - 1) << 8));
 	packet->ttl--;
-	ip->ttl = packet->ttl;
+	if (packet->version == 4) {
+		struct iphdr *ip = frame(skb, sizeof(struct ethhdr));
+
+		if ((void *)(ip + 1) > frame_end(skb))
+			return; /* parse_ip saw it; only the verifier does not know */
+		ip->check = replace_in_checksum(ip->check, bpf_htons((packet->ttl + 1) << 8),
+						bpf_htons(packet->ttl << 8));
+		ip->ttl = packet->ttl;
+	} else {
+		struct ip6_header *ip = frame(skb, sizeof(struct ethhdr));
+
+		if ((void *)(ip + 1) > frame_end(skb))
+			return;
+		ip->hop_limit = packet->ttl;
+	}
 }
 
 /* The source address must be the port's own or routed to it. */
-static __always_inline bool is_own_source(const struct interface *port, __be32 source)
+static __always_inline bool is_own_source(const struct interface *port,
+					  const struct packet *packet)
 {
+	const struct address *source = &packet->source;
 	struct route *route;
 
-	if (likely(source == port->address && source))
+	if (packet->version == 4) {
+		if (likely(source->words[3] == port->address && port->address))
+			return true;
+	} else if (is_same_address(source, &port->address6) && !is_zero_address(source)) {
 		return true;
-	route = find_route(port->vrf, source);
-	return route && route->next_hop == port->next_hop && is_unicast(source);
+	}
+	route = find_route(port->vrf, source, packet->version);
+	return route && route->next_hop == port->next_hop && is_unicast(source, packet->version);
 }
 
 /* To a port of this host: its network's policy, then the port. */
@@ -56,28 +71,41 @@ static __always_inline int to_port(struct __sk_buff *skb, struct packet *packet,
 				   __u32 next_hop_id, __u32 vif)
 {
 	struct interface *port = find_port(next_hop->ifindex);
+	__u32 reason;
 
 	if (!port)
 		return drop(vif, DROP_UNKNOWN_INTERFACE);
-	if (!may_pass(skb, packet, port, self->generation, false, 0))
-		return drop(port->vif, DROP_POLICY_TO_PORT);
-	return hand_over(skb, port, next_hop, next_hop_id);
+	reason = police(skb, packet, port, self->generation, false, 0);
+	if (reason)
+		return drop(port->vif, reason);
+	return hand_over(skb, packet, port, next_hop, next_hop_id);
 }
 
-static __always_inline int route_packet(struct __sk_buff *skb, const struct interface *port,
-					const struct host *self)
+/* Within the link there is nobody but the gateway. */
+static __always_inline int to_link_local(struct __sk_buff *skb, struct packet *packet,
+					 const struct interface *port)
 {
-	struct packet packet = {};
+	if (!is_link_local(&packet->source) && !is_own_source(port, packet))
+		return drop(port->vif, DROP_SOURCE_SPOOFED);
+	if (!is_gateway_link_local(&packet->destination))
+		return drop(port->vif, DROP_NO_ROUTE);
+	return answer_echo(skb, packet, port, port->next_hop);
+}
+
+static __always_inline int route_packet(struct __sk_buff *skb, struct packet *packet,
+					const struct interface *port, const struct host *self)
+{
 	struct next_hop *next_hop;
 	struct route *route;
+	__u32 reason;
 
-	if (!parse_ipv4(skb, &packet, sizeof(struct ethhdr), false))
-		return drop(port->vif, DROP_MALFORMED);
-	if (!is_unicast(packet.destination))
+	if (!is_unicast(&packet->destination, packet->version))
 		return drop(port->vif, DROP_NOT_UNICAST);
-	if (!is_own_source(port, packet.source))
+	if (packet->version == 6 && unlikely(is_link_local(&packet->destination)))
+		return to_link_local(skb, packet, port);
+	if (!is_own_source(port, packet))
 		return drop(port->vif, DROP_SOURCE_SPOOFED);
-	route = find_route(port->vrf, packet.destination);
+	route = find_route(port->vrf, &packet->destination, packet->version);
 	if (!route)
 		return drop(port->vif, DROP_NO_ROUTE);
 	next_hop = find_next_hop(route->next_hop);
@@ -86,16 +114,17 @@ static __always_inline int route_packet(struct __sk_buff *skb, const struct inte
 	if (next_hop->type == NEXT_HOP_DISCARD)
 		return drop(port->vif, DROP_UNASSIGNED);
 	if (next_hop->type == NEXT_HOP_RECEIVE)
-		return answer_echo(skb, &packet, port, route->next_hop);
-	if (packet.ttl <= 1)
+		return answer_echo(skb, packet, port, route->next_hop);
+	if (packet->ttl <= 1)
 		return drop(port->vif, DROP_TTL_EXCEEDED);
-	if (!may_pass(skb, &packet, port, self->generation, true, route->network))
-		return drop(port->vif, DROP_POLICY_FROM_PORT);
-	decrement_ttl(skb, &packet);
+	reason = police(skb, packet, port, self->generation, true, route->network);
+	if (reason)
+		return drop(port->vif, reason);
+	decrement_ttl(skb, packet);
 	if (next_hop->type == NEXT_HOP_TUNNEL)
-		return tunnel(skb, &packet, port, self, route, next_hop);
+		return tunnel(skb, packet, port, self, route, next_hop);
 	if (next_hop->type == NEXT_HOP_INTERFACE)
-		return to_port(skb, &packet, self, next_hop, route->next_hop, port->vif);
+		return to_port(skb, packet, self, next_hop, route->next_hop, port->vif);
 	return drop(port->vif, DROP_INVALID_NEXT_HOP);
 }
 
@@ -105,7 +134,9 @@ int from_port(struct __sk_buff *skb)
 {
 	struct host *self = find_host();
 	struct interface *port = find_port(skb->ifindex);
+	struct packet packet = {};
 	struct ethhdr *ethernet;
+	bool is_group, is_parsed;
 
 	if (!self || !port)
 		return drop(FABRIC_VIF, DROP_UNKNOWN_INTERFACE);
@@ -119,80 +150,149 @@ int from_port(struct __sk_buff *skb)
 		return drop(port->vif, DROP_MALFORMED);
 	if (ethernet->h_proto == bpf_htons(ETH_P_ARP))
 		return answer_arp(skb, port);
-	if (ethernet->h_proto != bpf_htons(ETH_P_IP))
-		return drop(port->vif, DROP_UNSUPPORTED_PROTOCOL);
 	/* Any other destination is the gateway's: ports share no link with anybody else. */
-	if (ethernet->h_dest[0] & 1)
-		return drop(port->vif, DROP_NOT_UNICAST);
-	return route_packet(skb, port, self);
+	is_group = ethernet->h_dest[0] & 1;
+	if (ethernet->h_proto == bpf_htons(ETH_P_IP)) {
+		if (is_group)
+			return drop(port->vif, DROP_NOT_UNICAST);
+		is_parsed = parse_ip(skb, &packet, sizeof(*ethernet), 4, false);
+	} else if (ethernet->h_proto == bpf_htons(ETH_P_IPV6)) {
+		is_parsed = parse_ip(skb, &packet, sizeof(*ethernet), 6, false);
+		if (is_parsed && is_solicitation(&packet))
+			return answer_solicitation(skb, &packet, port);
+		if (is_group)
+			return drop(port->vif, DROP_NOT_UNICAST);
+	} else {
+		return drop(port->vif, DROP_UNSUPPORTED_PROTOCOL);
+	}
+	if (!is_parsed)
+		return drop(port->vif, DROP_MALFORMED);
+	return route_packet(skb, &packet, port, self);
 }
 
-/* Whether the frame is MPLS over UDP to this host. Everything else is the host's own business, also
- * fragments and outer options, which no tunnel end sends. */
-static __always_inline bool is_tunnelled(struct __sk_buff *skb, const struct host *self)
+/* Where the packet begins in a frame that is tunnelled to this host, 0 for any other. Those are the
+ * host's own business, also fragments and outer options, which no tunnel end sends. */
+static __always_inline __u32 inner_offset(struct __sk_buff *skb, const struct host *self)
 {
 	struct ethhdr *ethernet;
 	struct udphdr *udp;
 	struct iphdr *ip;
 
-	if (skb->vlan_present || !reach(skb, OUTER_BYTES))
-		return false;
+	if (skb->vlan_present || !reach(skb, MPLS_END))
+		return 0;
 	ethernet = frame(skb, 0);
 	ip = (void *)(ethernet + 1);
 	udp = (void *)(ip + 1);
 	if ((void *)(udp + 1) > frame_end(skb))
-		return false;
-	return ethernet->h_proto == bpf_htons(ETH_P_IP) && ip->version == 4 && ip->ihl == 5 &&
-	       ip->protocol == IPPROTO_UDP && ip->daddr == self->address && self->address &&
-	       !(ip->frag_off & bpf_htons(IP_MORE_FRAGMENTS | IP_FRAGMENT_OFFSET)) &&
-	       udp->dest == bpf_htons(MPLS_OVER_UDP_PORT);
+		return 0;
+	if (ethernet->h_proto != bpf_htons(ETH_P_IP) || ip->version != 4 || ip->ihl != 5 ||
+	    ip->protocol != IPPROTO_UDP || ip->daddr != self->address || !self->address ||
+	    ip->frag_off & bpf_htons(IP_MORE_FRAGMENTS | IP_FRAGMENT_OFFSET))
+		return 0;
+	if (udp->dest == bpf_htons(MPLS_OVER_UDP_PORT))
+		return MPLS_END;
+	if (udp->dest == bpf_htons(VXLAN_PORT) && reach(skb, VXLAN_END))
+		return VXLAN_END;
+	return 0;
+}
+
+/* The next hop of a packet's MPLS label in `next_hop_id`; DROP_NONE or why there is none. */
+static __always_inline __u32 from_mpls(struct __sk_buff *skb, __u32 *next_hop_id)
+{
+	struct label_key key = {};
+	struct label *label;
+	__be32 *mpls;
+	__u32 entry;
+
+	mpls = frame(skb, UDP_END);
+	if ((void *)(mpls + 1) > frame_end(skb))
+		return DROP_MALFORMED;
+	entry = bpf_ntohl(*mpls);
+	key.label = entry >> 12;
+	if (!(entry & LABEL_BOTTOM))
+		return DROP_INVALID_LABEL;
+	label = bpf_map_lookup_elem(&labels, &key);
+	if (!label || !label->next_hop)
+		return DROP_INVALID_LABEL;
+	*next_hop_id = label->next_hop;
+	return DROP_NONE;
+}
+
+/* The same for a packet in VXLAN: the VNI tells the VRF, its routes the next hop. */
+static __always_inline __u32 from_vxlan(struct __sk_buff *skb, const struct packet *packet,
+					__u32 *next_hop_id)
+{
+	struct vni_key key = {};
+	struct vxlan_header *vxlan;
+	struct route *route;
+	struct vni *vni;
+
+	vxlan = frame(skb, UDP_END);
+	if ((void *)(vxlan + 1) > frame_end(skb))
+		return DROP_MALFORMED;
+	key.vni = bpf_ntohl(vxlan->vni) >> 8;
+	vni = bpf_map_lookup_elem(&vnis, &key);
+	if (!(vxlan->flags & bpf_htonl(VXLAN_VALID_VNI)) || !vni)
+		return DROP_INVALID_VNI;
+	if (vxlan->inner.h_proto != ethertype_of(packet->version))
+		return DROP_UNSUPPORTED_PROTOCOL;
+	route = find_route(vni->vrf, &packet->destination, packet->version);
+	if (!route)
+		return DROP_NO_ROUTE;
+	*next_hop_id = route->next_hop;
+	return DROP_NONE;
 }
 
 /* tc ingress of every underlay device. */
 SEC("tc")
 int from_fabric(struct __sk_buff *skb)
 {
+	__u32 offset, reason, next_hop_id = 0;
 	struct host *self = find_host();
-	struct label_key key = {};
 	struct packet packet = {};
 	struct next_hop *next_hop;
 	struct interface *port;
-	struct label *label;
 	struct iphdr *outer;
+	bool is_parsed;
 	__u8 outer_tos;
-	__be32 *mpls;
-	__u32 entry;
 
-	if (!self || !is_tunnelled(skb, self))
+	if (!self)
+		return decide(TC_ACT_OK, DROP_NONE, 0, 0);
+	offset = inner_offset(skb, self);
+	if (!offset)
 		return decide(TC_ACT_OK, DROP_NONE, 0, 0);
 	count_rx(FABRIC_VIF, skb->len);
 	outer = frame(skb, sizeof(struct ethhdr));
-	mpls = frame(skb, OUTER_BYTES - sizeof(*mpls));
-	if ((void *)(mpls + 1) > frame_end(skb))
+	if ((void *)(outer + 1) > frame_end(skb))
 		return drop(FABRIC_VIF, DROP_MALFORMED);
 	outer_tos = outer->tos;
-	entry = bpf_ntohl(*mpls);
-	key.label = entry >> 12;
-	if (!(entry & LABEL_BOTTOM))
-		return drop(FABRIC_VIF, DROP_INVALID_LABEL);
-	label = bpf_map_lookup_elem(&labels, &key);
-	if (!label || !label->next_hop)
-		return drop(FABRIC_VIF, DROP_INVALID_LABEL);
-	next_hop = find_next_hop(label->next_hop);
+	if (offset == MPLS_END) {
+		reason = from_mpls(skb, &next_hop_id);
+		is_parsed = true;
+	} else {
+		is_parsed = parse_ip(skb, &packet, VXLAN_END, 0, false);
+		reason = is_parsed ? from_vxlan(skb, &packet, &next_hop_id) : DROP_MALFORMED;
+	}
+	if (reason)
+		return drop(FABRIC_VIF, reason);
+	next_hop = find_next_hop(next_hop_id);
 	if (!next_hop || next_hop->type != NEXT_HOP_INTERFACE)
 		return drop(FABRIC_VIF, DROP_INVALID_NEXT_HOP);
 	port = find_port(next_hop->ifindex);
 	if (!port)
 		return drop(FABRIC_VIF, DROP_UNKNOWN_INTERFACE);
-	if (!parse_ipv4(skb, &packet, OUTER_BYTES, false))
+	if (offset == MPLS_END)
+		is_parsed = parse_ip(skb, &packet, MPLS_END, 0, false);
+	if (!is_parsed)
 		return drop(port->vif, DROP_MALFORMED);
-	if (!may_pass(skb, &packet, port, self->generation, false, 0))
-		return drop(port->vif, DROP_POLICY_TO_PORT);
+	reason = police(skb, &packet, port, self->generation, false, 0);
+	if (reason)
+		return drop(port->vif, reason);
 	if (!merge_congestion(skb, &packet, outer_tos))
 		return drop(port->vif, DROP_CONGESTION_LOST);
-	if (pull_room(skb))
+	if (pull_room(skb, &packet, offset - sizeof(struct ethhdr)))
 		return drop(port->vif, DROP_PULL_FAILED);
-	return hand_over(skb, port, next_hop, label->next_hop);
+	return hand_over(skb, &packet, port, next_hop, next_hop_id);
 }
 
 const char license_text[] SEC("license") = "Dual BSD/GPL";

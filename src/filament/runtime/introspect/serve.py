@@ -63,8 +63,8 @@ class Introspect:
         )
         self.title = title
         self.schema = schema
-        self._answers = answers
-        self._lists = lists
+        self.answers = answers
+        self.lists = lists
         self._writing = 0
 
     def application(self) -> Starlette:
@@ -116,7 +116,7 @@ class Introspect:
                 )
             asked = find_request(self.schema, name)
             query = read_query(asked, text)
-            made = self._answers[name](query)
+            made = self.answers[name](query)
             messages = await made if isinstance(made, Awaitable) else made
         except FilamentError as error:
             return self._error(request, error)
@@ -124,7 +124,7 @@ class Introspect:
         if as_page:
             pieces = page.answer_page(self.schema, asked, text, messages, self.title)
         else:
-            pieces = write(self.schema, messages, is_list=name in self._lists)
+            pieces = write(self.schema, messages, is_list=name in self.lists)
         return _Written(self, request, pieces, page.MEDIA_TYPE if as_page else MEDIA_TYPE)
 
     def _error(self, request: Request, error: FilamentError) -> Response:

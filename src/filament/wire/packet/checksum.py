@@ -30,3 +30,11 @@ def pseudo_header_sum(source: int, destination: int, protocol: int, length: int)
     """Sum the IPv4 pseudo header that TCP and UDP checksums begin with (RFC 9293, RFC 768)."""
     addresses = (source >> 16) + (source & 0xFFFF) + (destination >> 16) + (destination & 0xFFFF)
     return addresses + protocol + length
+
+
+def pseudo_header_sum6(source: int, destination: int, protocol: int, length: int) -> int:
+    """Sum the IPv6 pseudo header (RFC 8200 section 8.1)."""
+    words: tuple[int, ...] = struct.unpack(
+        "!16H", source.to_bytes(16, "big") + destination.to_bytes(16, "big")
+    )
+    return sum(words) + protocol + (length >> 16) + (length & 0xFFFF)

@@ -11,6 +11,7 @@ from filament.base.errors import ProtocolError
 HEADER_BYTES = 14
 ETHERTYPE_IPV4 = 0x0800
 ETHERTYPE_ARP = 0x0806
+ETHERTYPE_IPV6 = 0x86DD
 BROADCAST_MAC = (1 << 48) - 1
 
 _HEADER = struct.Struct("!HIHIH")

@@ -1,4 +1,4 @@
-"""ICMP headers: RFC 792. The last four bytes mean what the type says."""
+"""ICMP headers: RFC 792, and RFC 4443 for IPv6. The last four bytes mean what the type says."""
 
 from __future__ import annotations
 
@@ -16,6 +16,9 @@ TIME_EXCEEDED = 11
 PARAMETER_PROBLEM = 12
 # These quote the header and 8 bytes of the packet they are about.
 ERRORS = frozenset({UNREACHABLE, TIME_EXCEEDED, PARAMETER_PROBLEM})
+ECHO_REQUEST6 = 128
+ECHO_REPLY6 = 129
+ERRORS6 = range(1, 128)
 _HEADER = struct.Struct("!BBHHH")
 
 

@@ -17,6 +17,7 @@ from filament.base.errors import InputError, NotFoundError
 from filament.wire.sandesh.schema import NUMBER_TYPES, Field, Request, Schema
 
 MAX_PARAMETERS = 64
+_KINDS = {"string": str, "bool": bool}
 _SHOWN = 64  # characters of what was asked, in an error
 _MISSPELT = 0.75  # alike enough to be meant
 
@@ -115,11 +116,14 @@ def _ordinal(number: int) -> str:
 
 
 class Cursor(msgspec.Struct, frozen=True, array_like=True):
-    """Where an answer goes on: what was asked, and the table and row after which to continue."""
+    """Where an answer goes on: what was asked, the table, the row after which to continue, and
+    how many of what the table has (counted once, on the first page).
+    """
 
     query: Query
     table: str = ""
     row: str = ""
+    counts: list[int] = []
 
 
 def format_cursor(cursor: Cursor) -> str:
@@ -127,14 +131,22 @@ def format_cursor(cursor: Cursor) -> str:
     return base64.urlsafe_b64encode(msgspec.json.encode(cursor)).decode().rstrip("=")
 
 
-def parse_cursor(request: Request, text: str) -> Cursor:
-    """Read a cursor. Raises InputError: cursors are made by us only."""
+def read_cursor(text: str) -> Cursor | None:
+    """Read a cursor, None when it is none; see `parse_cursor` for what it asks."""
     try:
         raw = base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
-        cursor = msgspec.json.decode(raw, type=Cursor)
+        return msgspec.json.decode(raw, type=Cursor)
     except (ValueError, binascii.Error, msgspec.MsgspecError):
-        cursor = None
-    if cursor is None:
+        return None
+
+
+def parse_cursor(request: Request, text: str) -> Cursor:
+    """Read a cursor of a request. Raises InputError: cursors are made by us only."""
+    cursor = read_cursor(text)
+    kinds = {field.name: _KINDS.get(field.type, int) for field in request.parameters}
+    if cursor is None or any(
+        type(value) is not kinds.get(name) for name, value in cursor.query.items()
+    ):
         raise InputError(
             "bad-cursor",
             f"{text!r:.{_SHOWN}} is no place to continue from",

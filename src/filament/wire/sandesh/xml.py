@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
-from filament.wire.sandesh.schema import Field, Schema, Struct
+from filament.wire.sandesh.schema import Field, Schema
 
 MEDIA_TYPE = "text/xml"
 STYLESHEET = "universal_parse.xsl"
@@ -51,58 +51,80 @@ def scalar_text(kind: str, value: object) -> str:
     return str(value or 0)
 
 
+class _Written(NamedTuple):
+    """A field as it is written: its tags, and all of it when there is no value."""
+
+    field: Field
+    opening: str
+    closing: str
+    absent: str
+
+
 class XmlWriter:
-    """Writes messages of one schema; remembers each field's opening tag."""
+    """Writes messages of one schema; remembers how each struct's fields are written."""
 
     def __init__(self, schema: Schema) -> None:
         self._schema = schema
-        self._tags: dict[tuple[str, str], str] = {}
+        self._written: dict[str, list[_Written]] = {}
 
     def message(self, message: Message, *, more: bool = False) -> Iterator[str]:
         """Write one response; `more` says that another follows it."""
         out: list[str] = []
         yield f'<{message.name} type="sandesh">'
-        for _ in self._fields(out, self._schema.structs[message.name], message.values):
+        for _ in self._fields(out, message.name, message.values):
             yield "".join(out)
             out.clear()
         out.append(f'<more type="bool" identifier="0">{scalar_text("bool", more)}</more>')
         out.append(f"</{message.name}>")
         yield "".join(out)
 
-    def _fields(self, out: list[str], struct: Struct, values: Values) -> Iterator[None]:
+    def _fields(self, out: list[str], struct: str, values: Values) -> Iterator[None]:
         used = 0
-        for field in struct.fields:
+        for field, opening, closing, absent in self._written.get(struct) or self._learn(struct):
             value = values.get(field.name)
             if value is None:
                 used += field.name in values
-                if field.is_optional:
-                    continue
-            else:
-                used += 1
-            out.append(self._tag(struct, field))
+                out.append(absent)
+                continue
+            used += 1
+            out.append(opening)
             if field.type == "list":
-                yield from self._list(out, field.item, value if value is not None else ())
+                yield from self._list(out, field.item, value)
             elif field.type == "struct":
-                yield from self._struct(out, field.item, value if value is not None else {})
+                yield from self._struct(out, field.item, value)
             else:
                 out.append(escape(scalar_text(field.type, value)))
-            out.append(f"</{field.name}>")
+            out.append(closing)
         assert used == len(values), (
-            f"{struct.name} has no {sorted(values.keys() - {one.name for one in struct.fields})}"
+            f"{struct} has no "
+            f"{sorted(values.keys() - {one.name for one in self._schema.structs[struct].fields})}"
         )
 
-    def _tag(self, struct: Struct, field: Field) -> str:
-        key = (struct.name, field.name)
-        tag = self._tags.get(key)
-        if tag is None:
+    def _learn(self, struct: str) -> list[_Written]:
+        """Work out how the fields of a struct are written."""
+        learnt = []
+        for field in self._schema.structs[struct].fields:
             link = f' link="{field.link}"' if field.link else ""
-            tag = f'<{field.name} type="{field.type}" identifier="{field.number}"{link}>'
-            self._tags[key] = tag
-        return tag
+            opening = f'<{field.name} type="{field.type}" identifier="{field.number}"{link}>'
+            closing = f"</{field.name}>"
+            if field.is_optional:
+                absent = ""
+            else:
+                out: list[str] = []
+                if field.type == "list":
+                    list(self._list(out, field.item, ()))
+                elif field.type == "struct":
+                    list(self._struct(out, field.item, {}))
+                else:
+                    out.append(scalar_text(field.type, None))
+                absent = f"{opening}{''.join(out)}{closing}"
+            learnt.append(_Written(field, opening, closing, absent))
+        self._written[struct] = learnt
+        return learnt
 
     def _struct(self, out: list[str], name: str, values: Values) -> Iterator[None]:
         out.append(f"<{name}>")
-        yield from self._fields(out, self._schema.structs[name], values)
+        yield from self._fields(out, name, values)
         out.append(f"</{name}>")
 
     def _list(self, out: list[str], item: str, values: Iterable[Any]) -> Iterator[None]:

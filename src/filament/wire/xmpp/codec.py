@@ -7,27 +7,39 @@ what TF's agents may say that Filament does not speak yet (other address familie
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator
 from typing import assert_never
 
 import msgspec
 
 from filament.base.limits import MAX_CONTROL_STANZA_BYTES
-from filament.base.net import Prefix
 from filament.wire.xmpp import dialect
-from filament.wire.xmpp.dialect import CONTROL_JID, PUBSUB_NAMESPACE, Entry, attribute, bad, number
+from filament.wire.xmpp.dialect import CONTROL_JID, PUBSUB_NAMESPACE, attribute, bad, number
+from filament.wire.xmpp.entry import (
+    decode_item,
+    decode_nlri,
+    decode_published,
+    encode_entry,
+    encode_nlri,
+    family_of,
+    format_destination,
+    parse_destination,
+)
 from filament.wire.xmpp.props import decode_members, encode_members
 from filament.wire.xmpp.stanza import (
     ConfigRefused,
     ConfigSent,
     ConfigSubscribed,
     ConfigUnsubscribed,
+    Destination,
     EndOfRib,
     FromAgent,
     FromControl,
     InstanceSubscribed,
     InstanceUnsubscribed,
     Link,
+    MacKey,
     Node,
     RouteItem,
     RoutePublished,
@@ -35,12 +47,14 @@ from filament.wire.xmpp.stanza import (
     RoutesSent,
     Sync,
     Synced,
+    TableFamily,
 )
 from filament.wire.xmpp.stream import FILAMENT_NAMESPACE, Element, escape
 
 MAX_ITEMS = 32
 MAX_RETRACTS = 256
 MAX_CONFIG_OBJECTS = 16
+_SHARED_BODIES = 1024  # one is at most some 20 kB
 
 
 # agent -> control -------------------------------------------------------------------------
@@ -64,12 +78,12 @@ def encode_from_agent(stanza: FromAgent, agent: str, serial: int) -> bytes:
         case InstanceUnsubscribed(instance=instance):
             body = f'<unsubscribe node="{escape(instance)}"/>'
             return _agent_iq(agent, "bgp-peer", f"unsubscribe{serial}", _pubsub(body))
-        case RoutePublished():
-            return _encode_published(stanza, agent, serial)
-        case RouteRetracted(instance=instance, prefix=prefix):
-            nlri = f"<nlri><af>1</af><safi>1</safi><address>{prefix}</address></nlri>"
-            entry = f"<entry>{nlri}</entry>"
-            return _publish_pair(agent, serial, instance, prefix, entry, "dissociate")
+        case RoutePublished(instance=instance, destination=destination):
+            entry = encode_entry(stanza)
+            return _publish_pair(agent, serial, instance, destination, entry, "associate")
+        case RouteRetracted(instance=instance, destination=destination):
+            entry = f"<entry>{encode_nlri(destination)}</entry>"
+            return _publish_pair(agent, serial, instance, destination, entry, "dissociate")
         case EndOfRib():
             body = f'<publish node="{dialect.END_OF_RIB_NODE}"/>'
             return _agent_iq(agent, "bgp-peer", f"pubsub{serial}", _pubsub(body))
@@ -83,29 +97,24 @@ def encode_from_agent(stanza: FromAgent, agent: str, serial: int) -> bytes:
             assert_never(stanza)
 
 
-def _encode_published(stanza: RoutePublished, agent: str, serial: int) -> bytes:
-    entry = Entry(
-        prefix=stanza.prefix,
-        next_hops=(stanza.next_hop,),
-        network=stanza.next_hop.network,
-        local_preference=stanza.local_preference,
-        sequence=stanza.sequence,
-        sub_protocol=stanza.sub_protocol,
-        origin=stanza.origin,
-    )
-    xml = dialect.encode_entry(entry)
-    return _publish_pair(agent, serial, stanza.instance, stanza.prefix, xml, "associate")
-
-
 def _publish_pair(
-    agent: str, serial: int, instance: str, prefix: Prefix, entry: str, verb: str
+    agent: str, serial: int, instance: str, destination: Destination, entry: str, verb: str
 ) -> bytes:
-    node = escape(dialect.format_route_node(instance, prefix))
+    family = family_of(destination)
+    # The node of an Ethernet route does not name the instance; the collection does.
+    place = "" if family is TableFamily.ENET else f"{escape(instance)}/"
+    node = f"{family.value}/{place}{_format_node_end(destination)}"
     publish = f'<publish node="{node}"><item>{entry}</item></publish>'
     collection = f'<collection node="{escape(instance)}"><{verb} node="{node}"/></collection>'
     return _agent_iq(agent, "bgp-peer", f"pubsub{serial}", _pubsub(publish)) + _agent_iq(
         agent, "bgp-peer", f"collection{serial}", _pubsub(collection)
     )
+
+
+def _format_node_end(destination: Destination) -> str:
+    if isinstance(destination, MacKey):
+        return format_destination(msgspec.structs.replace(destination, tag=0))
+    return str(destination)
 
 
 def _pubsub(body: str) -> str:
@@ -123,7 +132,7 @@ class AgentDecoder:
     """Reads what one agent says; remembers a publish until the collection that completes it."""
 
     def __init__(self) -> None:
-        self._published: tuple[str, Entry | None] | None = None
+        self._published: tuple[str, Element | None] | None = None
 
     def decode(self, element: Element) -> FromAgent | None:
         """Return what a stanza means, None when it is half of a pair or of an unknown family."""
@@ -167,9 +176,8 @@ class AgentDecoder:
             if node != dialect.END_OF_RIB_NODE:
                 raise bad(f"publish of {node[:128]!r} has no <item>")
             return EndOfRib()
-        known = dialect.parse_route_node(node) is not None
-        entry = dialect.decode_entry(dialect.require(item, "entry")) if known else None
-        self._published = node, entry
+        family, _ = dialect.family_of_node(node)
+        self._published = node, dialect.require(item, "entry") if family is not None else None
         return None
 
     def _take_collection(self, collection: Element) -> RoutePublished | RouteRetracted | None:
@@ -182,31 +190,25 @@ class AgentDecoder:
         if published is None or published[0] != node:
             before = repr(published[0][:128]) if published else "nothing"
             raise bad(f"collection of {node[:128]!r} follows publish of {before}")
+        family, place = dialect.family_of_node(node)
         entry = published[1]
-        route = dialect.parse_route_node(node)
-        if entry is None or route is None:
+        if family is None or entry is None:
             return None
-        instance, prefix = route
-        if instance != attribute(collection, "node"):
+        instance = attribute(collection, "node")
+        destination = decode_nlri(entry, family)
+        if destination is None:
+            return None
+        # TF may append a native VRF id to a prefix's node; it means nothing here.
+        if family is not TableFamily.ENET and not f"{place}/".startswith(
+            f"{instance}/{destination}/"
+        ):
             raise bad(
-                f"route {node[:128]!r} is collected into {attribute(collection, 'node')[:128]!r}"
+                f"publish of {node[:128]!r} carries an entry for {destination} and is collected"
+                f" into {instance[:128]!r}"
             )
-        if entry.prefix != prefix:
-            raise bad(f"publish of {node[:128]!r} carries an entry for {entry.prefix}")
         if associate is None:
-            return RouteRetracted(instance, prefix)
-        if len(entry.next_hops) != 1:
-            raise bad(f"{prefix} is published with {len(entry.next_hops)} next hops; expected one")
-        hop = entry.next_hops[0]
-        return RoutePublished(
-            instance=instance,
-            prefix=prefix,
-            next_hop=hop,
-            local_preference=entry.local_preference,
-            sequence=entry.sequence,
-            sub_protocol=entry.sub_protocol,
-            origin=entry.origin,
-        )
+            return RouteRetracted(instance, destination)
+        return decode_published(entry, instance, decode_item(entry, destination))
 
 
 def _config_node(verb: Element) -> tuple[str, str]:
@@ -256,11 +258,11 @@ def split_stanza(stanza: FromControl) -> Iterator[FromControl]:
     nothing.
     """
     match stanza:
-        case RoutesSent(instance=instance, items=items, retracted=retracted):
+        case RoutesSent(instance=instance, items=items, retracted=retracted, family=family):
             for start in range(0, len(retracted), MAX_RETRACTS):
-                yield RoutesSent(instance, (), retracted[start : start + MAX_RETRACTS])
+                yield RoutesSent(instance, (), retracted[start : start + MAX_RETRACTS], family)
             for start in range(0, len(items), MAX_ITEMS):
-                yield RoutesSent(instance, items[start : start + MAX_ITEMS])
+                yield RoutesSent(instance, items[start : start + MAX_ITEMS], (), family)
         case ConfigSent():
             yield from _split_config(stanza)
         case _:
@@ -281,10 +283,8 @@ def _split_config(stanza: ConfigSent) -> Iterator[ConfigSent]:
 
 def _encode_part(stanza: FromControl, agent: str, serial: int) -> bytes:
     match stanza:
-        case RoutesSent(instance=instance, items=items, retracted=retracted):
-            node = f"{dialect.INET_FAMILY}/{instance}"
-            body = "".join(f'<retract id="{prefix}"/>' for prefix in retracted)
-            return _message(agent, node, body + "".join(_encode_item(item) for item in items))
+        case RoutesSent(instance=instance, family=family):
+            return _message(agent, f"{family.value}/{instance}", _encode_routes(stanza))
         case EndOfRib():
             return _message(agent, dialect.END_OF_RIB_NODE, "")
         case ConfigSent():
@@ -323,17 +323,15 @@ def _config_iq(agent: str, stanza_id: str, body: str, kind: str = "set") -> byte
     ).encode()
 
 
-def _encode_item(item: RouteItem) -> str:
-    entry = Entry(
-        prefix=item.prefix,
-        next_hops=item.next_hops,
-        network=item.network,
-        local_preference=item.local_preference,
-        sequence=0,
-        sub_protocol="",
-        origin=item.origin,
-    )
-    return f'<item id="{item.prefix}">{dialect.encode_entry(entry)}</item>'
+@functools.lru_cache(maxsize=_SHARED_BODIES)
+def _encode_routes(sent: RoutesSent) -> str:
+    """Return what a message of routes holds: the same for every agent that is sent it."""
+    parts = [f'<retract id="{format_destination(each)}"/>' for each in sent.retracted]
+    parts += [
+        f'<item id="{format_destination(item.destination)}">{encode_entry(item)}</item>'
+        for item in sent.items
+    ]
+    return "".join(parts)
 
 
 def _encode_config(stanza: ConfigSent) -> str:
@@ -394,31 +392,24 @@ def _decode_message(element: Element) -> FromControl | None:
     node = attribute(items, "node")
     if node == dialect.END_OF_RIB_NODE:
         return EndOfRib()
-    afi, _, rest = node.partition("/")
-    safi, _, instance = rest.partition("/")
-    if not instance:
-        raise bad(f"{node[:128]!r} is no table; expected AFI/SAFI/INSTANCE")
-    if f"{afi}/{safi}" != dialect.INET_FAMILY:
+    family, instance = dialect.family_of_node(node)
+    if family is None:
         return None
     routes: list[RouteItem] = []
-    retracted: list[Prefix] = []
+    retracted: list[Destination] = []
     for child in items.children:
         if child.name == "retract":
-            retracted.append(dialect.parse_prefix(attribute(child, "id")))
+            destination = parse_destination(attribute(child, "id"), family)
+            if destination is not None:
+                retracted.append(destination)
         elif child.name == "item":
-            entry = dialect.decode_entry(dialect.require(child, "entry"))
-            routes.append(
-                RouteItem(
-                    prefix=entry.prefix,
-                    next_hops=entry.next_hops,
-                    network=entry.network,
-                    local_preference=entry.local_preference,
-                    origin=entry.origin,
-                )
-            )
+            entry = dialect.require(child, "entry")
+            destination = decode_nlri(entry, family)
+            if destination is not None:
+                routes.append(decode_item(entry, destination))
         else:
             raise bad(f"<items> holds <{child.name[:64]}>; expected <item> or <retract>")
-    return RoutesSent(instance, tuple(routes), tuple(retracted))
+    return RoutesSent(instance, tuple(routes), tuple(retracted), family)
 
 
 def _decode_refused(element: Element) -> ConfigRefused:

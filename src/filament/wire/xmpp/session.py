@@ -152,6 +152,8 @@ class XmppSession(Generic[ReceivedT, SentT]):
         self.trace: deque[TraceEntry] = deque(maxlen=_TRACE_LENGTH)
         self.sent_count = 0
         self.received_count = 0
+        self.sent_bytes = 0
+        self.received_bytes = 0
         self._hold_time_s = hold_time_s
         self._stream = XmlStream(max_stanza_bytes)
         self._events: deque[SessionEvent[ReceivedT]] = deque()
@@ -171,6 +173,7 @@ class XmppSession(Generic[ReceivedT, SentT]):
         """Take bytes; b"" means the transport was closed."""
         if self.closed:
             return
+        self.received_bytes += len(data)
         if not data:
             inside = " inside a stanza" if self._stream.inside_stanza else ""
             self._step(Input.TRANSPORT_END, now, f"the peer closed the connection{inside}")
@@ -315,6 +318,7 @@ class XmppSession(Generic[ReceivedT, SentT]):
     def _write(self, data: bytes, now: float) -> None:
         self._output.append(data)
         self._output_bytes += len(data)
+        self.sent_bytes += len(data)
         self._spoke_at = now
 
     def _begin_stream(self, now: float) -> None:

@@ -6,10 +6,23 @@ The dialect is Tungsten Fabric's. Two additions, in our own namespace so that ot
 
 from __future__ import annotations
 
+import enum
+
 import msgspec
 
-from filament.base.net import Prefix
+from filament.base.net import MAX_MAC, Prefix
 from filament.base.origin import NOWHERE, Origin
+
+BROADCAST_MAC = MAX_MAC
+NO_ADDRESS = Prefix(0, 0)
+
+
+class TableFamily(enum.Enum):
+    """The tables of an instance that are spoken of; the value is AFI/SAFI as TF's XMPP has it."""
+
+    INET = "1/1"
+    INET6 = "2/1"
+    ENET = "25/242"
 
 
 class Node(msgspec.Struct, frozen=True):
@@ -69,33 +82,68 @@ class InstanceUnsubscribed(msgspec.Struct, frozen=True):
     instance: str
 
 
+class MacKey(msgspec.Struct, frozen=True, order=True):
+    """What an Ethernet (e-vpn) route leads to; TF writes it `[TAG-]MAC,IP/LEN`.
+
+    - Type 2: `mac`, and `address` a host's prefix; 0.0.0.0/0 means the MAC alone.
+    - Type 3: `mac` is `BROADCAST_MAC` and `address` 0.0.0.0/32: frames for everybody. The control
+      node sends one such route per instance, with all hosts in `RouteItem.flood`.
+    - Type 5: `mac` is 0 and `address` any prefix.
+    """
+
+    mac: int
+    address: Prefix = NO_ADDRESS
+    tag: int = 0
+
+
+Destination = Prefix | MacKey
+
+
 class NextHop(msgspec.Struct, frozen=True):
-    """Where a route leads: tunnel end (host-order int), MPLS label, network, encapsulations."""
+    """Where a route leads: tunnel end (host-order int), label, network, encapsulations.
+
+    With `vxlan` among the encapsulations, `label` is a VNI for a MacKey; `vni` is that of a prefix.
+    `mac` is the router's MAC (an Ethernet route's) or the port's; `l3_label` is for packets that
+    are routed to a host found by its MAC. `tags` are those of the destination (TF's tag-list).
+    """
 
     address: int
     label: int
     network: str = ""
     encapsulations: tuple[str, ...] = ("udp",)
     mac: int = 0
+    vni: int = 0
+    l3_label: int = 0
+    tags: tuple[int, ...] = ()
 
 
 class RoutePublished(msgspec.Struct, frozen=True):
-    """The agent reaches `prefix` in `instance` (publish + associate)."""
+    """The agent reaches `destination` in `instance` (publish + associate).
+
+    `med` 0 lets the control node derive it from the preference. `load_balance` are the packet's
+    fields that choose among several ways, None for TF's default of all five. `communities` are
+    texts (`no-advertise`, `64512:7`).
+    """
 
     instance: str
-    prefix: Prefix
+    destination: Destination
     next_hop: NextHop
     local_preference: int = 200
     sequence: int = 0
     sub_protocol: str = "interface"
     origin: Origin = NOWHERE
+    med: int = 0
+    is_sticky: bool = False
+    security_groups: tuple[int, ...] = ()
+    communities: tuple[str, ...] = ()
+    load_balance: tuple[str, ...] | None = None
 
 
 class RouteRetracted(msgspec.Struct, frozen=True):
-    """The agent no longer reaches `prefix` in `instance` (publish + dissociate)."""
+    """The agent no longer reaches `destination` in `instance` (publish + dissociate)."""
 
     instance: str
-    prefix: Prefix
+    destination: Destination
 
 
 class EndOfRib(msgspec.Struct, frozen=True):
@@ -115,21 +163,36 @@ class Synced(msgspec.Struct, frozen=True):
 
 
 class RouteItem(msgspec.Struct, frozen=True):
-    """The best route to a prefix: every equal-cost next hop."""
+    """The best route to a destination: every equal-cost next hop.
 
-    prefix: Prefix
-    next_hops: tuple[NextHop, ...]
+    `flood` takes the place of `next_hops` in the route of `BROADCAST_MAC` (TF's olist): frames for
+    everybody go to all of them. The other fields are those of `RoutePublished`.
+    """
+
+    destination: Destination
+    next_hops: tuple[NextHop, ...] = ()
     network: str = ""
     local_preference: int = 100
     origin: Origin = NOWHERE
+    med: int = 0
+    sequence: int = 0
+    is_sticky: bool = False
+    security_groups: tuple[int, ...] = ()
+    communities: tuple[str, ...] = ()
+    load_balance: tuple[str, ...] | None = None
+    flood: tuple[NextHop, ...] = ()
 
 
 class RoutesSent(msgspec.Struct, frozen=True):
-    """Routes of one instance: `items` added or changed, `retracted` gone."""
+    """Routes of one instance: `items` added or changed, `retracted` gone.
+
+    `family` is the table's; every destination is of it.
+    """
 
     instance: str
     items: tuple[RouteItem, ...] = ()
-    retracted: tuple[Prefix, ...] = ()
+    retracted: tuple[Destination, ...] = ()
+    family: TableFamily = TableFamily.INET
 
 
 class ConfigSent(msgspec.Struct, frozen=True):

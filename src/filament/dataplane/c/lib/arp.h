@@ -32,6 +32,7 @@ static __always_inline int answer_arp(struct __sk_buff *skb, const struct interf
 	struct next_hop *next_hop;
 	struct route *route;
 	struct ethhdr *ethernet;
+	struct address asked;
 	__be32 target;
 	struct arp *arp;
 
@@ -48,7 +49,8 @@ static __always_inline int answer_arp(struct __sk_buff *skb, const struct interf
 	if (arp->operation != bpf_htons(ARP_REQUEST))
 		return drop(port->vif, DROP_ARP_UNANSWERED);
 	__builtin_memcpy(&target, arp->target, sizeof(target));
-	route = find_route(port->vrf, target);
+	set_ipv4(&asked, target);
+	route = find_route(port->vrf, &asked, 4);
 	if (!route || !(route->flags & ROUTE_PROXY_ARP) || route->next_hop == port->next_hop)
 		return drop(port->vif, DROP_ARP_UNANSWERED);
 	/* The port's own next hop knows the MAC that packets to it come from. */

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only */
-/* MPLS over UDP (RFC 7510): pushing and pulling the tunnel header without losing segmentation
- * offload. */
+/* Tunnels, MPLS over UDP (RFC 7510) and VXLAN (RFC 7348): pushing and pulling their headers without
+ * losing segmentation offload. */
 #pragma once
 
 #include "checksum.h"
@@ -17,7 +17,20 @@
 #define ECN_CE 3
 
 #define LABEL_BOTTOM 0x100
-#define OUTER_BYTES (sizeof(struct ethhdr) + TUNNEL_OVERHEAD)
+#define ADJ_ROOM_DECAP_L3_IPV6 (1ULL << 8) /* BPF_F_..., not in the headers of older kernels */
+#define IP6_GROWTH (sizeof(struct ip6_header) - sizeof(struct iphdr))
+#define VXLAN_VALID_VNI 0x08000000
+#define UDP_END (sizeof(struct ethhdr) + sizeof(struct iphdr) + sizeof(struct udphdr))
+#define MPLS_END (sizeof(struct ethhdr) + MPLS_OVERHEAD)
+#define VXLAN_END (sizeof(struct ethhdr) + VXLAN_OVERHEAD)
+
+/* VXLAN's own header and that of the frame it carries. */
+struct vxlan_header {
+	__be32 flags;
+	__be32 vni; /* in the upper 24 bits */
+	struct ethhdr inner;
+} __attribute__((packed, aligned(2)));
+_Static_assert(UDP_END + sizeof(struct vxlan_header) == VXLAN_END, "VXLAN_OVERHEAD is wrong");
 
 static __always_inline __u32 rotate(__u32 word, __u32 by)
 {
@@ -28,9 +41,9 @@ static __always_inline __u32 rotate(__u32 word, __u32 by)
  * the underlay balances flows and reorders none (RFC 7510 section 3). */
 static __always_inline __u16 entropy(const struct packet *packet)
 {
-	__u32 hash = bpf_ntohl(packet->source) * 0x9e3779b1u;
+	__u32 hash = bpf_ntohl(fold_address(&packet->source)) * 0x9e3779b1u;
 
-	hash = (rotate(hash, 15) ^ bpf_ntohl(packet->destination)) * 0x85ebca6bu;
+	hash = (rotate(hash, 15) ^ bpf_ntohl(fold_address(&packet->destination))) * 0x85ebca6bu;
 	if (!packet->is_fragment)
 		hash ^= (__u32)bpf_ntohs(packet->source_port) << 16 |
 			bpf_ntohs(packet->destination_port);
@@ -39,52 +52,75 @@ static __always_inline __u16 entropy(const struct packet *packet)
 }
 
 /* How long the packet, or each segment the kernel will cut it into, gets with the tunnel header. */
-static __always_inline __u32 tunnelled_length(struct __sk_buff *skb, const struct packet *packet)
+static __always_inline __u32 tunnelled_length(struct __sk_buff *skb, const struct packet *packet,
+					      __u32 overhead)
 {
 	__u32 transport = packet->offset + packet->header_bytes;
 	__u32 header_bytes = sizeof(struct udphdr);
 
 	if (likely(!skb->gso_size))
-		return packet->length + TUNNEL_OVERHEAD;
+		return packet->length + overhead;
 	if (packet->protocol == IPPROTO_TCP && reach(skb, transport + sizeof(struct tcphdr))) {
 		struct tcphdr *tcp = frame_at(skb, transport);
 
 		if ((void *)(tcp + 1) <= frame_end(skb))
 			header_bytes = tcp->doff * 4;
 	}
-	return packet->header_bytes + header_bytes + skb->gso_size + TUNNEL_OVERHEAD;
+	return packet->header_bytes + header_bytes + skb->gso_size + overhead;
 }
 
-/* Make room for the outer header between Ethernet and IPv4. */
-static __always_inline long push_room(struct __sk_buff *skb)
+/* Make room for the outer header between Ethernet and IP. */
+static __always_inline long push_room(struct __sk_buff *skb, __u32 overhead)
 {
-	long failed = bpf_skb_adjust_room(skb, TUNNEL_OVERHEAD, BPF_ADJ_ROOM_MAC,
+	long failed = bpf_skb_adjust_room(skb, overhead, BPF_ADJ_ROOM_MAC,
 					  BPF_F_ADJ_ROOM_FIXED_GSO | BPF_F_ADJ_ROOM_ENCAP_L3_IPV4 |
 						  BPF_F_ADJ_ROOM_ENCAP_L4_UDP);
 
 	/* A packet that came out of a tunnel on this host and is forwarded by a port (a router in a
 	 * container) is still marked encapsulated: pulling does not clear that. The marks it has
-	 * are right for the new header, which has the same shape. */
+	 * are right for the new header: its end is where the inner network header is. */
 	if (failed == -EALREADY)
-		failed = bpf_skb_adjust_room(skb, TUNNEL_OVERHEAD, BPF_ADJ_ROOM_MAC,
+		failed = bpf_skb_adjust_room(skb, overhead, BPF_ADJ_ROOM_MAC,
 					     BPF_F_ADJ_ROOM_FIXED_GSO);
 	return failed;
 }
 
+/* Write what goes between UDP and the packet; false when the room for it is not there. */
+static __always_inline bool write_shim(struct __sk_buff *skb, const struct packet *packet,
+				       const struct next_hop *next_hop, __u32 label)
+{
+	struct vxlan_header *vxlan = frame(skb, UDP_END);
+	__be32 *mpls = frame(skb, UDP_END);
+
+	if (!(next_hop->flags & NEXT_HOP_VXLAN)) {
+		if ((void *)(mpls + 1) > frame_end(skb))
+			return false;
+		*mpls = bpf_htonl(label << 12 | LABEL_BOTTOM | packet->ttl);
+		return true;
+	}
+	if ((void *)(vxlan + 1) > frame_end(skb))
+		return false;
+	vxlan->flags = bpf_htonl(VXLAN_VALID_VNI);
+	vxlan->vni = bpf_htonl(label << 8);
+	__builtin_memcpy(vxlan->inner.h_dest, next_hop->destination_mac, ETH_ALEN);
+	__builtin_memcpy(vxlan->inner.h_source, next_hop->source_mac, ETH_ALEN);
+	vxlan->inner.h_proto = ethertype_of(packet->version);
+	return true;
+}
+
 /* Write the outer headers into the room made for them; false when that is not there. */
 static __always_inline bool write_outer(struct __sk_buff *skb, const struct packet *packet,
-					const struct bpf_fib_lookup *path, __u32 label)
+					const struct bpf_fib_lookup *path, __u32 overhead)
 {
 	struct ethhdr *ethernet = frame(skb, 0);
 	struct iphdr *ip = (void *)(ethernet + 1);
 	struct udphdr *udp = (void *)(ip + 1);
-	__be32 *mpls = (void *)(udp + 1);
 	/* A segmentation-offload packet may not fit the field; its segments get their own. */
-	__u32 length = packet->length + TUNNEL_OVERHEAD;
+	__u32 length = packet->length + overhead;
 	__be32 source = path->ipv4_src, destination = path->ipv4_dst;
 	__u32 sum;
 
-	if ((void *)(mpls + 1) > frame_end(skb))
+	if ((void *)(udp + 1) > frame_end(skb))
 		return false;
 	if (length > 0xffff)
 		length = 0xffff;
@@ -108,10 +144,9 @@ static __always_inline bool write_outer(struct __sk_buff *skb, const struct pack
 	sum += (source & 0xffff) + (source >> 16) + (destination & 0xffff) + (destination >> 16);
 	ip->check = fold_checksum(sum);
 	udp->source = path->sport;
-	udp->dest = bpf_htons(MPLS_OVER_UDP_PORT);
+	udp->dest = path->dport;
 	udp->len = bpf_htons(length - sizeof(*ip));
 	udp->check = 0;
-	*mpls = bpf_htonl(label << 12 | LABEL_BOTTOM | packet->ttl);
 	return true;
 }
 
@@ -121,18 +156,20 @@ static __always_inline int tunnel(struct __sk_buff *skb, const struct packet *pa
 				  const struct interface *port, const struct host *self,
 				  const struct route *route, const struct next_hop *next_hop)
 {
+	bool is_vxlan = next_hop->flags & NEXT_HOP_VXLAN;
+	__u32 overhead = is_vxlan ? VXLAN_OVERHEAD : MPLS_OVERHEAD;
 	/* As if sent by the host itself: that asks only the loopback device to have forwarding on. */
 	struct bpf_fib_lookup path = {
 		.family = AF_INET,
 		.l4_protocol = IPPROTO_UDP,
 		.sport = bpf_htons(TUNNEL_SOURCE_PORT | entropy(packet)),
-		.dport = bpf_htons(MPLS_OVER_UDP_PORT),
+		.dport = is_vxlan ? bpf_htons(VXLAN_PORT) : bpf_htons(MPLS_OVER_UDP_PORT),
 		.ifindex = LOOPBACK_IFINDEX,
 		.ipv4_src = self->address,
 		.ipv4_dst = next_hop->remote,
 	};
 	struct bpf_redir_neigh neighbour = {.nh_family = AF_INET};
-	__u32 length = tunnelled_length(skb, packet);
+	__u32 length = tunnelled_length(skb, packet, overhead);
 	long found;
 
 	if (length > 0xffff)
@@ -146,7 +183,8 @@ static __always_inline int tunnel(struct __sk_buff *skb, const struct packet *pa
 	/* The lookup replaced the destination by the underlay's next hop. */
 	neighbour.ipv4_nh = path.ipv4_dst;
 	path.ipv4_dst = next_hop->remote;
-	if (push_room(skb) || !write_outer(skb, packet, &path, route->label))
+	if (push_room(skb, overhead) || !write_outer(skb, packet, &path, overhead) ||
+	    !write_shim(skb, packet, next_hop, route->label))
 		return drop(port->vif, DROP_PUSH_FAILED);
 	count_tx(FABRIC_VIF, skb->len);
 	if (likely(found == BPF_FIB_LKUP_RET_SUCCESS))
@@ -162,9 +200,7 @@ static __always_inline bool merge_congestion(struct __sk_buff *skb, const struct
 					     __u8 outer_tos)
 {
 	__u8 outer = outer_tos & ECN_MASK, inner = packet->tos & ECN_MASK;
-	struct iphdr *ip;
-	__u16 before, after;
-	__u8 merged = inner;
+	__u8 merged = inner, tos;
 
 	if (likely(outer == ECN_NONE || outer == ECN_ECT0 || outer == inner))
 		return true;
@@ -175,22 +211,62 @@ static __always_inline bool merge_congestion(struct __sk_buff *skb, const struct
 	} else if (inner == ECN_ECT0) {
 		merged = ECN_ECT1;
 	}
-	ip = frame(skb, OUTER_BYTES);
-	if ((void *)(ip + 1) > frame_end(skb))
-		return false;
-	before = bpf_htons(packet->tos);
-	after = bpf_htons((packet->tos & ~ECN_MASK) | merged);
-	ip->tos = (packet->tos & ~ECN_MASK) | merged;
-	ip->check = replace_in_checksum(ip->check, before, after);
+	tos = (packet->tos & ~ECN_MASK) | merged;
+	if (packet->version == 4) {
+		struct iphdr *ip = frame_at(skb, packet->offset);
+
+		if ((void *)(ip + 1) > frame_end(skb))
+			return false;
+		ip->tos = tos;
+		ip->check = replace_in_checksum(ip->check, bpf_htons(packet->tos), bpf_htons(tos));
+	} else {
+		struct ip6_header *ip = frame_at(skb, packet->offset);
+
+		if ((void *)(ip + 1) > frame_end(skb))
+			return false;
+		ip->first = (ip->first & ~bpf_htonl(0xff << 20)) | bpf_htonl((__u32)tos << 20);
+	}
 	return true;
 }
 
-/* Remove the outer IPv4, UDP and MPLS headers; the Ethernet header stays in front. */
-static __always_inline long pull_room(struct __sk_buff *skb)
+/* Remove the outer headers from before an IPv6 packet for kernels before 6.3, which know only one
+ * other helper that changes the frame's protocol: it makes room for a header that is 20 bytes
+ * longer, so that many of the packet's own are removed first and written again. */
+static __always_inline long pull_room_before_6_3(struct __sk_buff *skb, __u32 overhead)
 {
-	long failed = bpf_skb_adjust_room(skb, -(__s32)TUNNEL_OVERHEAD, BPF_ADJ_ROOM_MAC,
-					  BPF_F_ADJ_ROOM_FIXED_GSO | BPF_F_ADJ_ROOM_NO_CSUM_RESET);
+	__u8 start[IP6_GROWTH];
+	long failed;
+	void *ip;
 
+	ip = frame(skb, sizeof(struct ethhdr) + overhead);
+	if (ip + IP6_GROWTH > frame_end(skb))
+		return -EINVAL;
+	__builtin_memcpy(start, ip, IP6_GROWTH);
+	failed = bpf_skb_adjust_room(skb, -(__s32)(overhead + IP6_GROWTH), BPF_ADJ_ROOM_MAC,
+				     BPF_F_ADJ_ROOM_FIXED_GSO | BPF_F_ADJ_ROOM_NO_CSUM_RESET);
+	if (!failed)
+		failed = bpf_skb_change_proto(skb, bpf_htons(ETH_P_IPV6), 0);
+	if (failed)
+		return failed;
+	ip = frame(skb, sizeof(struct ethhdr));
+	if (ip + IP6_GROWTH > frame_end(skb))
+		return -EINVAL;
+	__builtin_memcpy(ip, start, IP6_GROWTH);
+	return 0;
+}
+
+/* Remove the outer headers from before the packet; the outer Ethernet header stays in front. */
+static __always_inline long pull_room(struct __sk_buff *skb, const struct packet *packet,
+				      __u32 overhead)
+{
+	/* What is inside may be of another protocol than the frame was. */
+	__u64 protocol = packet->version == 6 ? ADJ_ROOM_DECAP_L3_IPV6 : 0;
+	long failed = bpf_skb_adjust_room(skb, -(__s32)overhead, BPF_ADJ_ROOM_MAC,
+					  BPF_F_ADJ_ROOM_FIXED_GSO | BPF_F_ADJ_ROOM_NO_CSUM_RESET |
+						  protocol);
+
+	if (unlikely(failed == -EINVAL && protocol))
+		failed = pull_room_before_6_3(skb, overhead);
 	/* What the device verified was the outer checksum first; one level is used up. */
 	if (!failed)
 		bpf_csum_level(skb, BPF_CSUM_LEVEL_DEC);

@@ -1,204 +1,316 @@
 /* SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only */
-/* The flow table: per port and packet tuple, the verdict of the port's ACL.
+/* The flow table: per port and connection, both directions in one row, and the port's verdict.
  *
- * A verdict holds for the policy generation and the ACL it was given under; otherwise the packet is
- * judged again. The first packet of an allowed flow also enters the reverse tuple, marked
- * FLOW_RESPONDER: answers are judged as what they answer. Where the answer's own direction is
- * allowed too when the flow's no longer is, the answerer becomes the one who started. */
+ * The verdict is on the tuple of the end that started the flow. It holds for the policy generation
+ * and the ACL it was given under; otherwise the next packet is judged again. Packets of the other
+ * direction are the flow's answers once a packet of it passed; otherwise they are judged on their
+ * own. Where the answers' own direction is allowed when the flow's no longer is, the answerer
+ * becomes the one who started. */
 #pragma once
 
+#include "address.h"
 #include "kernel.h"
 #include "parse.h"
 #include "policy.h"
 #include "route.h"
 #include "tables.gen.h"
 
-static __always_inline void key_of(struct flow_key *key, const struct packet *packet, __u32 vif)
-{
-	key->vif = vif;
-	key->source = packet->source;
-	key->destination = packet->destination;
-	key->source_port = packet->source_port;
-	key->destination_port = packet->destination_port;
-	key->protocol = packet->protocol;
-}
-
-/* The tuple of the answers. What stands for ports in ICMP is the same in both directions. */
-static __always_inline void reverse_key(struct flow_key *reverse, const struct flow_key *key)
-{
-	*reverse = *key;
-	reverse->source = key->destination;
-	reverse->destination = key->source;
-	if (key->protocol != IPPROTO_ICMP) {
-		reverse->source_port = key->destination_port;
-		reverse->destination_port = key->source_port;
-	}
-}
-
 /* A packet on its way from or to a port, and all that judging it takes. */
 struct passage {
-	struct flow_key key; /* of the packet */
-	__u32 vrf;
+	struct flow_key key;
 	__u32 network; /* the port's */
 	__u32 acl;
 	__u32 generation;
+	__u32 flow_limit;
 	__u32 remote_network; /* of the route to the far address; to a port: looked up when needed */
 	__u32 bytes;
 	__u64 now_ns;
 	bool is_from_port;
+	__u8 version;
+	__u8 tcp_flags;
 };
+
+/* What judging needs and the stack has no room for. */
+struct judging {
+	struct question asked;
+	struct question own;
+	struct flow entry;
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct judging);
+} judgings SEC(".maps");
+
+/* The key of the packet's flow at a port. What stands for ports in ICMP is the same in both
+ * directions. */
+static __always_inline void key_of(struct flow_key *key, const struct packet *packet,
+				   const struct interface *port, bool is_from_port)
+{
+	key->vif = port->vif;
+	key->vrf = port->vrf;
+	key->protocol = packet->protocol;
+	if (is_from_port) {
+		key->local = packet->source;
+		key->remote = packet->destination;
+	} else {
+		key->local = packet->destination;
+		key->remote = packet->source;
+	}
+	if (is_from_port || is_icmp(packet->protocol)) {
+		key->local_port = packet->source_port;
+		key->remote_port = packet->destination_port;
+	} else {
+		key->local_port = packet->destination_port;
+		key->remote_port = packet->source_port;
+	}
+}
+
+static __always_inline bool is_closed(const struct flow *flow)
+{
+	return (flow->tcp_out | flow->tcp_in) & TCP_RST || flow->tcp_out & flow->tcp_in & TCP_FIN;
+}
+
+/* How long the flow may be without a packet. */
+static __always_inline __u32 idle_s(const struct flow *flow, __u32 protocol)
+{
+	__u8 started = flow->flags & FLOW_INBOUND ? flow->tcp_in : flow->tcp_out;
+
+	if (flow->action != ACL_PASS && !(flow->flags & FLOW_PASSED))
+		return FLOW_IDLE_DENIED_S;
+	if (is_icmp(protocol))
+		return FLOW_IDLE_ICMP_S;
+	if (protocol != IPPROTO_TCP)
+		return FLOW_IDLE_S;
+	if (is_closed(flow))
+		return FLOW_IDLE_TCP_CLOSED_S;
+	if ((started & (TCP_SYN | TCP_ACK)) == TCP_SYN)
+		return FLOW_IDLE_TCP_OPENING_S;
+	return FLOW_IDLE_TCP_S;
+}
 
 static __always_inline bool is_idle(const struct flow *flow, __u32 protocol, __u64 now_ns)
 {
 	/* Signed: another CPU's time may be a tick later than ours. */
 	__s64 age_ns = now_ns - flow->last_seen_ns;
 
-	return age_ns > (__s64)((protocol == IPPROTO_TCP ? FLOW_IDLE_TCP_S : FLOW_IDLE_S) * SECOND_NS);
+	return age_ns > (__s64)(idle_s(flow, protocol) * SECOND_NS);
+}
+
+/* Whether the row is this packet's flow, and not one that ended before. */
+static __always_inline bool is_alive(const struct flow *flow, const struct passage *passage)
+{
+	if (is_idle(flow, passage->key.protocol, passage->now_ns))
+		return false;
+	/* A new connection by the ports of one that is closed. */
+	return (passage->tcp_flags & (TCP_SYN | TCP_ACK)) != TCP_SYN || !is_closed(flow);
 }
 
 static __always_inline bool is_current(const struct flow *flow, const struct passage *passage)
 {
-	return flow->generation == passage->generation && flow->acl == passage->acl &&
-	       !is_idle(flow, passage->key.protocol, passage->now_ns);
+	return flow->generation == passage->generation && flow->acl == passage->acl;
 }
 
-/* Judge the packet's tuple, or with `as_answer` the tuple it answers, in the port's ACL. */
-static __always_inline void judge_tuple(const struct passage *passage, struct question *asked,
-					bool as_answer)
+/* Whether the packet goes the way of who started the flow. */
+static __always_inline bool is_forward(const struct flow *flow, bool is_from_port)
 {
-	/* Whether the flow judged goes out from the port. */
-	bool outbound = passage->is_from_port != as_answer;
-	struct flow_key tuple = passage->key;
+	return is_from_port == !(flow->flags & FLOW_INBOUND);
+}
 
-	if (as_answer)
-		reverse_key(&tuple, &passage->key);
+/* Judge the flow as started by the port, or by the far end. */
+static __always_inline void judge_tuple(const struct passage *passage, struct question *asked,
+					bool outbound)
+{
+	const struct flow_key *key = &passage->key;
+
 	asked->acl = passage->acl;
+	asked->protocol = key->protocol;
 	asked->source_network = outbound ? passage->network : passage->remote_network;
 	asked->destination_network = outbound ? passage->remote_network : passage->network;
-	asked->protocol = tuple.protocol;
-	asked->source = tuple.source;
-	asked->destination = tuple.destination;
-	asked->source_port = bpf_ntohs(tuple.source_port);
-	asked->destination_port = bpf_ntohs(tuple.destination_port);
+	asked->source = outbound ? key->local : key->remote;
+	asked->destination = outbound ? key->remote : key->local;
+	asked->source_port = bpf_ntohs(outbound ? key->local_port : key->remote_port);
+	asked->destination_port = bpf_ntohs(outbound ? key->remote_port : key->local_port);
 	ask(asked);
 }
 
-/* Judge a packet that has no current entry, and enter the verdict. */
-static __noinline bool judge(struct passage *passage)
+static __always_inline void count_flow(struct flow *flow, const struct passage *passage)
 {
-	struct question asked = {};
-	struct flow_key reverse = {};
-	struct flow entry = {};
-	struct flow *known, *partner;
-	bool is_answer;
+	if (passage->is_from_port) {
+		flow->out_packets++;
+		flow->out_bytes += passage->bytes;
+		flow->tcp_out |= passage->tcp_flags;
+	} else {
+		flow->in_packets++;
+		flow->in_bytes += passage->bytes;
+		flow->tcp_in |= passage->tcp_flags;
+	}
+	flow->last_seen_ns = passage->now_ns;
+}
 
-	if (!passage->is_from_port) {
-		struct route *back = find_route(passage->vrf, passage->key.source);
+static __always_inline __u32 refusal(const struct passage *passage)
+{
+	return passage->is_from_port ? DROP_POLICY_FROM_PORT : DROP_POLICY_TO_PORT;
+}
+
+/* Enter a flow that has no row; the reason when there is no room for it. */
+static __always_inline __u32 enter(const struct passage *passage, const struct flow *entry)
+{
+	struct flows_entered_key key = {.vif = passage->key.vif};
+	struct flows_entered *entered = bpf_map_lookup_elem(&flows_entered, &key);
+	struct flows_swept *swept = bpf_map_lookup_elem(&flows_swept, &key);
+	long failed;
+
+	if (!entered || !swept)
+		return DROP_FLOW_LIMIT;
+	if (passage->flow_limit && entered->count - swept->count >= passage->flow_limit)
+		return DROP_FLOW_LIMIT;
+	failed = bpf_map_update_elem(&flows, &passage->key, entry, BPF_NOEXIST);
+	if (!failed)
+		__sync_fetch_and_add(&entered->count, 1);
+	/* Another CPU entered it at the same moment: as good. */
+	return !failed || failed == -EEXIST ? DROP_NONE : DROP_FLOW_TABLE_FULL;
+}
+
+/* Judge a packet that has no current verdict, and enter it; DROP_NONE or why not to pass. */
+__noinline int judge(struct passage *passage)
+{
+	bool is_from_port, is_answer, is_known, is_denied_already;
+	struct flow *known, *entry;
+	struct judging *judging;
+	struct question *asked;
+	__u32 zero = 0, reason;
+
+	judging = bpf_map_lookup_elem(&judgings, &zero);
+	if (!passage || !judging)
+		return DROP_POLICY_FROM_PORT; /* never: it only has to be said */
+	is_from_port = passage->is_from_port;
+	known = bpf_map_lookup_elem(&flows, &passage->key);
+	asked = &judging->asked;
+	entry = &judging->entry;
+	if (!is_from_port) {
+		struct route *back = find_route(passage->key.vrf, &passage->key.remote,
+						passage->version);
 
 		passage->remote_network = back ? back->network : 0;
 	}
-	reverse_key(&reverse, &passage->key);
-	known = bpf_map_lookup_elem(&flows, &passage->key);
-	partner = bpf_map_lookup_elem(&flows, &reverse);
-	if (partner && is_idle(partner, reverse.protocol, passage->now_ns))
-		partner = NULL;
-	/* One-way flows keep their answers' entry alive. */
-	if (known && !partner && is_idle(known, reverse.protocol, passage->now_ns))
-		known = NULL;
-	if (known) {
-		entry = *known;
-		is_answer = entry.flags & FLOW_RESPONDER;
+	is_known = known;
+	if (known && is_alive(known, passage)) {
+		*entry = *known;
 	} else {
-		/* This half may have been evicted. */
-		is_answer = partner && partner->action == ACL_PASS &&
-			    !(partner->flags & FLOW_RESPONDER);
+		__builtin_memset(entry, 0, sizeof(*entry));
+		entry->started_ns = passage->now_ns;
+		entry->flags = is_from_port ? 0 : FLOW_INBOUND;
 	}
-	if (is_answer) {
-		judge_tuple(passage, &asked, true);
-		if (asked.action != ACL_PASS) {
-			struct question own = {};
-
-			judge_tuple(passage, &own, false);
-			if (own.action == ACL_PASS) {
-				asked = own;
-				is_answer = false;
-			}
+	is_answer = !is_forward(entry, is_from_port) && entry->flags & FLOW_PASSED;
+	/* Only who started was judged, and denied: what comes the other way is not an answer. */
+	is_denied_already = !is_forward(entry, is_from_port) && !is_answer &&
+			    is_current(entry, passage);
+	judge_tuple(passage, asked, is_from_port != is_answer);
+	if (is_answer && asked->action != ACL_PASS) {
+		judge_tuple(passage, &judging->own, is_from_port);
+		if (judging->own.action == ACL_PASS) {
+			*asked = judging->own;
+			is_answer = false;
 		}
-	} else {
-		judge_tuple(passage, &asked, false);
 	}
-	entry.packets++;
-	entry.bytes += passage->bytes;
-	entry.last_seen_ns = passage->now_ns;
-	entry.generation = passage->generation;
-	entry.acl = passage->acl;
-	entry.rule = asked.rule;
-	entry.action = asked.action;
-	entry.flags = is_answer ? FLOW_RESPONDER : 0;
-	/* Whole rows only: an LRU row may become another flow's while we look at it, which is good
-	 * enough for statistics but not for verdicts. */
-	bpf_map_update_elem(&flows, &passage->key, &entry, BPF_ANY);
-	if (asked.action != ACL_PASS || is_answer)
-		return asked.action == ACL_PASS;
-	entry.packets = partner ? partner->packets : 0;
-	entry.bytes = partner ? partner->bytes : 0;
-	entry.last_seen_ns = partner ? partner->last_seen_ns : passage->now_ns;
-	entry.flags = FLOW_RESPONDER;
-	bpf_map_update_elem(&flows, &reverse, &entry, BPF_ANY);
-	return true;
+	entry->generation = passage->generation;
+	entry->acl = passage->acl;
+	if (asked->action == ACL_PASS) {
+		entry->flags = (is_from_port != is_answer ? 0 : FLOW_INBOUND) | FLOW_PASSED;
+	} else if (is_answer || is_denied_already) {
+		entry->flags |= FLOW_BOTH_DENIED;
+	} else {
+		entry->flags &= ~(FLOW_BOTH_DENIED | FLOW_INBOUND);
+		entry->flags |= is_from_port ? 0 : FLOW_INBOUND;
+	}
+	if (!is_denied_already || asked->action == ACL_PASS) {
+		entry->rule = asked->rule;
+		entry->action = asked->action;
+	}
+	count_flow(entry, passage);
+	if (is_known) {
+		/* Whole rows only: a row may have been swept and be another flow's while we look at
+		 * it, which is good enough for statistics but not for verdicts. */
+		bpf_map_update_elem(&flows, &passage->key, entry, BPF_EXIST);
+		reason = DROP_NONE;
+	} else {
+		reason = enter(passage, entry);
+	}
+	return asked->action == ACL_PASS ? reason : refusal(passage);
 }
 
 /* Whether an ICMP error is about a flow that may pass: then it may too. It enters nothing: what it
  * quotes is only somebody's word. */
-static __noinline bool is_about_flow(struct __sk_buff *skb, struct packet *packet,
-				     struct passage *passage)
+__noinline int is_about_flow(struct __sk_buff *skb, struct packet *packet,
+			     const struct interface *port, struct passage *passage)
 {
-	__u32 offset = packet->offset + packet->header_bytes + TRANSPORT_BYTES;
-	struct flow_key key = {}, quoted_key = {};
 	struct packet quoted = {};
+	struct flow_key key = {};
+	bool is_from_port;
 	struct flow *flow;
+	__u32 offset;
 
+	if (!packet || !port || !passage)
+		return false;
+	offset = packet->offset + packet->header_bytes + TRANSPORT_BYTES;
+	is_from_port = passage->is_from_port;
 	if (packet->length < packet->header_bytes + TRANSPORT_BYTES + sizeof(struct iphdr))
 		return false;
-	if (!parse_ipv4(skb, &quoted, offset, true))
+	if (!parse_ip(skb, &quoted, offset, packet->version, true))
 		return false;
 	/* An error goes to the sender of what it is about. */
-	if (quoted.source != packet->destination)
+	if (!is_same_address(&quoted.source, &packet->destination))
 		return false;
-	key_of(&quoted_key, &quoted, passage->key.vif);
-	reverse_key(&key, &quoted_key);
+	key_of(&key, &quoted, port, !is_from_port);
 	flow = bpf_map_lookup_elem(&flows, &key);
-	return flow && flow->action == ACL_PASS && flow->generation == passage->generation &&
-	       flow->acl == passage->acl && !is_idle(flow, key.protocol, passage->now_ns);
+	return flow && flow->action == ACL_PASS && is_current(flow, passage) &&
+	       !is_idle(flow, key.protocol, passage->now_ns);
 }
 
-/* Whether the port's policy lets the packet pass. */
-static __always_inline bool may_pass(struct __sk_buff *skb, struct packet *packet,
-				     const struct interface *port, __u32 generation,
-				     bool is_from_port, __u32 remote_network)
+/* DROP_NONE if the port's policy lets the packet pass, otherwise the reason. `remote_network` is of
+ * the route to the destination of a packet from the port. */
+static __always_inline __u32 police(struct __sk_buff *skb, struct packet *packet,
+				    const struct interface *port, __u32 generation,
+				    bool is_from_port, __u32 remote_network)
 {
 	struct passage passage = {};
 	struct flow *flow;
 
 	if (!(port->flags & INTERFACE_POLICY))
-		return true;
-	key_of(&passage.key, packet, port->vif);
+		return DROP_NONE;
+	key_of(&passage.key, packet, port, is_from_port);
 	passage.acl = port->acl;
 	passage.generation = generation;
 	passage.now_ns = bpf_ktime_get_coarse_ns();
-	if (unlikely(packet->is_error) && is_about_flow(skb, packet, &passage))
-		return true;
-	flow = bpf_map_lookup_elem(&flows, &passage.key);
-	if (likely(flow && is_current(flow, &passage))) {
-		__sync_fetch_and_add(&flow->packets, 1);
-		__sync_fetch_and_add(&flow->bytes, packet->length);
-		flow->last_seen_ns = passage.now_ns;
-		return flow->action == ACL_PASS;
-	}
-	passage.vrf = port->vrf;
-	passage.network = port->network;
-	passage.remote_network = remote_network;
-	passage.bytes = packet->length;
 	passage.is_from_port = is_from_port;
+	passage.tcp_flags = packet->tcp_flags;
+	passage.bytes = packet->length;
+	if (unlikely(packet->is_error) && is_about_flow(skb, packet, port, &passage))
+		return DROP_NONE;
+	flow = bpf_map_lookup_elem(&flows, &passage.key);
+	if (likely(flow && is_current(flow, &passage) && is_alive(flow, &passage)) &&
+	    (flow->action == ACL_PASS || flow->flags & FLOW_BOTH_DENIED ||
+	     is_forward(flow, is_from_port))) {
+		if (is_from_port) {
+			__sync_fetch_and_add(&flow->out_packets, 1);
+			__sync_fetch_and_add(&flow->out_bytes, passage.bytes);
+			if (passage.tcp_flags & ~flow->tcp_out)
+				flow->tcp_out |= passage.tcp_flags;
+		} else {
+			__sync_fetch_and_add(&flow->in_packets, 1);
+			__sync_fetch_and_add(&flow->in_bytes, passage.bytes);
+			if (passage.tcp_flags & ~flow->tcp_in)
+				flow->tcp_in |= passage.tcp_flags;
+		}
+		flow->last_seen_ns = passage.now_ns;
+		return flow->action == ACL_PASS ? DROP_NONE : refusal(&passage);
+	}
+	passage.network = port->network;
+	passage.flow_limit = port->flow_limit;
+	passage.remote_network = remote_network;
+	passage.version = packet->version;
 	return judge(&passage);
 }

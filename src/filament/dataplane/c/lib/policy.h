@@ -12,14 +12,23 @@ struct question {
 	__u32 source_network;
 	__u32 destination_network;
 	__u32 protocol;
-	__be32 source;
-	__be32 destination;
+	struct address source;
+	struct address destination;
 	__u16 source_port;
 	__u16 destination_port;
 	/* The answer: the rule's position or RULE_NONE, and its action. */
 	__u32 rule;
 	__u16 action;
 };
+
+static __always_inline bool is_within(const struct address *address, const struct address *prefix,
+				      const struct address *mask)
+{
+	return !(((address->words[0] & mask->words[0]) ^ prefix->words[0]) |
+		 ((address->words[1] & mask->words[1]) ^ prefix->words[1]) |
+		 ((address->words[2] & mask->words[2]) ^ prefix->words[2]) |
+		 ((address->words[3] & mask->words[3]) ^ prefix->words[3]));
+}
 
 static __always_inline bool rule_matches(const struct acl_rule *rule, const struct question *asked)
 {
@@ -29,8 +38,8 @@ static __always_inline bool rule_matches(const struct acl_rule *rule, const stru
 		return false;
 	if (rule->protocol != PROTOCOL_ANY && rule->protocol != asked->protocol)
 		return false;
-	if ((asked->source & rule->source_mask) != rule->source ||
-	    (asked->destination & rule->destination_mask) != rule->destination)
+	if (!is_within(&asked->source, &rule->source, &rule->source_mask) ||
+	    !is_within(&asked->destination, &rule->destination, &rule->destination_mask))
 		return false;
 	if (!has_ports(asked->protocol))
 		return true;
@@ -43,7 +52,7 @@ static __always_inline bool rule_matches(const struct acl_rule *rule, const stru
 /* One step of the walk; returns 1 to end it. */
 static long try_rule(__u32 index, void *context)
 {
-	struct question *asked = context;
+	struct question *asked = *(struct question **)context;
 	struct acl_rule_key key = {.acl = asked->acl, .index = index};
 	struct acl_rule *rule = bpf_map_lookup_elem(&acl_rules, &key);
 
@@ -69,5 +78,5 @@ static __always_inline void ask(struct question *asked)
 	asked->action = ACL_DENY;
 	acl = bpf_map_lookup_elem(&acls, &key);
 	if (acl)
-		bpf_loop(acl->rule_count, try_rule, asked, 0);
+		bpf_loop(acl->rule_count, try_rule, &asked, 0);
 }

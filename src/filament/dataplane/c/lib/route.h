@@ -2,16 +2,34 @@
 /* Routes and next hops. */
 #pragma once
 
+#include "address.h"
 #include "kernel.h"
 #include "tables.gen.h"
 
 /* The longest prefix of the VRF that holds `address`, or NULL. */
-static __always_inline struct route *find_route(__u32 vrf, __be32 address)
+static __always_inline struct route *find_route(__u32 vrf, const struct address *address,
+						__u8 version)
 {
-	struct route_key key = {.prefix_length = 64, .vrf = bpf_htonl(vrf), .address = address};
+	if (version == 4) {
+		struct route_key key = {
+			.prefix_length = 64,
+			.vrf = bpf_htonl(vrf),
+			.address = address->words[3],
+		};
 
-	return bpf_map_lookup_elem(&routes, &key);
+		return bpf_map_lookup_elem(&routes, &key);
+	} else {
+		struct routes6_key key = {
+			.prefix_length = 160,
+			.vrf = bpf_htonl(vrf),
+			.address = *address,
+		};
+
+		/* Its rows have the shape of `routes`. */
+		return bpf_map_lookup_elem(&routes6, &key);
+	}
 }
+_Static_assert(sizeof(struct route) == sizeof(struct routes6), "routes and routes6 differ");
 
 /* The next hop, or NULL: a row of zeros is an absent one. */
 static __always_inline struct next_hop *find_next_hop(__u32 id)

@@ -1,0 +1,1 @@
+"""The configuration API under load: see `measure`."""

@@ -1,0 +1,186 @@
+"""Routes and tables: ShowRouteReq and ShowRouteSummaryReq."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+from filament.base.limits import MAX_INTROSPECT_ROWS
+from filament.control.introspect.tables import (
+    COUNTED,
+    Counts,
+    PrefixFilter,
+    Table,
+    summary_values,
+    tables_named,
+    tables_of,
+)
+from filament.control.node import ControlNode
+from filament.rib.keys import RouteKey
+from filament.runtime.introspect.serve import Answer, Messages
+from filament.runtime.introspect.slices import Paused, lowest
+from filament.wire.sandesh.query import Cursor, Query, format_cursor, parse_cursor
+from filament.wire.sandesh.routing import CONTROL
+from filament.wire.sandesh.text import format_time
+from filament.wire.sandesh.xml import Message, Values
+
+_ROUTES = CONTROL.requests["ShowRouteReq"]
+_SUMMARY = CONTROL.requests["ShowRouteSummaryReq"]
+# Families as people ask for them: TF's own words, and the short ones of its tools.
+_FAMILIES = {"l3vpn": "inetvpn", "rtarget": "rtarget"}
+
+
+class _Shown(NamedTuple):
+    """What a page shows of one table."""
+
+    table: Table
+    counts: Counts
+    keys: list[RouteKey]
+
+
+class RouteAnswers:
+    """The answers; reads the node, changes nothing."""
+
+    def __init__(self, node: ControlNode) -> None:
+        self._node = node
+
+    def answers(self) -> dict[str, Answer]:
+        """Return them by request."""
+        return {
+            "ShowRouteReq": lambda query: self._routes(Cursor(query)),
+            "ShowRouteReqIterate": lambda query: self._routes(
+                parse_cursor(_ROUTES, str(query.get("cursor", "")))
+            ),
+            "ShowRouteSummaryReq": lambda query: self._summaries(Cursor(query)),
+            "ShowRouteSummaryReqIterate": lambda query: self._summaries(
+                parse_cursor(_SUMMARY, str(query.get("cursor", "")))
+            ),
+        }
+
+    # summaries ------------------------------------------------------------------------------
+
+    def _summaries(self, cursor: Cursor) -> Messages:
+        text = str(cursor.query.get("search_string", ""))
+        named = list(tables_named(tables_of(self._node), text))
+        start = _position(named, cursor.table)
+        shown = named[start : start + MAX_INTROSPECT_ROWS]
+        rows: list[Values] = []
+        for table in shown:
+            counts = yield from table.count()
+            rows.append({"name": table.name, **summary_values(counts)})
+            yield None
+        values: dict[str, Any] = {"tables": rows}
+        following = named[start + len(shown) :]
+        if following:
+            values["next_batch"] = format_cursor(Cursor(cursor.query, following[0].name))
+        yield Message("ShowRouteSummaryResp", values)
+
+    # routes ---------------------------------------------------------------------------------
+
+    def _routes(self, cursor: Cursor) -> Messages:
+        query = cursor.query
+        count = int(query.get("count", 0))
+        limit = min(count, MAX_INTROSPECT_ROWS) if count > 0 else MAX_INTROSPECT_ROWS
+        tables = self._tables(query)
+        first = cursor.table or str(query.get("start_routing_table", ""))
+        tables = tables[_position(tables, first) :]
+        after = cursor.row
+        shown: list[_Shown] = []
+        following: Cursor | None = None
+        for table in tables:
+            yield None
+            if limit == 0:
+                following = Cursor(query, table.name)
+                break
+            keys = yield from self._keys(table, query, after, limit + 1)
+            if keys or table.name == query.get("routing_table"):
+                is_counted = after and len(cursor.counts) == len(COUNTED)
+                counts = cursor.counts if is_counted else (yield from table.count())
+                shown.append(_Shown(table, counts, keys[:limit]))
+                if len(keys) > limit:
+                    last = str(keys[limit - 1])
+                    following = Cursor(query, table.name, last, counts)
+                    break
+                limit -= len(keys)
+            after = ""
+        values: dict[str, Any] = {"tables": (self._table(one, query) for one in shown)}
+        if following is not None and not count:
+            values["next_batch"] = format_cursor(following)
+        yield Message("ShowRouteResp", values)
+
+    def _tables(self, query: Query) -> list[Table]:
+        """Return the tables a query asks for."""
+        family = str(query.get("family", ""))
+        family = _FAMILIES.get(family, family)
+        instance = query.get("routing_instance")
+        name = query.get("routing_table")
+        since = str(query.get("start_routing_instance", ""))
+        return [
+            table
+            for table in tables_of(self._node)
+            if name in (None, table.name)
+            and instance in (None, table.instance)
+            and family in ("", table.family)
+            and since <= table.instance
+        ]
+
+    def _keys(self, table: Table, query: Query, after: str, limit: int) -> Paused[list[RouteKey]]:
+        """Return the keys of a table that are asked for and come after a cursor, in order."""
+        is_wanted = self._wanted(table, query)
+        start = str(query.get("start_prefix", ""))
+        last = table.read_order(after) if after else None
+        first = table.read_order(start) if start else None
+
+        def comes_next(order: Any) -> bool:
+            return (
+                (last is None or order > last)
+                and (first is None or order >= first)
+                and is_wanted(order)
+            )
+
+        found = yield from lowest(table.keys(), table.order, comes_next, limit)
+        return found
+
+    def _wanted(self, table: Table, query: Query) -> Callable[[Any], bool]:
+        prefix = str(query.get("prefix", ""))
+        if not prefix:
+            return lambda _: True
+        return PrefixFilter(
+            table,
+            prefix,
+            longer=bool(query.get("longer_match")),
+            shorter=bool(query.get("shorter_match")),
+        )
+
+    def _table(self, shown: _Shown, query: Query) -> Values:
+        return {
+            "routing_instance": shown.table.instance,
+            "routing_table_name": shown.table.name,
+            **summary_values(shown.counts),
+            "routes": self._shown_routes(shown, query),
+        }
+
+    def _shown_routes(self, shown: _Shown, query: Query) -> Iterator[Values | None]:
+        protocol = str(query.get("protocol", "")).lower()
+        source = query.get("source")
+        for key in shown.keys:
+            found = [
+                (at, path)
+                for at, path in shown.table.paths(key)
+                if source in (None, path["source"])
+                and path["protocol"].lower().startswith(protocol)
+            ]
+            # One that went meanwhile, or that nobody asked for.
+            if found:
+                last = format_time(max(at for at, _ in found))
+                paths = [path for _, path in found]
+                yield {"prefix": str(key), "last_modified": last, "paths": paths}
+            else:
+                yield None
+
+
+def _position(tables: list[Table], name: str) -> int:
+    """Return where a table stands; after all when it is gone, at the start when none is named."""
+    if not name:
+        return 0
+    return next((i for i, table in enumerate(tables) if table.name == name), len(tables))
