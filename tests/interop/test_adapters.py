@@ -23,6 +23,7 @@ from filament.wire.bgp.message import Framer, Kind, decode_open
 from filament.wire.bgp.nlri import join
 from filament.wire.bgp.update import UpdateDecoder, encode_updates
 
+from .logs import shown
 from .packets import ping
 
 pytestmark = pytest.mark.interop
@@ -99,7 +100,7 @@ class World:
 @pytest.fixture(scope="module")
 def world(run_directory):
     lab = Lab.build(run_directory, host_count=1)
-    with contextlib.ExitStack() as stack:
+    with shown(run_directory), contextlib.ExitStack() as stack:
         world = World(lab)
         world.captures = [
             stack.enter_context(Capture(lab.place(name), "eth0", run_directory / f"{name}.pcap"))

@@ -14,6 +14,7 @@ from filament.testing.peers.route import PeerRoute
 from filament.testing.peers.router import Router
 
 from .filament_world import ASN, ASNS, BLUE, LABELS, MACS, RED, FilamentWorld
+from .logs import shown
 from .packets import ping
 
 pytestmark = pytest.mark.interop
@@ -25,7 +26,7 @@ ROUTERS = {"gobgp": 201, "frr": 202, "edge": 203}
 
 @pytest.fixture(scope="module")
 def world(run_directory):
-    with contextlib.ExitStack() as stack:
+    with shown(run_directory), contextlib.ExitStack() as stack:
         yield FilamentWorld(run_directory, stack)
 
 

@@ -21,6 +21,8 @@ from filament.testing.peers.route import PeerRoute
 from filament.testing.peers.settings import Neighbour, PeerSettings, Vrf
 from filament.testing.peers.speaker import RawSpeaker
 
+from .logs import shown
+
 pytestmark = pytest.mark.interop
 
 ASN = 64512
@@ -100,7 +102,7 @@ class RawPeer:
         number = world.new_address()
         self.address = format_ipv4(number)
         self.name = f"raw-{self.address}"
-        world.intent.create_bgp_router(self.name, number, ASN, families)
+        world.intent.create_bgp_router(self.name, number, ASN, families, wait="control")
 
     def speaker(self, **options):
         place = self.world.lab.place("raw")
@@ -109,7 +111,11 @@ class RawPeer:
     def established(self, **options):
         raw = self.speaker(**options)
         raw.connect()
-        return raw.establish()
+        try:
+            return raw.establish()
+        except BaseException:
+            raw.close()
+            raise
 
     def vpn_update(self, prefix, *attributes, base=None, label=77):
         nlri = bgp.vpn_nlri(label, bgp.rd(self.address, 9), prefix)
@@ -121,7 +127,7 @@ class RawPeer:
 
 @pytest.fixture(scope="module")
 def world(run_directory):
-    with contextlib.ExitStack() as stack:
+    with shown(run_directory), contextlib.ExitStack() as stack:
         yield World(run_directory, stack)
 
 

@@ -17,6 +17,8 @@ from filament.testing.peers.frr import Frr, configure
 from filament.testing.peers.gobgp import GoBgp
 from filament.testing.peers.settings import Neighbour, PeerSettings, Vrf
 
+from .logs import shown
+
 pytestmark = pytest.mark.interop
 
 PAGE = Path(__file__).parents[2] / "docs/operations/peer-with-your-router.md"
@@ -74,7 +76,7 @@ def test_the_pages_routers_learn_from_each_other(run_directory):
     said = shell(lab, "filament lab router frr1; filament lab router gobgp1")
     assert said.splitlines() == ["frr1 is 172.30.0.201", "gobgp1 is 172.30.0.202"]
     lab = Lab.open(run_directory)
-    with contextlib.ExitStack() as stack:
+    with shown(run_directory), contextlib.ExitStack() as stack:
         stack.callback(lab.close)
         vrf = Vrf(name="red", rd="172.30.0.201:5", targets=())
         frr = peer(PageFrr, lab, "frr1", vrfs=(vrf,))

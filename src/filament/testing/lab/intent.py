@@ -182,6 +182,7 @@ class Intent:
         *,
         router_type: str = "router",
         vendor: str = "",
+        wait: str = "",
         **parameters: Any,
     ) -> str:
         """Describe a BGP speaker, ours (`control-node`) or somebody's; returns its uuid.
@@ -202,6 +203,7 @@ class Intent:
             "bgp-router",
             [*MASTER_INSTANCE, name],
             parent_type="routing-instance",
+            wait=wait,
             bgp_router_parameters=asked | parameters,
         )
 
