@@ -421,7 +421,11 @@ def test_what_rules_grant_and_what_is_missing(ask, guarded):
     hidden = admin.get("virtual-network", blue)["routing_instances"][0]["uuid"]
     with pytest.raises(ForbiddenError, match="read"):
         tess.get("routing-instance", hidden)
-    for method, path in (("GET", "/filament/snapshot"), ("GET", "/watch"), ("POST", "/unknown")):
+    for method, path in (
+        ("GET", "/filament/snapshot"),
+        ("GET", "/filament/log"),
+        ("POST", "/unknown"),
+    ):
         with pytest.raises(ForbiddenError, match="concerns the whole database"):
             tess.request(method, path)
 

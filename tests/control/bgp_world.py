@@ -47,6 +47,9 @@ def attributes(**given):
     return Attributes(next_hop=Address(parse_ipv4("127.0.0.9"), 4), **given)
 
 
+SPEAKERS = []
+
+
 class Speaker:
     """A peer that speaks through a session machine of its own, and remembers what it hears."""
 
@@ -63,6 +66,7 @@ class Speaker:
         self.is_reading = asyncio.Event()
         self.is_reading.set()
         self.buffer_bytes = 0
+        SPEAKERS.append(self)
 
     async def connect(self):
         end = socket.socket()
@@ -132,6 +136,13 @@ class Speaker:
 
     def heard(self, family=VPN):
         return {key for known, key in self.routes if known is family}
+
+    async def stop(self):
+        """Leave nothing behind."""
+        self.is_reading.set()
+        if self.writer is not None:
+            self.writer.transport.abort()
+            await self.task
 
     async def crash(self):
         self.writer.transport.abort()

@@ -1,12 +1,16 @@
-"""Sessions with control nodes: connect, talk, connect again; never give up, never hurry others."""
+"""Sessions with control nodes: connect, talk, connect again; never give up, never hurry others.
+
+`Connections` keeps as many sessions as `agent.homes` says, each with a control node of its choice.
+"""
 
 from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from filament.agent.core import AgentCore
+from filament.agent.homes import STABLE_S, Homes
 from filament.base.errors import ProtocolError
 from filament.runtime.backoff import backoff
 from filament.runtime.clock import now
@@ -27,21 +31,21 @@ _CONNECT_TIMEOUT_S = 2.0
 _FIRST_WAIT_S = 0.02
 # Short, because convergence after a control node's restart waits for it; an attempt costs one SYN.
 _LONGEST_WAIT_S = 0.6
-_STABLE_S = 5.0
+SPARE = "spare"
 _HISTORY_LENGTH = 64
 
 
 class Connection:
     """The agent's side of one control node (`HOST:PORT`), for the life of the process.
 
-    `changed` is called after the core heard something. `problem` says why there is no session.
-    `flap_count` sessions have ended, the last at `flapped_at`; `history` has the last changes of
-    state: when, and to what.
+    `changed` is called after the core heard something. `state` is `spare` while sessions are kept
+    with others; `problem` says why there is no session. `flap_count` sessions have ended, the last
+    at `flapped_at`; `history` has the last changes of state: when, and to what.
     """
 
     def __init__(self, control: str, core: AgentCore, changed: Callable[[], None]) -> None:
         self.control = control
-        self.state = "connecting"
+        self.state = SPARE
         self.problem = ""
         self.since = now()
         self.last_state = ""
@@ -54,6 +58,7 @@ class Connection:
         self._changed = changed
         self._session: ClientSession | None = None
         self._driver: Driver[SessionEvent[FromControl]] | None = None
+        self._established_at: float | None = None
 
     @property
     def sent_count(self) -> int:
@@ -66,16 +71,6 @@ class Connection:
         session = self._session
         return self._received_before + (session.received_count if session is not None else 0)
 
-    async def run(self) -> None:
-        """Keep a session up until cancelled."""
-        waits = backoff(_FIRST_WAIT_S, _LONGEST_WAIT_S)
-        while True:
-            started = now()
-            await self._run_once()
-            if now() - started > _STABLE_S:
-                waits = backoff(_FIRST_WAIT_S, _LONGEST_WAIT_S)
-            await asyncio.sleep(next(waits))
-
     def send(self, stanza: FromAgent) -> None:
         """Queue a stanza; see `flush`. Without a session it is void: the next tells all again."""
         if self._session is not None:
@@ -86,8 +81,18 @@ class Connection:
         if self._driver is not None:
             self._driver.flush()
 
-    async def _run_once(self) -> None:
-        """Run one session from connect to loss."""
+    def leave(self) -> None:
+        """Another control node takes this one's place."""
+        self._set_state(SPARE, self.problem)
+
+    async def run_once(self) -> float:
+        """Run one session from connect to loss; returns for how long it was established."""
+        self._established_at = None
+        self._set_state("connecting", self.problem)
+        await self._converse()
+        return 0.0 if self._established_at is None else now() - self._established_at
+
+    async def _converse(self) -> None:
         try:
             async with asyncio.timeout(_CONNECT_TIMEOUT_S):
                 reader, writer = await asyncio.open_connection(self._place.host, self._place.port)
@@ -115,6 +120,7 @@ class Connection:
         match event:
             case SessionOpened():
                 self._core.control_connected(self.control)
+                self._established_at = now()
                 self._set_state("established")
             case StanzaReceived(stanza=stanza):
                 try:
@@ -137,3 +143,46 @@ class Connection:
             self.history.append((self.since, f"{state}{': ' if problem else ''}{problem}"))
             _log.info("control-session", control=self.control, state=state, problem=problem)
         self.state, self.problem = state, problem
+
+
+class Connections:
+    """The sessions of one agent: which control nodes it could use, and with which it talks."""
+
+    def __init__(
+        self, controls: Iterable[str], core: AgentCore, changed: Callable[[], None]
+    ) -> None:
+        self.by_control = {control: Connection(control, core, changed) for control in controls}
+        self._homes = Homes(core.host.name, list(self.by_control))
+
+    async def run(self) -> None:
+        """Keep every session up until cancelled."""
+        async with asyncio.TaskGroup() as tasks:
+            for slot in range(len(self._homes.used)):
+                tasks.create_task(self._keep(slot))
+
+    async def _keep(self, slot: int) -> None:
+        """Keep one session up, with whichever control node can be had."""
+        waits = backoff(_FIRST_WAIT_S, _LONGEST_WAIT_S)
+        control = self._homes.used[slot]
+        while True:
+            lasted_s = await self.by_control[control].run_once()
+            self._homes.lost(control, lasted_s, now())
+            if lasted_s > STABLE_S:
+                waits = backoff(_FIRST_WAIT_S, _LONGEST_WAIT_S)
+            await asyncio.sleep(next(waits))
+            chosen = self._homes.next_of(slot, now())
+            if chosen != control:
+                _log.warning("control-left", control=control, instead=chosen)
+                self.by_control[control].leave()
+                control = chosen
+                waits = backoff(_FIRST_WAIT_S, _LONGEST_WAIT_S)
+
+    def send(self, outbox: Iterable[tuple[str, FromAgent]]) -> None:
+        """Send stanzas to control nodes."""
+        touched = {}
+        for control, stanza in outbox:
+            connection = self.by_control[control]
+            connection.send(stanza)
+            touched[control] = connection
+        for connection in touched.values():
+            connection.flush()

@@ -316,15 +316,27 @@ class AgentCore:
     def _complete(self, session: Session, view: View, sync: Sync) -> None:
         """A batch is complete."""
         if sync.revision < view.revision:
-            # The store went back in time (it was restored): memories of later revisions are false.
             for control in self._views.keys() - self._sessions.keys():
                 self._views[control] = View(self.host.address, None, self._abilities)
         # Before our EndOfRib the control node cannot know all that we want to hear of.
+        was_whole = view.is_whole
         view.complete(sync, is_whole=sync.whole and session.has_ended_rib)
-        self._has_been_whole |= view.is_whole
+        if view.is_whole and not was_whole:
+            self._has_been_whole = True
+            self._forget_newer(sync.revision)
         session.received = sync.sequence
         session.unanswered = sync
         self._is_offer_current = False
+
+    def _forget_newer(self, revision: int) -> None:
+        """Forget what lost control nodes said of later revisions than a whole session's.
+
+        The store went back in time (it was restored), and a control node that we left for another
+        will never tell us so itself.
+        """
+        for control in self._views.keys() - self._sessions.keys():
+            if self._views[control].revision > revision:
+                self._views[control] = View(self.host.address, None, self._abilities)
 
     def _release_machine(self, machine: str) -> None:
         if all(plug.machine != machine for plug in self._plugs.values()):

@@ -68,7 +68,7 @@ class Api:
         self._authentication = authentication
         self._writing = Writing(engine, writer, barrier)
         self._actions = ActionRoutes(engine, self._writing, authentication)
-        self.watches = Watches(engine, writer, journal)
+        self.watches = Watches(engine, writer, journal, barrier.gone)
         self._owners = (self, self._actions, HistoryRoutes(engine, writer))
 
     def application(self) -> Guard:

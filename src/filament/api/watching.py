@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 
 import msgspec
 from starlette.datastructures import QueryParams
@@ -36,8 +36,16 @@ _commit = msgspec.json.Decoder(Commit)
 class Watches:
     """Everybody who watches. One per API process."""
 
-    def __init__(self, engine: ConfigEngine, writer: Writer, journal: Journal) -> None:
+    def __init__(
+        self,
+        engine: ConfigEngine,
+        writer: Writer,
+        journal: Journal,
+        ended: Callable[[str], None] = lambda _: None,
+    ) -> None:
+        """`ended` hears the `incarnation` of whoever's stream has ended."""
         self._engine = engine
+        self._ended = ended
         self._writer = writer
         self._journal = journal
         self.count = 0
@@ -85,10 +93,14 @@ class Watches:
             events = self._commits(int(text))
         headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
         return StreamingResponse(
-            self._counted(events, _tenant(caller)), media_type="text/event-stream", headers=headers
+            self._counted(events, _tenant(caller), query.get("incarnation", "")),
+            media_type="text/event-stream",
+            headers=headers,
         )
 
-    async def _counted(self, events: AsyncIterator[bytes], tenant: str) -> AsyncIterator[bytes]:
+    async def _counted(
+        self, events: AsyncIterator[bytes], tenant: str, incarnation: str
+    ) -> AsyncIterator[bytes]:
         self.count += 1
         if tenant:
             self._by_tenant[tenant] += 1
@@ -97,6 +109,7 @@ class Watches:
                 yield event
         finally:
             self.count -= 1
+            self._ended(incarnation)
             if tenant:
                 self._by_tenant[tenant] -= 1
                 self._by_tenant += Counter()  # forget who has none

@@ -8,6 +8,7 @@ else is ready happen first and then sends everybody what is new: a burst becomes
 from __future__ import annotations
 
 import asyncio
+import secrets
 from collections import deque
 
 import msgspec
@@ -107,6 +108,7 @@ class ControlNode:
         self.api = ApiState(api_address)
         self.endings: deque[SessionEnded] = deque(maxlen=_ENDINGS_KEPT)
         self.connections: dict[str, Connection] = {}
+        self.incarnation = secrets.token_hex(16)
         self.most_connections = 0
         self.flaps: dict[str, Flaps] = {}
         self.hold_time_s = hold_time_s
@@ -309,7 +311,7 @@ class ControlNode:
         self._gone_since = {
             agent: at for agent, at in self._gone_since.items() if agent in core.absences.stale
         }
-        return Report(core.name, core.revision, core.settled, agents)
+        return Report(core.name, core.revision, core.settled, agents, self.incarnation)
 
     def since(self, agent: str) -> float:
         """Return since when (epoch seconds) an agent is connected."""

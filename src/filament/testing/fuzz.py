@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
-import atheris  # type: ignore[import-not-found, unused-ignore]  # not made for every machine
+import atheris
 
 with atheris.instrument_imports(include=["filament.wire", "filament.base"]):
     from filament.base.errors import ProtocolError
