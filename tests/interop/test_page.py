@@ -95,6 +95,5 @@ def test_the_pages_routers_learn_from_each_other(run_directory):
         for each in (frr, gobgp):
             heard = each.wait_received("inet-vpn", prefix=workload)
             assert "target:64512:5" in heard.targets
-            each.wait_received("e-vpn", evpn_type=2, prefix=workload)
         gobgp.wait_received("inet-vpn", prefix="10.201.0.0/24")
         frr.wait_received("inet-vpn", prefix="10.202.0.0/24", as_path=(65010,))
