@@ -387,8 +387,8 @@ def test_errors_go_only_to_the_sender_of_what_they_are_about(room: Room) -> None
 
 def test_half_an_acl_denies(room: Room) -> None:
     room.apply(FilterRule(ANY, ANY, 99, passes=True, both_ways=False), OUT)
-    acl = next(iter(room.ids.numbers("acl").values()))
-    room.pair.write_rows([Change("acl_rules", (acl, 0), None)])
+    number = next(iter(room.ids.numbers("list").values()))
+    room.pair.write_rows([Change("shapes", (number, 0), None)])
     assert room.send(out()).reason is DropReason.POLICY_FROM_PORT
     room.pair.compare_state()
 
