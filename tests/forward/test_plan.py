@@ -106,7 +106,7 @@ def test_a_port_has_an_interface_a_next_hop_a_label_and_a_route() -> None:
     assert hop == NextHopValues(NextHopType.INTERFACE, 1, 11, 0, 0x020000000001, ROUTER_MAC)
     assert tables.rows["labels"][16,].values == (interface.next_hop,)
     own = tables.rows["routes"][64, 1, RED_1]
-    assert RouteValues(*own.values) == RouteValues(interface.next_hop, 0, 1, 2)
+    assert RouteValues(*own.values) == RouteValues(interface.next_hop, 0, 1, 0, 2)
     assert own.origin == Origin(VMI.object, "local-address", 7)
 
 
