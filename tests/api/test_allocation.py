@@ -409,3 +409,16 @@ def test_a_rule_of_a_group_is_of_one_ip_version(office):
         office.create(
             "security-group", *PROJECT, "g", security_group_entries={"policy_rule": [wrong]}
         )
+
+
+def test_only_the_systems_own_networks_are_special(office):
+    office.create("project", "default-domain", "other")
+    refs = ipam_refs(subnet())
+    name = ("default-domain", "other", "ip-fabric")
+    mine = office.create("virtual-network", *name, network_ipam_refs=refs)
+    address = office.address(mine)
+    assert address.props["instance_ip_address"] == "10.1.1.3"
+    office.delete(address)
+    office.delete(mine)
+    with pytest.raises(ConflictError, match="belongs to the system: not deletable"):
+        office.delete(office.named("virtual-network", *PROJECT, "ip-fabric"))

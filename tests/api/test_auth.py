@@ -421,7 +421,11 @@ def test_what_rules_grant_and_what_is_missing(ask, guarded):
     hidden = admin.get("virtual-network", blue)["routing_instances"][0]["uuid"]
     with pytest.raises(ForbiddenError, match="read"):
         tess.get("routing-instance", hidden)
-    for method, path in (("GET", "/filament/snapshot"), ("GET", "/watch"), ("POST", "/unknown")):
+    for method, path in (
+        ("GET", "/filament/snapshot"),
+        ("GET", "/filament/log"),
+        ("POST", "/unknown"),
+    ):
         with pytest.raises(ForbiddenError, match="concerns the whole database"):
             tess.request(method, path)
 
@@ -458,6 +462,39 @@ def test_counts_are_of_what_the_caller_may_list(ask):
         assert gained == [2, 1], kind
     listed = admin.list("virtual-network")
     assert after[0]["virtual-network"] == len(listed)
+
+
+def test_nobody_is_told_of_strangers_by_name(ask):
+    admin, tess = ask("root", "toor"), ask("tess", "secret")
+
+    def called(client, name, **query):
+        listed = client.request("GET", "/filament/called", name=name, **query).value["objects"]
+        return sorted((one["type"], ":".join(one["fq_name"])) for one in listed)
+
+    for project in ("default-project", "tess"):
+        admin.create("virtual-network", ["default-domain", project, "same"])
+    networks = [
+        ("virtual-network", f"default-domain:{one}:same") for one in ("default-project", "tess")
+    ]
+    instances = [("routing-instance", f"{name}:same") for _, name in networks]
+    assert called(admin, "same") == sorted([*networks, *instances])
+    assert called(admin, "same", type="virtual-network") == networks
+    assert called(admin, "default-domain:default-project:same") == networks[:1]
+    assert called(admin, instances[0][1]) == instances[:1]
+    owner = {"owner": PROJECT, "owner_access": 7, "global_access": 0, "share": []}
+    (uuid,) = (
+        one["uuid"]
+        for one in admin.list("virtual-network")
+        if one["fq_name"][1:] == ["tess", "same"]
+    )
+    admin.update("virtual-network", uuid, perms2=owner, display_name="shown")
+    assert called(tess, "same") == [instances[1], networks[1]]
+    assert called(tess, networks[0][1]) == []
+    assert called(tess, "shown") == [networks[1]]
+    with pytest.raises(Exception, match="give a name"):
+        called(admin, "")
+    with pytest.raises(NotFoundError, match="did you mean virtual-network"):
+        called(admin, "same", type="virtual-netwrk")
 
 
 def test_a_global_reader_reads_and_does_not_write(ask):

@@ -2,6 +2,8 @@
 
 import asyncio
 
+from msgspec.structs import replace
+
 from filament.api.barrier import REPORT_EXPIRES_S, AgentReport, Barrier, Report
 
 
@@ -61,6 +63,22 @@ def test_a_report_that_is_not_renewed_is_forgotten():
     clock.now += 2
     assert barrier.lagging("control", 5) == []
     assert [one.control for one in barrier.live()] == ["ctl1"]
+
+
+def test_a_control_node_that_is_gone_is_not_waited_for_while_another_lives():
+    barrier = Barrier(Clock())
+    barrier.take(replace(report(5, 5), incarnation="a"))
+    barrier.take(replace(report(3, 3, "ctl2"), incarnation="b"))
+    barrier.gone("")  # somebody who reports nothing
+    barrier.gone("c")
+    assert barrier.lagging("agents", 5) == ["ctl2"]
+    barrier.gone("b")
+    assert barrier.lagging("agents", 5) == []
+    barrier.gone("a")  # the last ones are named, as long as their reports hold
+    assert barrier.lagging("agents", 6) == ["ctl1", "ctl2"]
+    barrier.take(replace(report(4, 4, "ctl2"), incarnation="b2"))
+    barrier.gone("b")  # an old stream is noticed late: its process is another by now
+    assert barrier.lagging("agents", 5) == ["ctl2"]
 
 
 async def test_a_report_ends_the_waiting():

@@ -22,7 +22,7 @@ from filament.compiler.render import uuid_of
 from filament.model.body import convert_body
 from filament.model.kinds import KINDS
 
-from .office import NOW, Office, ipam_refs, rule, subnet
+from .office import NOW, PROJECT, Office, ipam_refs, rule, subnet
 
 MINE, THEIRS = (f"aaaaaaaa-0000-4000-8000-00000000000{n}" for n in range(2))
 TESS = Caller("tess", frozenset({"member"}), project=MINE)
@@ -224,6 +224,15 @@ def test_expectations_name_only_what_may_be_read(office):
     assert answer.answer[0]["fq_name"] is None
 
 
+def group_rule():
+    return {
+        "direction": ">",
+        "protocol": "any",
+        "src_addresses": [{"security_group": "local"}],
+        "dst_addresses": [{"subnet": {"ip_prefix": "0.0.0.0", "ip_prefix_len": 0}}],
+    }
+
+
 def dry_run(office, request, who=TESS):
     commit = office.engine.prepare(request, now=NOW, who=who).commit
     access = office.engine.access(who)
@@ -251,11 +260,23 @@ def test_a_tenants_dry_run_tells_only_what_it_may_read(office):
     ]
     assert "secret" not in str(told)
     assert told["plan"]["agents"] == []
-    everything = dry_run(office, write, Caller("root", is_cloud_admin=True))
+    root = Caller("root", is_cloud_admin=True)
+    everything = dry_run(office, write, root)
     assert everything["plan"]["agents"] == [host.name]
     instances = {one["name"]: one["diff"] for one in everything["plan"]["routing_instances"]["put"]}
     assert "+ connect default-domain:theirs:secret:secret" in instances["default-domain:mine:n:n"]
     assert "default-domain:theirs:secret:secret" in instances
+    group = office.create("security-group", "default-domain", "mine", "g", perms2=perms(MINE))
+    office.add_ref(office.named("virtual-machine-interface", *PROJECT, "port"), group)
+    entries = {"policy_rule": [group_rule()]}
+    body = convert_body(KINDS["security-group"], {"security_group_entries": entries})
+    told = dry_run(office, Update("security-group", group.uuid, body))["plan"]
+    assert told["agents"] == []
+    (acl,) = told["access_control_lists"]["put"]
+    assert acl["name"] == "default-domain:mine:g:egress-access-control-list"
+    assert acl["diff"] == ["+ pass protocol any any > 0.0.0.0/0"]
+    told = dry_run(office, Update("security-group", group.uuid, body), root)["plan"]
+    assert told["agents"] == [host.name]
     made = dry_run(
         office,
         Create(

@@ -7,12 +7,18 @@ import resource
 import socket
 from pathlib import Path
 
+import msgspec
 import pytest
+from starlette.requests import Request
 
 from filament.api import watching
-from filament.api.journal import event_of
+from filament.api.caller import Caller
+from filament.api.journal import Journal, event_of
+from filament.api.rbac import DEFAULT_NAME
+from filament.api.render import Include
+from filament.api.watching import Watches
 from filament.base import limits
-from filament.base.errors import InputError, NotFoundError, TransientError
+from filament.base.errors import ForbiddenError, InputError, NotFoundError, TransientError
 from filament.client.sync import Client
 from filament.client.watch import Relisted, WatchClient
 from filament.model.change import Commit
@@ -169,3 +175,90 @@ def test_objects_are_watched_as_tf_tells_them(api, client):
             "GET", "/watch", resource_type="virtual-machine",
             virtual_machine_fields="displayname",
         )  # fmt: skip
+
+
+TESS = Caller("tess", frozenset({"member"}), project="aaaaaaaa-0000-4000-8000-000000000001")
+
+
+def listen(watches, caller, kind="virtual-machine"):
+    """A queue of what a caller is told, and the task that fills it."""
+    events = asyncio.Queue()
+
+    async def hear():
+        async for event in watches._objects({kind: Include()}, "http://x", caller):
+            name, _, data = event.decode().partition("\ndata: ")
+            events.put_nowait((name.removeprefix("event: "), json.loads(data or "null")))
+
+    return events, asyncio.create_task(hear())
+
+
+async def test_a_tenant_watches_what_it_may_read_and_is_told_when_it_no_longer_may(office):
+    journal = Journal(office.view.revision)
+    watches = Watches(office.engine, None, journal)
+    keep = office.keep
+    office.keep = lambda commit: (keep(commit), journal.publish([commit]))
+    mine = {"owner": TESS.project, "owner_access": 7, "global_access": 0}
+    theirs = mine | {"owner": "cloud-admin"}
+    office.create("virtual-machine", "secret", perms2=theirs)
+    events, task = listen(watches, TESS)
+    assert await events.get() == ("init", {"virtual-machines": []})
+    office.create("virtual-machine", "hidden", perms2=mine, id_perms={"user_visible": False})
+    machine = office.create("virtual-machine", "m", perms2=mine)
+    office.update(machine, perms2=theirs, display_name="no longer hers")
+    office.delete(office.get(machine))
+    office.create("virtual-machine", "last", perms2=mine)
+    word, value = await events.get()
+    assert (word, value["virtual-machine"]["uuid"]) == ("create", machine.uuid)
+    gone = {"uuid": machine.uuid, "fq_name": ["m"]}
+    assert await events.get() == ("delete", {"virtual-machine": gone})
+    assert (await events.get())[1]["virtual-machine"]["name"] == "last"
+    journal.close()
+    await task
+
+
+async def test_a_tenants_watch_ends_so_that_it_shows_again_who_it_is(office, monkeypatch):
+    monkeypatch.setattr(limits, "MAX_TENANT_WATCH_S", 0.0)
+    monkeypatch.setattr(watching, "KEEP_ALIVE_S", 0.01)
+    journal = Journal(office.view.revision)
+    watches = Watches(office.engine, None, journal)
+    events, task = listen(watches, TESS)
+    await asyncio.wait_for(task, 5)
+    assert [events.get_nowait()[0] for _ in range(2)] == ["init", "stop"]
+    events, task = listen(watches, msgspec.structs.replace(TESS, is_cloud_admin=True))
+    words = [(await events.get())[0] for _ in range(3)]
+    assert words == ["init", ":\n\n", ":\n\n"]  # it goes on
+    journal.close()
+    await task
+
+
+async def test_watches_of_a_tenant_are_limited_and_counted_by_project(office, monkeypatch):
+    monkeypatch.setattr(limits, "MAX_WATCHES_OF_A_TENANT", 1)
+    rule = {"rule_object": "*", "rule_perms": [{"role_name": "*", "role_crud": "R"}]}
+    rules = office.create(
+        "api-access-list",
+        *DEFAULT_NAME,
+        parent_type="global-system-config",
+        api_access_list_entries={"rbac_rule": [rule]},
+    )
+    journal = Journal(office.view.revision)
+    watches = Watches(office.engine, None, journal)
+
+    def request(caller, query="resource_type=virtual-machine"):
+        scope = {"type": "http", "query_string": query.encode(), "headers": [], "method": "GET"}
+        return Request(scope | {"filament.caller": caller})
+
+    first = await watches.open(request(TESS), "http://x")
+    stream = first.body_iterator
+    await anext(stream)
+    with pytest.raises(TransientError, match="1 watches of this project are open already"):
+        await watches.open(request(TESS), "http://x")
+    await watches.open(request(msgspec.structs.replace(TESS, project=None)), "http://x")
+    await stream.aclose()
+    assert watches.count == 0
+    await watches.open(request(TESS), "http://x")
+    with pytest.raises(ForbiddenError, match=r"/watch\?after= tells commits whole"):
+        await watches.open(request(TESS, "after=0"), "http://x")
+    rule["rule_perms"] = []
+    office.update(rules, api_access_list_entries={"rbac_rule": [rule]})
+    with pytest.raises(ForbiddenError, match="no api-access-list rule grants R on virtual-m"):
+        await watches.open(request(TESS), "http://x")

@@ -58,6 +58,26 @@ def test_ls_counts_in_one_request(role, run_in, ok, tmp_path, capsys):
     ]
 
 
+@pytest.mark.parametrize("words", [["red-1"], ["virtual-machine", "red-1"]])
+def test_a_name_is_found_in_one_request_however_much_there_is(
+    role, run_in, ok, tmp_path, capsys, words
+):
+    uuid = "0f0f0f0f-0000-4000-8000-000000000001"
+    found = {"type": "virtual-machine", "uuid": uuid, "fq_name": ["red-1"], "display_name": ""}
+    home = {"links": [{"link": {"name": "virtual-machine", "rel": "collection"}}]}
+    answers = {
+        ("GET", "/"): ok(home),
+        ("GET", "/filament/called"): ok({"objects": [found]}),
+        ("GET", f"/virtual-machine/{uuid}"): ok({"virtual-machine": found | {"name": "red-1"}}),
+    }
+    with role(tmp_path / "api.sock", answers) as server:
+        assert run_in(tmp_path)("cat", *words) == 0
+    paths = [asked[1] for asked in server.asked]
+    kind = "virtual-machine" if len(words) == 2 else ""
+    called = "/filament/called?name=red-1" + (f"&type={kind}" if kind else "")
+    assert paths == ["/", called, f"/virtual-machine/{uuid}?exclude_hrefs=1"]
+
+
 def test_ls_lists_names_and_uuids(demo, capsys):
     answer(capsys)
     assert demo("ls", "virtual-machine-interfaces", "--json") == 0

@@ -30,7 +30,12 @@ class World:
         self.fanout = Fanout(self.rib)
         for name in ("red", "blue"):
             self.rib.put_instance(
-                Instance(name, f"d:{name}", frozenset({f"t:{name}"}), frozenset({f"t:{name}"}))
+                Instance(
+                    name,
+                    f"d:{name}",
+                    frozenset({f"target:1:{len(name)}"}),
+                    frozenset({f"target:1:{len(name)}"}),
+                )
             )
 
     def publish(self, agent, instance, destination, address=HOST1, label=17, number=1):

@@ -1,11 +1,7 @@
 import os
-from pathlib import Path
 
 import pytest
-
-from filament.testing.lab.leftovers import picture, settled_picture
-from filament.testing.lab.scenario import build_scenario
-from filament.testing.lab.teardown import tear_down
+from tests.lab.kit import lab_of
 
 
 def pytest_collection_modifyitems(items):
@@ -20,19 +16,5 @@ def pytest_collection_modifyitems(items):
 @pytest.fixture(scope="module")
 def lab():
     """The README's lab with real processes, one per module; nothing may be left of it."""
-    run = Path("/run/filament-test")
-    before = picture()
-    steps = []
-    try:
-        built = build_scenario(run, steps.append)
+    with lab_of() as built:
         yield built
-        built.close()
-    except BaseException:
-        print("\n".join(steps))
-        raise
-    finally:
-        for name in ("api", "control", "agent-host1", "agent-host2"):
-            log = run / "log" / f"{name}.log"
-            print(f"--- {name}", *log.read_text().splitlines()[-10:], sep="\n")
-        tear_down(run, print)
-    assert settled_picture(before) == before

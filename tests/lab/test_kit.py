@@ -51,7 +51,7 @@ def test_hosts_skip_the_control_nodes_number():
 @pytest.mark.parametrize(
     ("count", "underlay", "message"),
     [
-        (0, "bridge", "a lab of 0 hosts; ask for 1 to 200"),
+        (0, "bridge", "a lab of 0 hosts; ask for 1 to 196"),
         (3, "direct", "a direct underlay joins two hosts, not 3; ask for 2 hosts or"),
     ],
 )

@@ -23,6 +23,8 @@ def instance(name, imports=(), exports=()):
 
 def path(peer="host1", source=RED, **changes):
     number = int(peer[-1])
+    # An agent numbers its instances: the numbers tell its routes apart in BGP.
+    changes = {"instance_id": [RED, BLUE, GREEN].index(source) + 1} | changes
     return msgspec.structs.replace(
         Path(peer, source, next_hop=0xAC1E0000 + number, label=16 + number), **changes
     )
@@ -31,8 +33,8 @@ def path(peer="host1", source=RED, **changes):
 @pytest.fixture
 def rib():
     rib = Rib()
-    rib.put_instance(instance(RED, {"t:r"}, {"t:r"}))
-    rib.put_instance(instance(BLUE, {"t:b"}, {"t:b"}))
+    rib.put_instance(instance(RED, {"target:1:1"}, {"target:1:1"}))
+    rib.put_instance(instance(BLUE, {"target:1:2"}, {"target:1:2"}))
     return rib
 
 
@@ -45,9 +47,9 @@ def told(rib):
 def test_a_path_stays_in_its_instance_until_another_imports_its_target(rib):
     rib.publish(KEY, path())
     assert told(rib) == {(RED, KEY): select([path()])}
-    rib.put_instance(instance(BLUE, {"t:b", "t:r"}, {"t:b"}))
+    rib.put_instance(instance(BLUE, {"target:1:2", "target:1:1"}, {"target:1:2"}))
     assert told(rib) == {(BLUE, KEY): select([path()])}
-    rib.put_instance(instance(BLUE, {"t:b"}, {"t:b"}))
+    rib.put_instance(instance(BLUE, {"target:1:2"}, {"target:1:2"}))
     assert told(rib) == {(BLUE, KEY): None}
     rib.withdraw("host1", RED, KEY)
     assert told(rib) == {(RED, KEY): None}
@@ -56,9 +58,9 @@ def test_a_path_stays_in_its_instance_until_another_imports_its_target(rib):
 def test_exports_move_routes_too(rib):
     rib.publish(KEY, path())
     told(rib)
-    rib.put_instance(instance(RED, {"t:r"}, {"t:r", "t:b"}))
+    rib.put_instance(instance(RED, {"target:1:1"}, {"target:1:1", "target:1:2"}))
     assert told(rib) == {(BLUE, KEY): select([path()])}
-    rib.put_instance(instance(RED, {"t:r"}, {"t:x"}))
+    rib.put_instance(instance(RED, {"target:1:1"}, {"target:1:9"}))
     assert told(rib) == {(BLUE, KEY): None}
 
 
@@ -85,7 +87,7 @@ def test_equal_cost_paths_share_and_the_lowest_next_hop_leads(rib):
 def test_paths_of_an_unknown_instance_are_kept_unseen_until_it_is_configured(rib):
     rib.publish(KEY, path(source=GREEN))
     assert told(rib) == {}
-    rib.put_instance(instance(GREEN, (), {"t:b"}))
+    rib.put_instance(instance(GREEN, (), {"target:1:2"}))
     assert set(told(rib)) == {(GREEN, KEY), (BLUE, KEY)}
     rib.forget_instance(GREEN)
     assert told(rib) == {(GREEN, KEY): None, (BLUE, KEY): None}
@@ -96,10 +98,10 @@ def test_paths_of_an_unknown_instance_are_kept_unseen_until_it_is_configured(rib
 def test_an_instance_forgotten_and_put_again_tells_only_the_difference(rib):
     rib.publish(KEY, path())
     rib.publish(OTHER, path(source=BLUE))
-    rib.put_instance(instance(RED, {"t:r", "t:b"}, {"t:r"}))
+    rib.put_instance(instance(RED, {"target:1:1", "target:1:2"}, {"target:1:1"}))
     told(rib)
     rib.forget_instance(RED)
-    rib.put_instance(instance(RED, {"t:r"}, {"t:r"}))
+    rib.put_instance(instance(RED, {"target:1:1"}, {"target:1:1"}))
     assert told(rib) == {(RED, OTHER): None}
 
 
@@ -137,12 +139,12 @@ def test_leaving_an_instance_and_leaving_altogether(rib):
 
 def test_imports_of_one_instance_touch_only_the_routes_it_gains(rib):
     touched = []
-    rib.put_instance(instance(GREEN, (), {"t:g"}))
+    rib.put_instance(instance(GREEN, (), {"target:1:3"}))
     rib.publish(KEY, path(source=GREEN))
     rib.publish(OTHER, path(source=RED))
     told(rib)
     rib._put_copy = lambda *args: touched.append(args) or Rib._put_copy(rib, *args)
-    rib.put_instance(instance(BLUE, {"t:b", "t:g"}, {"t:b"}))
+    rib.put_instance(instance(BLUE, {"target:1:2", "target:1:3"}, {"target:1:2"}))
     assert [(importer, key) for importer, key, _ in touched] == [(BLUE, KEY)]
 
 
@@ -171,12 +173,12 @@ def test_why_names_the_criterion(rib, worse, reason):
 def test_why_names_source_and_target(rib):
     rib.publish(KEY, path("host1", origin=Origin("virtual-machine-interface a", "port", 4)))
     rib.publish(KEY, path("host2", source=BLUE))
-    rib.put_instance(instance(BLUE, {"t:b", "t:r"}, {"t:b"}))
+    rib.put_instance(instance(BLUE, {"target:1:2", "target:1:1"}, {"target:1:2"}))
     told(rib)
     assert [
         (each.path.source, each.via, each.reason) for each in rib.why(BLUE, KEY).candidates
     ] == [
-        (RED, "t:r", "one of 2 paths of equal cost"),
+        (RED, "target:1:1", "one of 2 paths of equal cost"),
         (BLUE, "", "one of 2 paths of equal cost"),
     ]
     assert rib.why(BLUE, OTHER).candidates == ()
@@ -194,7 +196,7 @@ def test_why_of_an_unusable_route_and_of_an_unknown_instance(rib):
 def test_names_for_people(rib):
     published = path(instance_id=3, network="said")
     rib.publish(KEY, published)
-    assert published.distinguisher == "172.30.0.1:3"
+    assert str(published.distinguisher) == "172.30.0.1:3"
     assert rib.network_of(published) == "d:p:red"
     assert rib.network_of(path(source=GREEN, network="said")) == "said"
     assert list(rib.paths_of_peer("host1")) == [(KEY, published)]
@@ -202,7 +204,7 @@ def test_names_for_people(rib):
 
 peers = st.sampled_from(["host1", "host2", "host3"])
 names = st.sampled_from([RED, BLUE, GREEN])
-targets = st.frozensets(st.sampled_from(["t1", "t2", "t3"]))
+targets = st.frozensets(st.sampled_from(["target:1:1", "target:1:2", "target:1:3"]))
 keys = st.sampled_from([KEY, OTHER])
 
 
@@ -270,7 +272,7 @@ class Changes(RuleBasedStateMachine):
 
     @invariant()
     def nothing_idle_is_kept(self):
-        assert all(len(name_set.sources) for name_set in self.rib._target_sets.values())
+        assert all(each.sources or each.bundles for each in self.rib.target_sets)
 
 
 TestChanges = Changes.TestCase

@@ -1,11 +1,16 @@
-"""Sessions with control nodes: connect, talk, connect again; never give up, never hurry others."""
+"""Sessions with control nodes: connect, talk, connect again; never give up, never hurry others.
+
+`Connections` keeps as many sessions as `agent.homes` says, each with a control node of its choice.
+"""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Iterable
 
 from filament.agent.core import AgentCore
+from filament.agent.homes import STABLE_S, Homes
 from filament.base.errors import ProtocolError
 from filament.runtime.backoff import backoff
 from filament.runtime.clock import now
@@ -26,35 +31,45 @@ _CONNECT_TIMEOUT_S = 2.0
 _FIRST_WAIT_S = 0.02
 # Short, because convergence after a control node's restart waits for it; an attempt costs one SYN.
 _LONGEST_WAIT_S = 0.6
-_STABLE_S = 5.0
+SPARE = "spare"
+_HISTORY_LENGTH = 64
 
 
 class Connection:
     """The agent's side of one control node (`HOST:PORT`), for the life of the process.
 
-    `changed` is called after the core heard something. `problem` says why there is no session.
+    `changed` is called after the core heard something. `state` is `spare` while sessions are kept
+    with others; `problem` says why there is no session. `flap_count` sessions have ended, the last
+    at `flapped_at`; `history` has the last changes of state: when, and to what.
     """
 
     def __init__(self, control: str, core: AgentCore, changed: Callable[[], None]) -> None:
         self.control = control
-        self.state = "connecting"
+        self.state = SPARE
         self.problem = ""
         self.since = now()
+        self.last_state = ""
+        self.flap_count = 0
+        self.flapped_at: float | None = None
+        self.history: deque[tuple[float, str]] = deque(maxlen=_HISTORY_LENGTH)
+        self._sent_before = self._received_before = 0  # in sessions that are over
         self._place = parse_listen(control)
         self._core = core
         self._changed = changed
         self._session: ClientSession | None = None
         self._driver: Driver[SessionEvent[FromControl]] | None = None
+        self._established_at: float | None = None
 
-    async def run(self) -> None:
-        """Keep a session up until cancelled."""
-        waits = backoff(_FIRST_WAIT_S, _LONGEST_WAIT_S)
-        while True:
-            started = now()
-            await self._run_once()
-            if now() - started > _STABLE_S:
-                waits = backoff(_FIRST_WAIT_S, _LONGEST_WAIT_S)
-            await asyncio.sleep(next(waits))
+    @property
+    def sent_count(self) -> int:
+        """How many stanzas were sent, in all sessions."""
+        return self._sent_before + (self._session.sent_count if self._session is not None else 0)
+
+    @property
+    def received_count(self) -> int:
+        """How many stanzas were received, in all sessions."""
+        session = self._session
+        return self._received_before + (session.received_count if session is not None else 0)
 
     def send(self, stanza: FromAgent) -> None:
         """Queue a stanza; see `flush`. Without a session it is void: the next tells all again."""
@@ -66,8 +81,18 @@ class Connection:
         if self._driver is not None:
             self._driver.flush()
 
-    async def _run_once(self) -> None:
-        """Run one session from connect to loss."""
+    def leave(self) -> None:
+        """Another control node takes this one's place."""
+        self._set_state(SPARE, self.problem)
+
+    async def run_once(self) -> float:
+        """Run one session from connect to loss; returns for how long it was established."""
+        self._established_at = None
+        self._set_state("connecting", self.problem)
+        await self._converse()
+        return 0.0 if self._established_at is None else now() - self._established_at
+
+    async def _converse(self) -> None:
         try:
             async with asyncio.timeout(_CONNECT_TIMEOUT_S):
                 reader, writer = await asyncio.open_connection(self._place.host, self._place.port)
@@ -83,6 +108,8 @@ class Connection:
         try:
             await self._driver.run()
         finally:
+            self._sent_before += self._session.sent_count
+            self._received_before += self._session.received_count
             self._session = self._driver = None
             self._core.control_lost(self.control)
             if self.state != "connecting":
@@ -93,6 +120,7 @@ class Connection:
         match event:
             case SessionOpened():
                 self._core.control_connected(self.control)
+                self._established_at = now()
                 self._set_state("established")
             case StanzaReceived(stanza=stanza):
                 try:
@@ -107,5 +135,54 @@ class Connection:
     def _set_state(self, state: str, problem: str = "") -> None:
         if (state, problem) != (self.state, self.problem):
             self.since = now()
+            if self.state == "established" and state != self.state:
+                self.flap_count += 1
+                self.flapped_at = self.since
+            if state != self.state:
+                self.last_state = self.state
+            self.history.append((self.since, f"{state}{': ' if problem else ''}{problem}"))
             _log.info("control-session", control=self.control, state=state, problem=problem)
         self.state, self.problem = state, problem
+
+
+class Connections:
+    """The sessions of one agent: which control nodes it could use, and with which it talks."""
+
+    def __init__(
+        self, controls: Iterable[str], core: AgentCore, changed: Callable[[], None]
+    ) -> None:
+        self.by_control = {control: Connection(control, core, changed) for control in controls}
+        self._homes = Homes(core.host.name, list(self.by_control))
+
+    async def run(self) -> None:
+        """Keep every session up until cancelled."""
+        async with asyncio.TaskGroup() as tasks:
+            for slot in range(len(self._homes.used)):
+                tasks.create_task(self._keep(slot))
+
+    async def _keep(self, slot: int) -> None:
+        """Keep one session up, with whichever control node can be had."""
+        waits = backoff(_FIRST_WAIT_S, _LONGEST_WAIT_S)
+        control = self._homes.used[slot]
+        while True:
+            lasted_s = await self.by_control[control].run_once()
+            self._homes.lost(control, lasted_s, now())
+            if lasted_s > STABLE_S:
+                waits = backoff(_FIRST_WAIT_S, _LONGEST_WAIT_S)
+            await asyncio.sleep(next(waits))
+            chosen = self._homes.next_of(slot, now())
+            if chosen != control:
+                _log.warning("control-left", control=control, instead=chosen)
+                self.by_control[control].leave()
+                control = chosen
+                waits = backoff(_FIRST_WAIT_S, _LONGEST_WAIT_S)
+
+    def send(self, outbox: Iterable[tuple[str, FromAgent]]) -> None:
+        """Send stanzas to control nodes."""
+        touched = {}
+        for control, stanza in outbox:
+            connection = self.by_control[control]
+            connection.send(stanza)
+            touched[control] = connection
+        for connection in touched.values():
+            connection.flush()

@@ -20,6 +20,7 @@ import msgspec
 from filament.agent.announce import published_routes
 from filament.agent.collect import Collected, collect, order_of
 from filament.agent.config import ConfigReader, Configuration, PortConfig, Problem
+from filament.agent.graph import Graph
 from filament.agent.plug import Plug
 from filament.agent.session import ROUTER_PARENT, RouteKey, Session
 from filament.agent.view import SavedView, View
@@ -293,20 +294,49 @@ class AgentCore:
             for instance, known in items.items()
         }
 
+    @property
+    def views(self) -> Mapping[str, View]:
+        """What each control node told, by its address; not to be changed."""
+        return self._views
+
+    @property
+    def believed(self) -> str:
+        """The control node whose configuration holds; "" before there is one."""
+        view = self._believed()
+        return next((name for name, one in self._views.items() if one is view), "")
+
+    @property
+    def graph(self) -> Graph | None:
+        """The configuration that holds."""
+        view = self._believed()
+        return view.graph if view is not None else None
+
     # inside -----------------------------------------------------------------------------------
 
     def _complete(self, session: Session, view: View, sync: Sync) -> None:
         """A batch is complete."""
         if sync.revision < view.revision:
-            # The store went back in time (it was restored): memories of later revisions are false.
             for control in self._views.keys() - self._sessions.keys():
                 self._views[control] = View(self.host.address, None, self._abilities)
         # Before our EndOfRib the control node cannot know all that we want to hear of.
+        was_whole = view.is_whole
         view.complete(sync, is_whole=sync.whole and session.has_ended_rib)
-        self._has_been_whole |= view.is_whole
+        if view.is_whole and not was_whole:
+            self._has_been_whole = True
+            self._forget_newer(sync.revision)
         session.received = sync.sequence
         session.unanswered = sync
         self._is_offer_current = False
+
+    def _forget_newer(self, revision: int) -> None:
+        """Forget what lost control nodes said of later revisions than a whole session's.
+
+        The store went back in time (it was restored), and a control node that we left for another
+        will never tell us so itself.
+        """
+        for control in self._views.keys() - self._sessions.keys():
+            if self._views[control].revision > revision:
+                self._views[control] = View(self.host.address, None, self._abilities)
 
     def _release_machine(self, machine: str) -> None:
         if all(plug.machine != machine for plug in self._plugs.values()):

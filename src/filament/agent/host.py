@@ -54,6 +54,7 @@ class AgentHost:
         self.tables = Tables(0, {name: {} for name in PLANNED})
         self.outcome = _NOTHING_DONE
         self.problem = ""
+        self.posted_count = 0  # ports plugged and unplugged
         self._state = state
         self._changed = changed
         self._send = send
@@ -73,6 +74,7 @@ class AgentHost:
 
         Raises InputError when the device is another port's or the underlay.
         """
+        self.posted_count += 1
         if plug.device == self.devices.underlay:
             raise InputError(
                 "bad-device", f"{plug.device} is the underlay of this host", hint="give a tap"
@@ -91,6 +93,7 @@ class AgentHost:
 
     def unplug(self, uuid: str) -> bool:
         """Unplug a port; False when there is none."""
+        self.posted_count += 1
         plug = self._plugs.get(uuid)
         if plug is None:
             return False

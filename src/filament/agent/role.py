@@ -16,12 +16,13 @@ from pathlib import Path
 import msgspec
 from starlette.applications import Starlette
 
-from filament.agent.connection import Connection
+from filament.agent.connection import Connections
 from filament.agent.core import AgentCore
 from filament.agent.devices import Devices
 from filament.agent.host import AgentHost
 from filament.agent.introspect import AgentView, agent_routes
 from filament.agent.ports import port_routes
+from filament.agent.sandesh import agent_introspect
 from filament.agent.state import State
 from filament.base.errors import FilamentError
 from filament.dataplane.attach import Attachments, Hook, forget_filters, forget_pins, probe_hook
@@ -32,7 +33,6 @@ from filament.dataplane.sweep import sweep
 from filament.runtime.clock import now
 from filament.runtime.log import logger
 from filament.runtime.serve import Listen, serve_http
-from filament.wire.xmpp.stanza import FromAgent
 
 _log = logger("agent")
 _AUDIT_EVERY_S = 30.0
@@ -47,10 +47,10 @@ _VIEWS_SHARE = 20  # at most 1/20 of the time goes into writing views to disk
 class AgentPlace(msgspec.Struct, frozen=True):
     """What an agent is told from outside.
 
-    `address` is the tunnel end (host-order int), `controls` are `HOST:PORT` in order of preference,
-    `state` the directory for what survives restarts, `pins` one in a BPF file system, `listens`
-    where HTTP is served, `introspects` where Sandesh introspect is. `hook` forces how programs are
-    attached (tests).
+    `address` is the tunnel end (host-order int), `controls` are `HOST:PORT`, of which two are used
+    (see `agent.homes`), `state` the directory for what survives restarts, `pins` one in a BPF file
+    system, `listens` where HTTP is served, `introspects` where Sandesh introspect is. `hook` forces
+    how programs are attached (tests).
     """
 
     name: str
@@ -99,9 +99,7 @@ class AgentProcess:
         self._wake = asyncio.Event()
         self._state = State(place.state)
         core = AgentCore(place.name, place.address, place.controls, self._state.load_views())
-        self.connections = {
-            control: Connection(control, core, self._wake.set) for control in place.controls
-        }
+        self.connections = Connections(place.controls, core, self._wake.set)
         programs = opened.enter_context(load(place.pins / "maps"))
         maps = opened.enter_context(PinnedMaps(place.pins / "maps"))
         self._links = opened.enter_context(closing(Links()))
@@ -114,14 +112,16 @@ class AgentProcess:
             fabric_program=programs["from_fabric"],
             underlay=place.underlay,
         )
-        self.host = AgentHost(core, self._state, maps, devices, self._wake.set, self.send)
+        self.host = AgentHost(
+            core, self._state, maps, devices, self._wake.set, self.connections.send
+        )
         self._saved_mark = core.saved_mark
 
     async def run(
         self, stop: asyncio.Event, started: Callable[[list[Listen]], None] | None
     ) -> None:
         """Run every task until `stop`."""
-        view = AgentView(self.host, self.connections)
+        view = AgentView(self.host, self.connections.by_control)
         app = Starlette(routes=[*port_routes(self.host), *agent_routes(view)])
         loop = asyncio.get_running_loop()
         loop.add_reader(self._links.fileno(), self._wake.set)
@@ -133,23 +133,17 @@ class AgentProcess:
                     tasks.create_task(self._audits()),
                     tasks.create_task(self._sweeps()),
                     tasks.create_task(self._settle_devices()),
-                    *(tasks.create_task(one.run()) for one in self.connections.values()),
+                    tasks.create_task(self.connections.run()),
                 ]
+                if self._place.introspects:
+                    pages = agent_introspect(self.host, self.connections.by_control).application()
+                    serving = serve_http(pages, self._place.introspects, stop=stop)
+                    others.append(tasks.create_task(serving))
                 await serve_http(app, self._place.listens, stop=stop, started=started)
                 for task in others:
                     task.cancel()
         finally:
             loop.remove_reader(self._links.fileno())
-
-    def send(self, outbox: list[tuple[str, FromAgent]]) -> None:
-        """Send stanzas to control nodes."""
-        touched = {}
-        for control, stanza in outbox:
-            connection = self.connections[control]
-            connection.send(stanza)
-            touched[control] = connection
-        for connection in touched.values():
-            connection.flush()
 
     def save_views(self) -> None:
         """Keep on disk what control nodes said, if it has changed."""

@@ -36,6 +36,7 @@ _READING_ACTIONS = frozenset({"/fqname-to-id", "/id-to-fqname", "/list-bulk-coll
 TENANT_PATHS = frozenset(
     {
         *_READING_ACTIONS,
+        "/filament/called",
         "/filament/counts",
         "/",
         f"/{ROOT}",
@@ -48,6 +49,7 @@ TENANT_PATHS = frozenset(
         "/chmod",
         "/set-tag",
         "/transaction",
+        "/watch",
     }
 )
 _TENANT_PATTERN = re.compile("/virtual-network/[^/]+/(ip-alloc|ip-free|subnet-ip-count)")

@@ -27,12 +27,16 @@ class AgentReport(msgspec.Struct, frozen=True):
 
 
 class Report(msgspec.Struct, frozen=True):
-    """What a control node posts: the revision it has compiled, the one that has settled."""
+    """What a control node posts: the revision it has compiled, the one that has settled.
+
+    `incarnation` is a secret of its process, repeated when it watches: see `Barrier.gone`.
+    """
 
     control: str
     revision: int
     settled: int
     agents: dict[str, AgentReport] = {}
+    incarnation: str = ""
 
 
 class Barrier:
@@ -42,23 +46,47 @@ class Barrier:
         """`now` is a monotonic clock in seconds."""
         self._now = now
         self._reports: dict[str, tuple[float, Report]] = {}
+        self._gone: set[str] = set()
         self._news = asyncio.Event()
 
     def take(self, report: Report) -> None:
         """Remember a report and wake those who wait."""
         self._reports[report.control] = (self._now() + REPORT_EXPIRES_S, report)
+        self._gone.discard(report.control)
+        self._tell()
+
+    def gone(self, incarnation: str) -> None:
+        """Whoever reports under `incarnation` ended its stream of changes: it is not waited for
+        while others live, until it reports again.
+
+        One that cannot be reached any more says nothing; its report expires.
+        """
+        gone = {
+            name
+            for name, (_, report) in self._reports.items()
+            if incarnation and report.incarnation == incarnation
+        }
+        if gone:
+            self._gone |= gone
+            self._tell()
+
+    def _tell(self) -> None:
         news, self._news = self._news, asyncio.Event()
         news.set()
 
     def live(self) -> list[Report]:
-        """Reports that have not expired, by control node name."""
+        """Reports that have not expired, by control node name; of those that are gone, only when
+        no other is left.
+        """
         now = self._now()
         self._reports = {
             name: (expires, report)
             for name, (expires, report) in sorted(self._reports.items())
             if expires > now
         }
-        return [report for _, report in self._reports.values()]
+        reports = [report for _, report in self._reports.values()]
+        self._gone.intersection_update(self._reports)
+        return [each for each in reports if each.control not in self._gone] or reports
 
     def lagging(self, wait: Wait, revision: int) -> list[str]:
         """Names of those who have not applied `revision`; empty when it is applied everywhere."""

@@ -57,6 +57,21 @@ class NameAnswer(msgspec.Struct):
     type: str
 
 
+class CalledObject(msgspec.Struct):
+    """An object by its identity."""
+
+    type: str
+    uuid: str
+    fq_name: list[str]
+    display_name: str
+
+
+class CalledAnswer(msgspec.Struct):
+    """The objects that are called by a name."""
+
+    objects: list[CalledObject]
+
+
 class ElementsBody(msgspec.Struct, forbid_unknown_fields=True):
     """Changes of elements of list and map properties, carried out in order."""
 
@@ -318,7 +333,8 @@ CATALOG: tuple[Entry, ...] = (
     Entry(
         path="/watch", method="GET", handler="watch", action="watch", is_stream=True,
         query=(Query("after", "a revision: every later commit, as server-sent events", "integer"),
-               Query("resource_type", "kinds: their objects, then their changes (TF's form)")),
+               Query("resource_type", "kinds: their objects, then their changes (TF's form)"),
+               Query("incarnation", "the secret in a control node's reports: they end with this")),
         errors=(503,), text="What changes, as it changes.",
     ),
     Entry(
@@ -381,6 +397,13 @@ CATALOG: tuple[Entry, ...] = (
     Entry(
         path="/filament/counts", method="GET", handler="counts", answer=dict[str, int],
         text="How many objects of each kind the caller may read.",
+    ),
+    Entry(
+        path="/filament/called", method="GET", handler="called",
+        query=(Query("name", "an fq_name, the end of one, or a display_name", is_required=True),
+               Query("type", "only objects of this kind")),
+        answer=CalledAnswer, errors=(404,),
+        text="The objects that a person may mean by a name.",
     ),
     Entry(
         path="/filament/report", method="POST", handler="report", body=Report,

@@ -23,6 +23,7 @@ from filament.model.address import (
     subnets_of,
 )
 from filament.model.change import Object, Ref
+from filament.model.check import SYSTEM_NETWORKS
 from filament.model.snapshot import Candidate
 
 VN_ID_POOL = "vn-id"
@@ -36,8 +37,6 @@ _FAMILY_FIELDS = {
     "floating-ip": "floating_ip_address_family",
     "alias-ip": "alias_ip_address_family",
 }
-# Ports of these networks live in the fabric: their addresses are not ours to allocate.
-UNALLOCATED_NETWORKS = frozenset({"ip-fabric", "__link_local__"})
 
 
 def completed(change: Candidate, item: Object, before: Object | None, new_uuid: NewUuid) -> Object:
@@ -137,7 +136,8 @@ def _instance_ip(
             path="$.instance-ip.virtual_network_refs",
             hint="name the network to take the address from",
         )
-    if network.fq_name[-1] in UNALLOCATED_NETWORKS:
+    if network.fq_name in SYSTEM_NETWORKS:
+        # Their ports live in the fabric: the addresses are not ours to allocate.
         return item
     subnets = subnets_of(network)
     wanted = item.props.get("subnet_uuid")

@@ -251,7 +251,7 @@ def _machines(view: View, item: Object) -> Iterator[str]:
         yield from (ref.uuid for ref in item.refs_to("virtual-machine"))
         if item.parent_kind == "virtual-machine" and item.parent_uuid:
             yield item.parent_uuid
-    elif item.kind == "virtual-network":
+    elif item.kind in {_NETWORK, SECURITY_GROUP}:
         for interface in view.referrers(item.uuid, "virtual-machine-interface"):
             yield from _machines(view, interface)
     elif item.kind == "network-ipam":

@@ -84,6 +84,29 @@ class Reader:
         if kind.rendered_from:
             yield from self._seen(self._not_stored(self._shown.of_kind(kind.name)))
 
+    def count(self, kind: Kind) -> int:
+        """How many objects of a kind there are."""
+        if self._sees is not None:
+            return sum(1 for _ in self.of_kind(kind))
+        named = self._view.named
+        rendered = self._shown.fq_names(kind.name) if kind.rendered_from else ()
+        return self._view.count(kind.name) + sum(
+            1 for fq_name in rendered if named(kind.name, fq_name) is None
+        )
+
+    def called(self, kind: Kind, name: str) -> Iterator[Object]:
+        """Objects of a kind that a person may call `name`: the fq_name, its end or what is
+        displayed. A glance at each, so ask for them in turns.
+        """
+        for item in self._view.of_kind(kind.name):
+            if _is_called(item, name) and self.sees(item):
+                yield item
+        for fq_name in self._shown.fq_names(kind.name) if kind.rendered_from else ():
+            if name in (fq_name[-1], ":".join(fq_name)):
+                rendered = self.named(kind, fq_name)
+                if rendered is not None and self._view.get(rendered.uuid) is None:
+                    yield rendered
+
     def children(self, uuid: str, kind: Kind) -> Iterator[Object]:
         """Children of one kind."""
         yield from self._seen(self._view.children(uuid, kind.name))
@@ -174,6 +197,10 @@ class Reader:
             return _link_to(target, base, include)
         answer: dict[str, Any] = {"to": ["ERROR"], "uuid": uuid}  # TF's word for a lost target
         return answer | ({"href": href(base, kind, uuid)} if include.links else {})
+
+
+def _is_called(item: Object, name: str) -> bool:
+    return item.fq_name[-1] == name or item.props.get("display_name") == name or item.name == name
 
 
 def href(base: str, kind: str, uuid: str) -> str:

@@ -15,7 +15,7 @@ from filament.api import links
 from filament.api.action_routes import ActionRoutes
 from filament.api.auth import OPEN, Authentication, Guard, caller_of, tenant_of
 from filament.api.barrier import Barrier, Report
-from filament.api.catalog import CATALOG, REFUSED, NameBody, UuidBody
+from filament.api.catalog import CATALOG, REFUSED, CalledAnswer, CalledObject, NameBody, UuidBody
 from filament.api.engine import ConfigEngine, Create, Delete, Prepared, Update
 from filament.api.history import HistoryRoutes
 from filament.api.journal import Journal
@@ -68,7 +68,7 @@ class Api:
         self._authentication = authentication
         self._writing = Writing(engine, writer, barrier)
         self._actions = ActionRoutes(engine, self._writing, authentication)
-        self.watches = Watches(engine, writer, journal)
+        self.watches = Watches(engine, writer, journal, barrier.gone)
         self._owners = (self, self._actions, HistoryRoutes(engine, writer))
 
     def application(self) -> Guard:
@@ -245,15 +245,29 @@ class Api:
     async def counts(self, request: Request) -> Response:
         """GET /filament/counts."""
         access, reader = self._access(request), self._reader(request)
-        counts: dict[str, int] = {}
-        for kind in KINDS.values():
+        kinds = [kind for kind in KINDS.values() if access.may_list(kind.name)]
+        return json_response({kind.name: reader.count(kind) for kind in kinds})
+
+    async def called(self, request: Request) -> Response:
+        """GET /filament/called?name=NAME[&type=KIND]."""
+        query = request.query_params
+        name, wanted = query.get("name", ""), query.get("type", "")
+        access = self._access(request)
+        if not name:
+            raise InputError("no-name", "called by no name", path="name", hint="give a name")
+        if wanted:
+            access.require_rule(KINDS.named(wanted).name, "R")
+        kinds = [KINDS.named(wanted)] if wanted else list(KINDS.values())
+        found: list[CalledObject] = []
+        for kind in kinds:
             if not access.may_list(kind.name):
                 continue
-            if access.is_restricted or kind.rendered_from:
-                counts[kind.name] = sum(1 for _ in reader.of_kind(kind))
-            else:
-                counts[kind.name] = self._engine.snapshot.count(kind.name)
-        return json_response(counts)
+            for item in self._reader(request).called(kind, name):
+                display_name = item.props.get("display_name") or ""
+                found.append(CalledObject(kind.name, item.uuid, list(item.fq_name), display_name))
+            if len(kinds) > 1:
+                await asyncio.sleep(0)  # others wait for one kind, not for all
+        return json_response(CalledAnswer(found))
 
     async def report(self, request: Request) -> Response:
         """POST /filament/report: a control node tells how far it and its agents are."""

@@ -4,7 +4,9 @@ them. A watcher costs a cursor; the number of watchers and what is written at on
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+import math
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Iterator
 
 import msgspec
 from starlette.datastructures import QueryParams
@@ -23,6 +25,7 @@ from filament.base.errors import ForbiddenError, InputError, NotFoundError, Tran
 from filament.model.change import Commit, Object
 from filament.model.kind import Kind
 from filament.model.kinds import KINDS
+from filament.runtime import clock
 
 KEEP_ALIVE_S = 15.0
 _CHUNK = 200  # commits per turn, so that one watcher does not hold the loop
@@ -33,30 +36,47 @@ _commit = msgspec.json.Decoder(Commit)
 class Watches:
     """Everybody who watches. One per API process."""
 
-    def __init__(self, engine: ConfigEngine, writer: Writer, journal: Journal) -> None:
+    def __init__(
+        self,
+        engine: ConfigEngine,
+        writer: Writer,
+        journal: Journal,
+        ended: Callable[[str], None] = lambda _: None,
+    ) -> None:
+        """`ended` hears the `incarnation` of whoever's stream has ended."""
         self._engine = engine
+        self._ended = ended
         self._writer = writer
         self._journal = journal
         self.count = 0
+        self._by_tenant: Counter[str] = Counter()
 
     async def open(self, request: Request, base: str) -> Response:
         """Answer GET /watch."""
         query = request.query_params
+        caller = caller_of(request)
         if self.count >= limits.MAX_WATCHES:
             raise TransientError(
                 f"{limits.MAX_WATCHES} watches are open already; try again later, or at another"
                 " API process"
             )
+        if self._by_tenant[_tenant(caller)] >= limits.MAX_WATCHES_OF_A_TENANT:
+            raise TransientError(
+                f"{limits.MAX_WATCHES_OF_A_TENANT} watches of this project are open already; close"
+                " one, or watch several kinds with one"
+            )
         if "resource_type" in query and "after" not in query:
             kinds = [KINDS.named(name) for name in query["resource_type"].split(",") if name]
             if not kinds:
                 raise InputError("no-type", "watch of no resource_type", path="resource_type")
-            caller = caller_of(request)
+            access = self._engine.access(caller)
+            for kind in kinds:
+                access.require_rule(kind.name, "R")
             events = self._objects(
                 {kind.name: _include(kind, query) for kind in kinds}, base, caller
             )
         else:
-            if not caller_of(request).is_cloud_admin:
+            if not caller.is_cloud_admin:
                 raise ForbiddenError(
                     "Permission Denied: /watch?after= tells commits whole, hidden objects too:"
                     " only a cloud admin may read them; /watch?resource_type=KIND tells what you"
@@ -73,16 +93,26 @@ class Watches:
             events = self._commits(int(text))
         headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
         return StreamingResponse(
-            self._counted(events), media_type="text/event-stream", headers=headers
+            self._counted(events, _tenant(caller), query.get("incarnation", "")),
+            media_type="text/event-stream",
+            headers=headers,
         )
 
-    async def _counted(self, events: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    async def _counted(
+        self, events: AsyncIterator[bytes], tenant: str, incarnation: str
+    ) -> AsyncIterator[bytes]:
         self.count += 1
+        if tenant:
+            self._by_tenant[tenant] += 1
         try:
             async for event in events:
                 yield event
         finally:
             self.count -= 1
+            self._ended(incarnation)
+            if tenant:
+                self._by_tenant[tenant] -= 1
+                self._by_tenant += Counter()  # forget who has none
 
     async def _commits(self, after: int) -> AsyncIterator[bytes]:
         yield b": watching\n\n"
@@ -128,8 +158,11 @@ class Watches:
     async def _objects(
         self, wanted: dict[str, Include], base: str, caller: Caller
     ) -> AsyncIterator[bytes]:
-        """TF's form: every object of some kinds, then each as it changes."""
+        """TF's form: every object of some kinds, then each as it changes, as far as the caller may
+        read them. Who is no cloud admin comes again after a while: roles and tokens end.
+        """
         engine = self._engine
+        until = math.inf if caller.is_cloud_admin else clock.now() + limits.MAX_TENANT_WATCH_S
         after = engine.snapshot.revision
         known: dict[str, set[str]] = {}
         for name, include in wanted.items():
@@ -139,7 +172,7 @@ class Watches:
             listed = [{name: reader.full(item, base, include)} for item in items]
             yield _event("init", {f"{name}s": listed})
         async for events in self._batches(after):
-            if events is _END:
+            if events is _END or clock.now() >= until:
                 yield b"event: stop\ndata: {}\n\n"
                 return
             if not events:
@@ -163,13 +196,25 @@ class Watches:
                 known[item.kind].discard(item.uuid)
                 yield _event("delete", _shown(reader, item, base, wanted[item.kind]))
         for item in commit.puts:
-            if item.kind in wanted and reader.sees(item):
+            if item.kind not in wanted:
+                continue
+            if not reader.sees(item):
+                if item.uuid in known[item.kind]:  # from now on it is not there for the caller
+                    known[item.kind].discard(item.uuid)
+                    gone = {"uuid": item.uuid, "fq_name": list(item.fq_name)}
+                    yield _event("delete", {item.kind: gone})
+            else:
                 word = "update" if item.uuid in known[item.kind] else "create"
                 known[item.kind].add(item.uuid)
                 yield _event(word, _shown(reader, item, base, wanted[item.kind]))
 
 
 _END: list[bytes] = [RELIST]
+
+
+def _tenant(caller: Caller) -> str:
+    """Whose watches are counted together; "" for cloud admins, of whom nobody is kept out."""
+    return "" if caller.is_cloud_admin else caller.project or f"user {caller.user}"
 
 
 def _bounded(events: list[bytes]) -> list[bytes]:

@@ -99,6 +99,8 @@ class Graph(Generic[Source]):
                 f"sources: {', '.join(sorted(self._sources))}"
             )
         changed: dict[str, Changes] = {name: rows for name, rows in changes.items() if rows}
+        if not changed:
+            return {}
         done: dict[str, Changes] = {}
         try:
             for node in self._nodes:

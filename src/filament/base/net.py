@@ -7,6 +7,7 @@ All parsers raise `InputError`; all formatters are total.
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import NamedTuple
 
 from filament.base.errors import InputError
@@ -18,6 +19,7 @@ MPLS_OVER_UDP_PORT = 6635  # RFC 7510 section 3
 VXLAN_PORT = 4789  # RFC 7348 section 8
 
 
+@lru_cache(maxsize=1 << 14)  # the same few subnets and gateways, again with every port
 def parse_ipv4(text: str) -> int:
     """Parse dotted-quad `text` (`10.1.1.3`) to a host-order int."""
     address = 0

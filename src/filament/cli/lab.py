@@ -72,12 +72,25 @@ def lab() -> None:
     show_default=True,
     help="How the hosts are joined: by a switch, or by one bare cable.",
 )
+@click.option("--hosts", default=2, show_default=True, help="How many compute hosts.")
+@click.option(
+    "--controls",
+    default=1,
+    show_default=True,
+    help="How many control nodes; each agent talks to two of them.",
+)
 @pass_session
-def up(session: Session, underlay: str) -> None:
+def up(session: Session, underlay: str, hosts: int, controls: int) -> None:
     """Build the lab, start everything, and show what reaches what; harmless when it is up."""
     from filament.testing.lab import scenario  # noqa: PLC0415
 
-    scenario.up(session.run_dir, _say, underlay="direct" if underlay == "direct" else "bridge")
+    scenario.up(
+        session.run_dir,
+        _say,
+        underlay="direct" if underlay == "direct" else "bridge",
+        host_count=hosts,
+        control_count=controls,
+    )
 
 
 @lab.command("down")
@@ -133,7 +146,7 @@ def lab_status(session: Session, ctx: click.Context, as_json: bool) -> None:
 )
 @pass_session
 def kill(session: Session, name: str, signal_name: str) -> None:
-    """Kill a process (api, control, or a host's agent); nobody restarts it."""
+    """Kill a process (api, control, control-ctl2, a host's agent, ...); nobody restarts it."""
     _open(session).kill(name, SIGNALS[signal_name])
 
 

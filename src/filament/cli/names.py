@@ -111,6 +111,12 @@ def find(session: Session, text: str, kind: str | None = None, *, strict: bool =
         found = _by_uuid(session, text.lower(), kind)
         if found is not None:
             return found
+    called = _called(session, text, kind)
+    if kind is None and not strict:
+        called = [found for found in called if found.kind in RANK] or called
+    if called:
+        return choose(called, text, kind or "object", strict=strict)
+    # Nobody is called that: look at all there is, to say which name may have been meant.
     if kind is not None:
         return choose(objects_of(session, kind), text, kind, strict=strict)
     known = kinds(session)
@@ -122,6 +128,19 @@ def find(session: Session, text: str, kind: str | None = None, *, strict: bool =
         candidates += [found for each in unlikely for found in objects_of(session, each)]
         candidates.sort(key=lambda found: found.kind)
     return choose(candidates, text, "object", strict=strict)
+
+
+def _called(session: Session, text: str, kind: str | None) -> list[Found]:
+    """Ask for the objects that `text` is a name of, in one request however many there are."""
+    try:
+        answer = session.get("/filament/called", name=text, type=kind or "")
+    except NotFoundError:
+        return []
+    found = [
+        Found(each["type"], each["uuid"], tuple(each["fq_name"]), each["display_name"])
+        for each in answer["objects"]
+    ]
+    return sorted(found, key=lambda one: one.kind)
 
 
 def _by_uuid(session: Session, uuid: str, kind: str | None) -> Found | None:

@@ -122,7 +122,7 @@ def serve(
     "controls",
     multiple=True,
     metavar="HOST:PORT",
-    help="A control node (may be repeated, best first).",
+    help="A control node (may be repeated; two of them are used).",
 )
 @click.option("--underlay", metavar="DEVICE", help="The device that tunnels go through.")
 @_INTROSPECT

@@ -99,10 +99,16 @@ class WatchClient:
                 f"the snapshot of {self._address} is not whole: {error}"
             ) from error
 
-    async def watch(self, after: int) -> AsyncIterator[Commit | Relisted]:
-        """Yield every commit after a revision, in order; ends only by raising or `Relisted`."""
+    async def watch(self, after: int, incarnation: str = "") -> AsyncIterator[Commit | Relisted]:
+        """Yield every commit after a revision, in order; ends only by raising or `Relisted`.
+
+        `incarnation` is that of the reports: when the stream breaks, they stand for nobody.
+        """
+        wanted: dict[str, str | int] = {"after": after}
+        if incarnation:
+            wanted["incarnation"] = incarnation
         try:
-            async with self._http.stream("GET", "/watch", params={"after": after}) as response:
+            async with self._http.stream("GET", "/watch", params=wanted) as response:
                 if response.status_code != httpx2.codes.OK:
                     text = (await response.aread()).decode(errors="replace")
                     self._require_ok(response.status_code, text)

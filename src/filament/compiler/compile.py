@@ -105,6 +105,8 @@ class Compiler:
 
     def _delta(self, view: View, changes: Mapping[str, Changes]) -> PlanDelta:
         self._revision = view.revision
+        if not changes:
+            return PlanDelta(view.revision)
         instances, acls = changes.get("instances", {}), changes.get("acls", {})
         return PlanDelta(
             revision=view.revision,

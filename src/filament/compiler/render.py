@@ -98,6 +98,11 @@ class Rendered:
         names = self._names(kind) if kind in RENDERED_KINDS else ()
         return (self._render(kind, name) for name in names if not self._is_intent(kind, name))
 
+    def fq_names(self, kind: str) -> Iterator[tuple[str, ...]]:
+        """Yield the names of all objects of a kind, rendering none."""
+        names = self._names(kind) if kind in RENDERED_KINDS else ()
+        return (fq_name_of(kind, name) for name in names if not self._is_intent(kind, name))
+
     def children(self, uuid: str, kind: str) -> Iterator[Object]:
         """Yield objects of a kind whose parent (a virtual-network or security-group) is `uuid`."""
         return (self._render(kind, name) for name in self._children.get((uuid, kind), ()))

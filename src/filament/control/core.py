@@ -89,6 +89,7 @@ class ControlCore:
         self._outstanding: dict[str, int] = {}  # agent -> last sequence, unacknowledged
         self._refused: list[tuple[str, ConfigRefused]] = []
         self._closures: list[tuple[str, str]] = []
+        self._left_behind: dict[str, list[str]] = {}  # lost agent -> instances it subscribed to
         self._idle_sync_at: float | None = None
 
     # configuration ------------------------------------------------------------------------
@@ -157,7 +158,9 @@ class ControlCore:
             self.rib.forget_instance(name)
         for name in delta.instances_put:
             row = plan.routing_instances[name]
-            self.rib.put_instance(Instance(name, row.network, row.imports, row.exports))
+            self.rib.put_instance(
+                Instance(name, row.network, row.imports, row.exports, row.network_id)
+            )
 
     # agents come and go -------------------------------------------------------------------
 
@@ -177,13 +180,27 @@ class ControlCore:
             self.absences.lost(agent, now)
         self._audience.leave(agent)
         self._fanout.stop_serving(agent)
+        self._leave_behind(agent)
         for instance in session.instances:
             self._fanout.leave(agent, instance)
+        if session.is_served:
+            # It is expected back: until then its instances' routes are drawn as before.
+            self._left_behind[agent] = list(session.instances)
+        else:
+            self._leave_instances(session.instances)
         self._barrier.lost(agent)
         self._outstanding.pop(agent, None)
         self._touched.pop(agent, None)
         self.refusals.pop(agent, None)
         self._refused = [each for each in self._refused if each[0] != agent]
+
+    def _leave_instances(self, instances: Iterable[str]) -> None:
+        for instance in instances:
+            self.rib.leave(instance)
+
+    def _leave_behind(self, agent: str) -> None:
+        """Stop drawing routes for what an agent subscribed to before it was lost."""
+        self._leave_instances(self._left_behind.pop(agent, ()))
 
     def _reconsider(self, session: AgentSession) -> None:
         """Serve or refuse an agent, according to whether its virtual-router exists."""
@@ -226,6 +243,7 @@ class ControlCore:
         self._audience.leave(name)
         self._fanout.stop_serving(name)
         self.rib.withdraw_peer(name)
+        self._leave_behind(name)
         self.absences.published_again(name)
         self._barrier.lost(name)
         self._outstanding.pop(name, None)
@@ -305,7 +323,14 @@ class ControlCore:
                 f"{instance} is subscribed already; unsubscribe it first",
             )
         _require_room(session)
+        if any(each & 0xFFFF == instance_id & 0xFFFF for each in session.instances.values()):
+            raise ProtocolError(
+                "policy-violation",
+                f"{instance} is subscribed as instance {instance_id}, a number that another one"
+                " has; route distinguishers need numbers of their own, below 65536",
+            )
         session.instances[instance] = instance_id
+        self.rib.join(instance)
         self._fanout.listen(session.name, instance)
 
     def _unsubscribe_instance(self, session: AgentSession, instance: str) -> None:
@@ -314,6 +339,7 @@ class ControlCore:
                 "policy-violation", f"{instance} is not subscribed, so it cannot be left"
             )
         del session.instances[instance]
+        self.rib.leave(instance)
         self._fanout.leave(session.name, instance)
         self.rib.withdraw_instance(session.name, instance)
 
@@ -365,6 +391,7 @@ class ControlCore:
             return
         if self.absences.stale_until(session.name) is not None:
             self.rib.sweep_stale(session.name)
+        self._leave_behind(session.name)
         was_complete = self.absences.is_complete
         self.absences.published_again(session.name)
         if not session.is_whole:
@@ -439,6 +466,7 @@ class ControlCore:
         """Sweep what nobody published again, end the restart grace, tell idle agents."""
         for agent in self.absences.expire(now):
             self.rib.sweep_stale(agent)
+            self._leave_behind(agent)
         self._touch_unwhole()
         if self._idle_sync_at is not None and now >= self._idle_sync_at:
             self._idle_sync_at = None

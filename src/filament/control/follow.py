@@ -31,6 +31,10 @@ class Follower(Protocol):
     """Who wants to follow."""
 
     @property
+    def incarnation(self) -> str:
+        """A secret of this process, in its reports too."""
+
+    @property
     def revision(self) -> int | None:
         """The revision it is at; None when it has no configuration yet."""
 
@@ -61,6 +65,7 @@ class Report(msgspec.Struct, frozen=True):
     revision: int
     settled: int
     agents: dict[str, AgentReport]
+    incarnation: str = ""
 
 
 class ApiState(msgspec.Struct):
@@ -131,7 +136,7 @@ def _is_behind(clients: Sequence[WatchClient], loaded: Loaded, follower: Followe
 
 async def _watch(client: WatchClient, follower: Follower) -> None:
     """Feed the stream to `follower`; ends only by raising."""
-    async for event in client.watch(follower.revision or 0):
+    async for event in client.watch(follower.revision or 0, follower.incarnation):
         if isinstance(event, Relisted):
             raise _RelistError(f"the API cannot continue from revision {follower.revision}")
         expected = (follower.revision or 0) + 1

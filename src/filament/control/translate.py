@@ -9,11 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from filament.base.errors import InputError, ProtocolError
 from filament.base.net import Prefix, RouteDistinguisher
 from filament.base.origin import Origin
 from filament.rib.keys import EvpnInclusive, EvpnMac, EvpnPrefix, RouteKey, evpn, unicast
 from filament.rib.path import Path, Selection
 from filament.rib.rib import Rib
+from filament.wire.bgp.communities import format_community, parse_community
 from filament.wire.xmpp.stanza import (
     BROADCAST_MAC,
     NO_ADDRESS,
@@ -73,7 +75,22 @@ def path_of(agent: str, instance_id: int, stanza: RoutePublished) -> Path:
         sub_protocol=stanza.sub_protocol,
         instance_id=instance_id,
         origin=stanza.origin,
+        med=stanza.med,
+        is_sticky=stanza.is_sticky,
+        security_groups=stanza.security_groups,
+        tags=hop.tags,
+        communities=_communities(stanza.communities),
+        load_balance=stanza.load_balance,
+        vni=hop.vni,
+        l3_label=hop.l3_label,
     )
+
+
+def _communities(texts: Iterable[str]) -> tuple[int, ...]:
+    try:
+        return tuple(map(parse_community, texts))
+    except InputError as error:
+        raise ProtocolError("policy-violation", str(error)) from None
 
 
 def next_hops_of(rib: Rib, paths: Iterable[Path]) -> tuple[NextHop, ...]:
@@ -88,6 +105,9 @@ def next_hops_of(rib: Rib, paths: Iterable[Path]) -> tuple[NextHop, ...]:
                 network=rib.network_of(path),
                 encapsulations=path.encapsulations,
                 mac=path.mac,
+                vni=path.vni,
+                l3_label=path.l3_label,
+                tags=path.tags,
             )
     return tuple(found.values())
 
@@ -112,6 +132,11 @@ def item_of(rib: Rib, instance: str, destination: Destination, selection: Select
         local_preference=best.local_preference,
         sequence=best.sequence,
         origin=origin_of(rib, instance, best),
+        med=best.med,
+        is_sticky=best.is_sticky,
+        security_groups=best.security_groups,
+        communities=tuple(map(format_community, best.communities)),
+        load_balance=best.load_balance,
     )
 
 

@@ -158,13 +158,7 @@ def decode(decoder: msgspec.json.Decoder[Any], raw: bytes) -> Any:
 
 def _require_single_keys(raw: bytes) -> None:
     """Refuse an object that has a key twice: of the two, readers disagree which one counts."""
-    json.loads(
-        raw,
-        object_pairs_hook=_require_no_double,
-        parse_int=_ignored,
-        parse_float=_ignored,
-        parse_constant=_ignored,
-    )
+    _single_keys.decode(raw.decode())
 
 
 def _require_no_double(pairs: list[tuple[str, Any]]) -> None:
@@ -182,17 +176,25 @@ def _ignored(text: str) -> None:
     del text
 
 
+_single_keys = json.JSONDecoder(
+    object_pairs_hook=_require_no_double,
+    parse_int=_ignored,
+    parse_float=_ignored,
+    parse_constant=_ignored,
+)
+
+
 def _meaning(kind: Kind, given: Any) -> Body:
-    props = {}
-    for name in kind.properties:
-        value = getattr(given, name)
-        if value is not UNSET:
-            props[name] = _plain(value)
-    refs = {}
-    for field, target in kind.reference_fields.items():
-        listed = getattr(given, field)
-        if listed is not UNSET:
-            refs[target] = [_reference(kind, field, target, one) for one in listed or ()]
+    said = msgspec.to_builtins(given)  # what is unset is left out: few of the many fields are not
+    references = kind.reference_fields
+    props, refs = {}, {}
+    for name, value in said.items():
+        if name in references:
+            listed = getattr(given, name)
+            target = references[name]
+            refs[target] = [_reference(kind, name, target, one) for one in listed or ()]
+        elif name in kind.properties:
+            props[name] = _without_nulls(value)
     return Body(
         fq_name=tuple(given.fq_name) if given.fq_name else None,
         uuid=_checked_uuid(kind, given.uuid or None),

@@ -17,6 +17,10 @@ from filament.model.change import Object
 from filament.model.kind import nearest
 from filament.model.snapshot import Candidate
 
+# What agents and the plan take for granted.
+SYSTEM_NETWORKS = frozenset(
+    ("default-domain", "default-project", name) for name in ("ip-fabric", "__link_local__")
+)
 # Networks that stand for others in a policy rule.
 SPECIAL_NETWORKS = frozenset({"any", "local"})
 PROTOCOLS = frozenset({"any", "icmp", "icmp6", "tcp", "udp", "sctp", "igmp", "gre", "esp", "ah"})
@@ -416,7 +420,7 @@ def _virtual_router(view: Candidate, item: Object, before: Object | None) -> Non
 
 def require_deletable(item: Object) -> None:
     """Refuse to delete what the system itself stands on."""
-    if item.kind == "virtual-network" and item.fq_name[-1] in {"ip-fabric", "__link_local__"}:
+    if item.kind == "virtual-network" and item.fq_name in SYSTEM_NETWORKS:
         raise ConflictError(f"virtual-network {item.name} belongs to the system: not deletable")
     if item.kind == "global-system-config" and item.name == "default-global-system-config":
         raise ConflictError(f"{item.kind} {item.name} belongs to the system: not deletable")

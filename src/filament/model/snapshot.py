@@ -100,7 +100,7 @@ class Snapshot:
         return (self._objects[uuid] for uuid in self._of_kind.get(kind, ()))
 
     def count(self, kind: str) -> int:
-        """How many objects of a kind there are."""
+        """See View."""
         return len(self._of_kind.get(kind, ()))
 
     def referrers(self, uuid: str, kind: str) -> Iterator[Object]:
@@ -192,7 +192,13 @@ Index = dict[str, dict[str, dict[str, None]]]
 
 
 def _index(index: Index, key: str, item: Object) -> None:
-    index.setdefault(key, {}).setdefault(item.kind, {})[item.uuid] = None
+    by_kind = index.get(key)
+    if by_kind is None:
+        by_kind = index[key] = {}
+    uuids = by_kind.get(item.kind)
+    if uuids is None:
+        uuids = by_kind[item.kind] = {}
+    uuids[item.uuid] = None
 
 
 def _unindex(index: Index, key: str, item: Object) -> None:
@@ -301,6 +307,10 @@ class Candidate:
         """See View."""
         new = [item for item in self._puts.values() if item.kind == kind]
         return self._overlaid(self._base.of_kind(kind), new)
+
+    def count(self, kind: str) -> int:
+        """See View."""
+        return sum(1 for _ in self.of_kind(kind))
 
     def referrers(self, uuid: str, kind: str) -> Iterator[Object]:
         """See View."""

@@ -28,6 +28,9 @@ class View(Protocol):
     def of_kind(self, kind: str) -> Iterable[Object]:
         """All objects of a kind, in order of creation."""
 
+    def count(self, kind: str) -> int:
+        """How many objects of a kind there are."""
+
     def referrers(self, uuid: str, kind: str) -> Iterable[Object]:
         """Objects of `kind` that refer to `uuid` (back references)."""
 

@@ -4,18 +4,27 @@ from __future__ import annotations
 
 import msgspec
 
-from filament.base.net import format_ipv4
+from filament.base.net import RouteDistinguisher
 from filament.base.origin import NOWHERE, Origin
+from filament.rib.peer import PeerKind
+from filament.wire.bgp.attributes import AsPath
+from filament.wire.bgp.communities import LLGR_STALE
 
 KNOWN_ENCAPSULATIONS = frozenset({"udp", "gre", "vxlan", "mpls", "native"})
 
 
 class Path(msgspec.Struct, frozen=True):
-    """One peer's way to a key, published in the instance `source`.
+    """One way to a key: published by an agent in the instance `source`, or learnt by BGP.
 
-    `instance_id` is the peer's own number for that instance; with its next hop it makes the route
+    `instance_id` is the agent's own number for that instance; with its next hop it makes the route
     distinguisher. `network` is the fq name of the network the destination is in. A `stale` path
-    is of a peer that is away and expected back.
+    is of a peer that is away and expected back. With `vxlan` among the encapsulations `label` is
+    a VNI in EVPN routes; `vni` is that of a prefix. `l3_label` is an EVPN type 2's second label,
+    `mac` the port's, or the router's of a type 5. `med` 0 is one to be derived from the
+    preference; `load_balance` None means all five fields.
+
+    A path learnt by BGP has a `vpn_key`, the NLRI key it has in the table `source` (TF's name,
+    `bgp.l3vpn.0`), and `targets`, its route targets as communities.
     """
 
     peer: str
@@ -31,11 +40,40 @@ class Path(msgspec.Struct, frozen=True):
     instance_id: int = 0
     origin: Origin = NOWHERE
     stale: bool = False
+    med: int = 0
+    is_sticky: bool = False
+    security_groups: tuple[int, ...] = ()
+    tags: tuple[int, ...] = ()
+    communities: tuple[int, ...] = ()
+    load_balance: tuple[str, ...] | None = None
+    vni: int = 0
+    l3_label: int = 0
+    kind: PeerKind = PeerKind.AGENT
+    vpn_key: bytes = b""
+    targets: frozenset[bytes] = frozenset()
+    as_path: AsPath = ()
+    origin_code: int = 0
+    origin_network: int = 0
+    router_id: int = 0
+    problem: str = ""
 
     @property
-    def distinguisher(self) -> str:
-        """The route distinguisher, RFC 4364 section 4.2 type 1."""
-        return f"{format_ipv4(self.next_hop)}:{self.instance_id}"
+    def distinguisher(self) -> RouteDistinguisher:
+        """The route distinguisher: the agent's address and its number, or what BGP said."""
+        if not self.vpn_key:
+            return RouteDistinguisher.of_address(self.next_hop, self.instance_id)
+        start = 2 if self.source == "bgp.evpn.0" else 1
+        return RouteDistinguisher.decode(self.vpn_key[start : start + 8])
+
+    @property
+    def place(self) -> tuple[str, str, bytes]:
+        """What tells it from other paths to the same key of an instance."""
+        return self.source, self.peer, self.vpn_key
+
+    @property
+    def is_llgr_stale(self) -> bool:
+        """Whether its peer has been away for long (RFC 9494)."""
+        return LLGR_STALE in self.communities
 
     def forwards_as(self, other: Path) -> bool:
         """Say whether a listener could not tell the two apart."""

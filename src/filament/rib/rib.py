@@ -1,9 +1,10 @@
 """Every path of the control node, and who imports it: replication by route target.
 
-Paths are published by peers into instances. An instance's table holds its own paths and those of
-every instance whose export targets meet its import targets. Who imports is decided once per
-distinct export target set and kept; a path costs only the copying to those who do, and a change
-of one instance's imports looks only at the target sets it gains or loses.
+Paths are published by agents into instances, or learnt by BGP into VPN tables (see `bgp`). An
+instance's table holds its own paths, those of every instance whose export targets meet its import
+targets, and the VPN routes with such a target; its own are VPN routes to BGP peers. Who imports is
+decided once per distinct target set and kept; a path costs only the copying to those who do, and a
+change of one instance's imports looks only at the target sets it gains or loses.
 
 Changes are collected and told once per (instance, key) by `take_changes`, and only when a listener
 could see them. Owned by one task; `verify` recomputes everything and compares.
@@ -11,25 +12,49 @@ could see them. Owned by one task; `verify` recomputes everything and compares.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import msgspec
 
 from filament.base.errors import NotFoundError
-from filament.rib.bestpath import compare, cost_of, infeasible_reason, select
+from filament.rib.bestpath import compare, infeasible_reason, rank, select
+from filament.rib.bgp import BgpRib
+from filament.rib.bundle import Bundle
+from filament.rib.exchange import (
+    INSTANCE_FAMILY,
+    Exported,
+    export,
+    import_path,
+    instance_key,
+    vpn_key,
+)
 from filament.rib.keys import RouteKey
 from filament.rib.path import Path, Selection
-
-NO_TARGETS: frozenset[str] = frozenset()
+from filament.rib.peer import Peer, PeerKind, Speaker
+from filament.rib.targets import (
+    NO_TARGETS,
+    Targets,
+    TargetSet,
+    TargetSets,
+    encode_targets,
+    format_target,
+)
+from filament.rib.vpn import VpnTable
+from filament.wire.bgp.family import AddressFamily
 
 
 class Instance(msgspec.Struct, frozen=True):
-    """A routing instance: what the RIB needs of the plan's."""
+    """A routing instance: what the RIB needs of the plan's.
+
+    `network_id` is TF's number of the network, 0 when unknown; routes tell it to other control
+    nodes (origin VN).
+    """
 
     name: str
     network: str
     imports: frozenset[str]
     exports: frozenset[str]
+    network_id: int = 0
 
 
 class RouteChanged(msgspec.Struct, frozen=True):
@@ -57,30 +82,21 @@ class Explanation(msgspec.Struct, frozen=True):
     candidates: tuple[Candidate, ...]
 
 
-class _TargetSet:
-    """A distinct set of export targets: which sources carry it, which instances import it."""
-
-    __slots__ = ("importers", "sources", "targets")
-
-    def __init__(self, targets: frozenset[str], importers: set[str]) -> None:
-        self.targets = targets
-        self.importers = importers
-        self.sources: set[str] = set()
-
-
 class _Source:
-    """What peers published into one instance, configured or not. Exists while it has paths or
+    """What agents published into one instance, configured or not. Exists while it has paths or
     is configured.
     """
 
     __slots__ = ("routes", "target_set")
 
-    def __init__(self, target_set: _TargetSet) -> None:
+    def __init__(self, target_set: TargetSet) -> None:
         self.target_set = target_set
         self.routes: dict[RouteKey, dict[str, Path]] = {}
 
 
-_Table = dict[RouteKey, dict[tuple[str, str], Path]]  # (source, peer) -> path
+_Place = tuple[str, str, bytes]  # (source, peer, VPN key), see Path.place
+_Table = dict[RouteKey, dict[_Place, Path]]
+_VpnKey = tuple[AddressFamily, bytes]
 
 
 class Rib:
@@ -88,108 +104,122 @@ class Rib:
 
     def __init__(self) -> None:
         self.instances: dict[str, Instance] = {}
+        self.target_sets = TargetSets()
+        self.bgp = BgpRib(self.target_sets)
+        self.bgp.out.listener = self._import_changed
+        self._imports: dict[str, Targets] = {}
+        self._exporting: dict[bytes, dict[str, None]] = {}  # target -> instances
+        self._networks: dict[int, dict[str, None]] = {}  # network id -> instances
+        self._members: dict[str, int] = {}  # instance -> agents here that subscribe to it
+        self._wanted: dict[bytes, int] = {}  # target -> instances with members that import it
         self._sources: dict[str, _Source] = {}
-        self._target_sets: dict[frozenset[str], _TargetSet] = {}
-        self._sets_with: dict[str, set[frozenset[str]]] = {}  # target -> sets that contain it
-        self._importing: dict[str, set[str]] = {}  # target -> instances that import it
         self._tables: dict[str, _Table] = {}
         self._selected: dict[str, dict[RouteKey, Selection]] = {}
         self._dirty: dict[tuple[str, RouteKey], None] = {}
         self._of_peer: dict[str, dict[tuple[str, RouteKey], None]] = {}
+        # VPN routes that instances here hold: the key there, and (instance, place) of each copy.
+        self._imported: dict[_VpnKey, tuple[RouteKey, dict[tuple[str, _Place], Path]]] = {}
 
     # configuration ------------------------------------------------------------------------
 
+    def configure(self, us: Speaker) -> None:
+        """Say which BGP speaker we are; exported routes carry its AS in their communities."""
+        if us == self.bgp.us:
+            return
+        self.bgp.configure(us)
+        for name in self.instances:
+            self._export_instance(name)
+
     def put_instance(self, instance: Instance) -> None:
-        """Add an instance or change its targets."""
+        """Add an instance or change its targets. Raises `InputError` for what is no target."""
         name = instance.name
         before = self.instances.get(name)
         if before == instance:
             return
-        self.instances[name] = instance
+        imports, exports = encode_targets(instance.imports), encode_targets(instance.exports)
         if before is None:
             self._tables[name] = {}
             self._selected.setdefault(name, {})  # forgotten and put again: listeners see the sum
+        else:
+            self._forget_network(before)
+        self.instances[name] = instance
+        self._networks.setdefault(instance.network_id, {})[name] = None
+        if before is None:
             self._copy(self._source(name), name)
-        self._change_imports(
-            name, before.imports if before is not None else NO_TARGETS, instance.imports
-        )
-        self._change_exports(name, instance.exports)
+        self._change_imports(name, imports)
+        self._change_exports(name, exports)
+        if (
+            before is None
+            or before.exports != instance.exports
+            or before.network_id != instance.network_id
+        ):
+            self._export_instance(name)
 
     def forget_instance(self, name: str) -> None:
         """Remove an instance with its table; what peers published into it is kept, unseen."""
         before = self.instances.get(name)
         if before is None:
             return
+        self._unexport_instance(name)
         self._change_exports(name, NO_TARGETS)
-        self._change_imports(name, before.imports, NO_TARGETS)
+        self._change_imports(name, NO_TARGETS)
+        self._forget_network(before)
         for key in self._tables[name]:
             self._dirty[name, key] = None
-        del self.instances[name], self._tables[name]
+        del self.instances[name], self._tables[name], self._imports[name]
         self._drop_if_idle(name)
 
-    def _change_imports(self, name: str, old: frozenset[str], new: frozenset[str]) -> None:
-        for target in old - new:
-            self._importing[target].discard(name)
-            if not self._importing[target]:
-                del self._importing[target]
-        for target in new - old:
-            self._importing.setdefault(target, set()).add(name)
-        touched: set[frozenset[str]] = set()
-        for target in old ^ new:
-            touched |= self._sets_with.get(target, set())
-        for targets in touched:
-            target_set = self._target_sets[targets]
-            imported, imports = name in target_set.importers, not new.isdisjoint(targets)
-            if imports == imported:
-                continue
-            if imports:
-                target_set.importers.add(name)
-            else:
-                target_set.importers.discard(name)
+    def _forget_network(self, instance: Instance) -> None:
+        names = self._networks[instance.network_id]
+        del names[instance.name]
+        if not names:
+            del self._networks[instance.network_id]
+
+    def _change_imports(self, name: str, new: Targets) -> None:
+        old = self._imports.get(name, NO_TARGETS)
+        self._imports[name] = new
+        if self._members.get(name):
+            self._want(old - new, -1)
+            self._want(new - old, 1)
+        for target_set, imports in self.target_sets.change_imports(name, old, new):
             for source in target_set.sources - {name}:
                 if imports:
                     self._copy(self._sources[source], name)
                 else:
                     self._uncopy(self._sources[source], name)
+            for bundle in target_set.bundles:
+                if bundle.peer.kind is not PeerKind.AGENT:
+                    for key in bundle.routes:
+                        self._import(self.bgp.tables[bundle.family], key)
 
-    def _change_exports(self, name: str, exports: frozenset[str]) -> None:
+    def _change_exports(self, name: str, exports: Targets) -> None:
         source = self._source(name)
         old = source.target_set
         if old.targets == exports:
             return
-        new = self._target_set(exports)
+        for target in old.targets - exports:
+            del self._exporting[target][name]
+            if not self._exporting[target]:
+                del self._exporting[target]
+        for target in exports - old.targets:
+            self._exporting.setdefault(target, {})[name] = None
+        new = self.target_sets.get(exports)
         new.sources.add(name)
         source.target_set = new
-        for importer in new.importers - old.importers - {name}:
+        for importer in new.importers.keys() - old.importers.keys() - {name}:
             self._copy(source, importer)
-        for importer in old.importers - new.importers - {name}:
+        for importer in old.importers.keys() - new.importers.keys() - {name}:
             self._uncopy(source, importer)
         self._leave(old, name)
 
-    def _target_set(self, targets: frozenset[str]) -> _TargetSet:
-        target_set = self._target_sets.get(targets)
-        if target_set is None:
-            importers: set[str] = set()
-            for target in targets:
-                importers |= self._importing.get(target, set())
-                self._sets_with.setdefault(target, set()).add(targets)
-            target_set = self._target_sets[targets] = _TargetSet(targets, importers)
-        return target_set
-
-    def _leave(self, target_set: _TargetSet, name: str) -> None:
+    def _leave(self, target_set: TargetSet, name: str) -> None:
         target_set.sources.discard(name)
-        if target_set.sources:
-            return
-        del self._target_sets[target_set.targets]
-        for target in target_set.targets:
-            self._sets_with[target].discard(target_set.targets)
-            if not self._sets_with[target]:
-                del self._sets_with[target]
+        self.target_sets.release(target_set)
 
     def _source(self, name: str) -> _Source:
         source = self._sources.get(name)
         if source is None:
-            target_set = self._target_set(NO_TARGETS)
+            target_set = self.target_sets.get(NO_TARGETS)
             target_set.sources.add(name)
             source = self._sources[name] = _Source(target_set)
         return source
@@ -211,32 +241,142 @@ class Rib:
                 self._drop_copy(importer, key, path)
 
     def _put_copy(self, importer: str, key: RouteKey, path: Path) -> None:
-        self._tables[importer].setdefault(key, {})[path.source, path.peer] = path
+        self._tables[importer].setdefault(key, {})[path.place] = path
         self._dirty[importer, key] = None
 
     def _drop_copy(self, importer: str, key: RouteKey, path: Path) -> None:
         paths = self._tables[importer][key]
-        del paths[path.source, path.peer]
+        del paths[path.place]
         if not paths:
             del self._tables[importer][key]
         self._dirty[importer, key] = None
 
     def _holders(self, name: str) -> list[str]:
         """Instances whose tables hold what is published into `name`."""
-        holders = self._sources[name].target_set.importers - {name}
-        return [*holders, name] if name in self.instances else list(holders)
+        importers = self._sources[name].target_set.importers
+        holders = [each for each in importers if each != name]
+        return [*holders, name] if name in self.instances else holders
+
+    # membership ---------------------------------------------------------------------------
+
+    def join(self, instance: str) -> None:
+        """An agent here subscribes to an instance: BGP peers are asked for its routes."""
+        count = self._members.get(instance, 0)
+        self._members[instance] = count + 1
+        if count == 0:
+            self._want(self._imports.get(instance, NO_TARGETS), 1)
+
+    def leave(self, instance: str) -> None:
+        """An agent leaves an instance; without members nothing is drawn for it."""
+        self._members[instance] -= 1
+        if not self._members[instance]:
+            del self._members[instance]
+            self._want(self._imports.get(instance, NO_TARGETS), -1)
+
+    def _want(self, targets: Targets, step: int) -> None:
+        for target in sorted(targets):
+            count = self._wanted.get(target, 0) + step
+            if count:
+                self._wanted[target] = count
+            else:
+                del self._wanted[target]
+            self.bgp.set_membership(target, is_wanted=count > 0)
+
+    # VPN tables ---------------------------------------------------------------------------
+
+    def _exported(self, key: RouteKey, path: Path) -> Exported | None:
+        """Return an agent's path as a VPN route; None when it is none."""
+        instance = self.instances.get(path.source)
+        if instance is None or infeasible_reason(path):
+            return None
+        targets = self._sources[path.source].target_set.targets
+        if not targets:
+            return None
+        return export(key, path, targets, self.bgp.us.asn, instance.network_id)
+
+    def _export(self, key: RouteKey, path: Path) -> None:
+        """Announce an agent's path as a VPN route, or withdraw it where it is none any more."""
+        exported = self._exported(key, path)
+        if exported is None:
+            self._unexport(key, path)
+        else:
+            peer = Peer(path.peer, PeerKind.AGENT)
+            table = self.bgp.tables[exported.family]
+            table.announce(peer, exported.attributes, ((exported.key, exported.label),))
+
+    def _unexport(self, key: RouteKey, path: Path) -> None:
+        if path.source in self.instances:
+            family, nlri_key = vpn_key(key, path)
+            self.bgp.tables[family].withdraw(path.peer, (nlri_key,))
+
+    def _export_instance(self, name: str) -> None:
+        for key, paths in self._sources[name].routes.items():
+            for path in paths.values():
+                self._export(key, path)
+
+    def _unexport_instance(self, name: str) -> None:
+        for key, paths in self._sources[name].routes.items():
+            for path in paths.values():
+                self._unexport(key, path)
+
+    def _import_changed(self, table: VpnTable, changed: dict[bytes, Bundle | None]) -> None:
+        """Follow changes of a VPN table into the instances that import its routes."""
+        if table.family not in INSTANCE_FAMILY:
+            return
+        routes, family = table.routes, table.family
+        held = self._imported
+        if not held and not self.target_sets.has_importers:
+            return
+        for key in changed:
+            entry = routes.get(key)
+            if isinstance(entry, Bundle) and not entry.target_set.importers:
+                entry = None
+            if entry is not None or (family, key) in held:
+                self._import(table, key)
+
+    def _import(self, table: VpnTable, key: bytes) -> None:
+        """Bring instances' copies of a VPN route up to date."""
+        place = (table.family, key)
+        wanted: dict[tuple[str, _Place], Path] = {}
+        for bundle in table.equal_paths(key):
+            if bundle.peer.kind is PeerKind.AGENT or not bundle.target_set.importers:
+                continue
+            path = import_path(table.family, key, bundle.routes[key], bundle, self.bgp.us.asn)
+            for importer in bundle.target_set.importers:
+                wanted[importer, path.place] = path
+        known = self._imported.get(place)
+        if known is None and not wanted:
+            return
+        route_key = known[0] if known is not None else instance_key(table.family, key)
+        if route_key is None:
+            return
+        held = known[1] if known is not None else {}
+        for (importer, where), path in held.items():
+            if (importer, where) not in wanted and importer in self._tables:
+                self._drop_copy(importer, route_key, path)
+        for (importer, where), path in wanted.items():
+            if held.get((importer, where)) != path:
+                self._put_copy(importer, route_key, path)
+        if wanted:
+            self._imported[place] = route_key, wanted
+        else:
+            del self._imported[place]
 
     # paths --------------------------------------------------------------------------------
 
     def publish(self, key: RouteKey, path: Path) -> None:
-        """Put a peer's path to `key` into instance `path.source`, replacing its earlier one."""
+        """Put an agent's path to `key` into instance `path.source`, replacing its earlier one."""
         paths = self._source(path.source).routes.setdefault(key, {})
-        if paths.get(path.peer) == path:
+        before = paths.get(path.peer)
+        if before == path:
             return
+        if before is not None and before.distinguisher != path.distinguisher:
+            self._unexport(key, before)
         paths[path.peer] = path
         self._of_peer.setdefault(path.peer, {})[path.source, key] = None
         for holder in self._holders(path.source):
             self._put_copy(holder, key, path)
+        self._export(key, path)
 
     def withdraw(self, peer: str, source: str, key: RouteKey) -> bool:
         """Remove a peer's path; say whether there was one."""
@@ -252,6 +392,7 @@ class Rib:
             del routes[key]
         for holder in self._holders(source):
             self._drop_copy(holder, key, path)
+        self._unexport(key, path)
         self._drop_if_idle(source)
         return True
 
@@ -285,8 +426,14 @@ class Rib:
 
     # answers ------------------------------------------------------------------------------
 
+    @property
+    def has_changes(self) -> bool:
+        """Whether `take_changes` has something to look at."""
+        return bool(self._dirty)
+
     def take_changes(self) -> list[RouteChanged]:
         """Choose where something changed; return and forget the changes a listener could see."""
+        self.bgp.out.collect()
         changes = []
         for name, key in self._dirty:
             table = self._tables.get(name)
@@ -325,19 +472,39 @@ class Rib:
     def importers(self, instance: str) -> list[str]:
         """Return the other instances that import what is published into one, sorted."""
         source = self._sources.get(instance)
-        return sorted(source.target_set.importers - {instance}) if source is not None else []
+        return sorted(source.target_set.importers.keys() - {instance}) if source else []
 
     def network_of(self, path: Path) -> str:
-        """Return the network a path's destination is in."""
+        """Return the network a path's destination is in; "" when nothing here tells.
+
+        One learnt by BGP says so itself, or its targets do: they are what a single network
+        exports, or else what a single one imports.
+        """
         source = self.instances.get(path.source)
-        return source.network if source is not None else path.network
+        if source is not None:
+            return source.network
+        if path.kind is PeerKind.AGENT:
+            return path.network
+        if path.origin_network and path.origin_network in self._networks:
+            return self._network_of_all(self._networks[path.origin_network])
+        for index in (self._exporting.get, self.target_sets.importers_of):
+            for target in sorted(path.targets):
+                network = self._network_of_all(index(target) or ())
+                if network:
+                    return network
+        return ""
+
+    def _network_of_all(self, instances: Iterable[str]) -> str:
+        networks = {self.instances[name].network for name in instances}
+        return networks.pop() if len(networks) == 1 else ""
 
     def import_target(self, instance: str, path: Path) -> str:
         """Return the (lowest) target by which an instance imports a path, "" for its own."""
         if path.source == instance:
             return ""
-        exports = self._sources[path.source].target_set.targets
-        return min(self.instances[instance].imports & exports)
+        exports = path.targets or self._sources[path.source].target_set.targets
+        shared = self._imports[instance] & exports
+        return format_target(min(shared)) if shared else ""
 
     def count_of_peer(self, peer: str) -> int:
         """Return how many paths a peer published."""
@@ -359,7 +526,7 @@ class Rib:
         chosen = selection.paths if selection is not None else ()
         rest = sorted(
             (path for path in paths if path not in chosen),
-            key=lambda path: (cost_of(path), path.next_hop, path.peer, path.source),
+            key=rank,
         )
         return Explanation(
             instance,
@@ -375,26 +542,12 @@ class Rib:
     # oracle -------------------------------------------------------------------------------
 
     def verify(self) -> None:
-        """Recompute every table from the published paths; AssertionError names what differs.
+        """Recompute every table from what is published; AssertionError names what differs.
 
         Call after `take_changes`.
         """
-        expected: dict[str, _Table] = {name: {} for name in self.instances}
-        for instance in self.instances.values():
-            for name, source in self._sources.items():
-                exporter = self.instances.get(name)
-                exports = exporter.exports if exporter is not None else NO_TARGETS
-                if name == instance.name or not exports.isdisjoint(instance.imports):
-                    for key, paths in source.routes.items():
-                        for peer, path in paths.items():
-                            expected[instance.name].setdefault(key, {})[name, peer] = path
-        assert set(expected) == set(self._tables), "the RIB has tables of other instances"
-        for name, table in expected.items():
-            assert table == self._tables[name], f"table {name} differs from what is published"
-            chosen = {key: select(paths.values()) for key, paths in table.items()}
-            best = {key: selection for key, selection in chosen.items() if selection is not None}
-            assert best == self._selected[name], f"choices of {name} differ from its paths"
-        assert set(self._selected) == set(self._tables), "choices remain of forgotten instances"
+        self._verify_tables()
+        self._verify_vpn()
         held = {
             (peer, name, key)
             for name, source in self._sources.items()
@@ -406,9 +559,65 @@ class Rib:
         for name, source in self._sources.items():
             assert name in self.instances or source.routes, f"source {name} is idle"
             assert name in source.target_set.sources, f"source {name} left its target set"
-        for targets, target_set in self._target_sets.items():
-            importers = {each.name for each in self.instances.values() if each.imports & targets}
-            assert importers == target_set.importers, f"importers of {sorted(targets)} differ"
+        imports = {name: encode_targets(each.imports) for name, each in self.instances.items()}
+        assert imports == self._imports, "what instances import differs from their configuration"
+        self.target_sets.verify(imports)
+        wanted = {target for name in self._members for target in imports.get(name, NO_TARGETS)}
+        assert wanted == set(self._wanted), "memberships differ from what instances import"
+
+    def _verify_tables(self) -> None:
+        expected: dict[str, _Table] = {name: {} for name in self.instances}
+        for instance in self.instances.values():
+            for name, source in self._sources.items():
+                exporter = self.instances.get(name)
+                exports = exporter.exports if exporter is not None else frozenset()
+                if name == instance.name or not exports.isdisjoint(instance.imports):
+                    for key, paths in source.routes.items():
+                        for path in paths.values():
+                            expected[instance.name].setdefault(key, {})[path.place] = path
+            for key, path in self._expected_imports(instance):
+                expected[instance.name].setdefault(key, {})[path.place] = path
+        assert set(expected) == set(self._tables), "the RIB has tables of other instances"
+        for name, table in expected.items():
+            assert table == self._tables[name], f"table {name} differs from what is published"
+            chosen = {key: select(paths.values()) for key, paths in table.items()}
+            best = {key: selection for key, selection in chosen.items() if selection is not None}
+            assert best == self._selected[name], f"choices of {name} differ from its paths"
+        assert set(self._selected) == set(self._tables), "choices remain of forgotten instances"
+
+    def _expected_imports(self, instance: Instance) -> Iterator[tuple[RouteKey, Path]]:
+        imports = encode_targets(instance.imports)
+        for family in INSTANCE_FAMILY:
+            table = self.bgp.tables[family]
+            for key in table.routes:
+                for bundle in table.equal_paths(key):
+                    if bundle.peer.kind is PeerKind.AGENT:
+                        continue
+                    route_key = instance_key(family, key)
+                    if route_key is not None and not imports.isdisjoint(bundle.target_set.targets):
+                        label = bundle.routes[key]
+                        yield route_key, import_path(family, key, label, bundle, self.bgp.us.asn)
+
+    def _verify_vpn(self) -> None:
+        self.bgp.verify()
+        expected: dict[tuple[AddressFamily, bytes, str], Exported] = {}
+        for source in self._sources.values():
+            for key, paths in source.routes.items():
+                for path in paths.values():
+                    exported = self._exported(key, path)
+                    if exported is not None:
+                        expected[exported.family, exported.key, path.peer] = exported
+        found = {
+            (table.family, key, bundle.peer.name): Exported(
+                table.family, key, label, bundle.attributes
+            )
+            for table in self.bgp.tables.values()
+            if table.family in INSTANCE_FAMILY
+            for bundle in table.bundles()
+            if bundle.peer.kind is PeerKind.AGENT
+            for key, label in bundle.routes.items()
+        }
+        assert found == expected, "VPN routes of agents differ from what they published"
 
 
 def _reason(path: Path, chosen: tuple[Path, ...]) -> str:

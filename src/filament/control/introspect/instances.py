@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from filament.control.introspect.configuration import changed_at
-from filament.control.introspect.listing import Paused, Row, listing, searching
+from filament.control.introspect.listing import Row, listing, searching
 from filament.control.introspect.tables import InstanceTable, summary_values
 from filament.control.node import ControlNode
 from filament.rib.keys import Family, table_name
 from filament.rib.rib import Instance
 from filament.runtime.introspect.serve import Answer
+from filament.runtime.introspect.slices import Paused
 from filament.wire.sandesh.xml import Values
 
 

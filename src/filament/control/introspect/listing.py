@@ -6,40 +6,17 @@ pages, so that a list that changes meanwhile is neither repeated nor kept.
 
 from __future__ import annotations
 
-import heapq
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-from typing import Any, TypeVar
+from typing import Any
 
 from filament.base.limits import MAX_INTROSPECT_ROWS
 from filament.runtime.introspect.serve import Answer, Messages
+from filament.runtime.introspect.slices import Paused, lowest
 from filament.wire.sandesh.query import Cursor, Query, format_cursor, parse_cursor
 from filament.wire.sandesh.routing import CONTROL
 from filament.wire.sandesh.xml import Message, Values
 
-ItemT = TypeVar("ItemT")
-ValueT = TypeVar("ValueT")
-# A computation that pauses by yielding None.
-Paused = Generator[None, None, ValueT]
 Row = Values | None
-
-SLICE = 2000  # keys looked at between two pauses
-
-
-def in_slices(
-    items: Sequence[ItemT],
-    order: Callable[[ItemT], Any],
-    is_wanted: Callable[[Any], bool],
-    limit: int,
-) -> Paused[list[ItemT]]:
-    """Return the lowest `limit` items whose order is wanted, in order; no two have the same."""
-    lowest: list[tuple[Any, ItemT]] = []
-    for start in range(0, len(items), SLICE):
-        placed = ((order(item), item) for item in items[start : start + SLICE])
-        part = [each for each in placed if is_wanted(each[0])]
-        if part:
-            lowest = heapq.nsmallest(limit, [*lowest, *part])
-        yield
-    return [item for _, item in lowest]
 
 
 def listing(
@@ -58,7 +35,7 @@ def listing(
 
     def page(query: Query, after: str) -> Messages:
         found = keys(query)
-        names = yield from in_slices(
+        names = yield from lowest(
             found, lambda name: name, lambda name: name > after, MAX_INTROSPECT_ROWS + 1
         )
         shown = names[:MAX_INTROSPECT_ROWS]

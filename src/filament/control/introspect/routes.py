@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 from filament.base.limits import MAX_INTROSPECT_ROWS
-from filament.control.introspect.listing import Paused, in_slices
 from filament.control.introspect.tables import (
     COUNTED,
     Counts,
@@ -19,6 +18,7 @@ from filament.control.introspect.tables import (
 from filament.control.node import ControlNode
 from filament.rib.keys import RouteKey
 from filament.runtime.introspect.serve import Answer, Messages
+from filament.runtime.introspect.slices import Paused, lowest
 from filament.wire.sandesh.query import Cursor, Query, format_cursor, parse_cursor
 from filament.wire.sandesh.routing import CONTROL
 from filament.wire.sandesh.text import format_time
@@ -128,17 +128,17 @@ class RouteAnswers:
         """Return the keys of a table that are asked for and come after a cursor, in order."""
         is_wanted = self._wanted(table, query)
         start = str(query.get("start_prefix", ""))
-        lowest = table.read_order(after) if after else None
+        last = table.read_order(after) if after else None
         first = table.read_order(start) if start else None
 
         def comes_next(order: Any) -> bool:
             return (
-                (lowest is None or order > lowest)
+                (last is None or order > last)
                 and (first is None or order >= first)
                 and is_wanted(order)
             )
 
-        found = yield from in_slices(table.keys(), table.order, comes_next, limit)
+        found = yield from lowest(table.keys(), table.order, comes_next, limit)
         return found
 
     def _wanted(self, table: Table, query: Query) -> Callable[[Any], bool]:

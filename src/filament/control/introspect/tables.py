@@ -7,11 +7,11 @@ from typing import Protocol
 
 from filament.base.errors import InputError
 from filament.base.net import Prefix, bits_of, mask_of
-from filament.control.introspect.listing import SLICE, Paused
 from filament.control.introspect.paths import modified_at, path_values
 from filament.control.node import ControlNode
 from filament.rib.bestpath import infeasible_reason
 from filament.rib.keys import MASTER, Family, RouteKey, table_name
+from filament.runtime.introspect.slices import SLICE, Paused
 from filament.wire.sandesh.xml import Values
 
 Order = Prefix | str  # of keys of one table: all of one type

@@ -27,7 +27,6 @@ from filament.testing.lab import links, namespaces, processes
 from filament.testing.lab.intent import Intent, Network
 from filament.testing.lab.links import End
 from filament.testing.lab.plan import (
-    CONTROL_NAMESPACE,
     FABRIC_BRIDGE,
     FABRIC_NAMESPACE,
     FIRST_ROUTER_NUMBER,
@@ -62,6 +61,11 @@ def agent_of(host: str) -> str:
     return f"agent-{host}"
 
 
+def control_name(process: str) -> str:
+    """The name a control node's process goes by among others: `ctl1` for `control`."""
+    return process.removeprefix(f"{CONTROL}-") if process != CONTROL else CONTROL_NAME
+
+
 class Lab:
     """One lab, by its run directory; any number of processes may hold one, one at a time changes
     it.
@@ -87,6 +91,7 @@ class Lab:
         run: Path,
         *,
         host_count: int = 2,
+        control_count: int = 1,
         underlay: Underlay = "bridge",
         api_listen: str = DEFAULT_API_LISTEN,
     ) -> Self:
@@ -98,6 +103,7 @@ class Lab:
         run.mkdir(parents=True, exist_ok=True)
         plan = plan_lab(
             host_count=host_count,
+            control_count=control_count,
             underlay=underlay,
             api_listen=api_listen,
             boot=processes.boot_id(),
@@ -141,7 +147,8 @@ class Lab:
             device, shift = "ctl0", 256
         for host in self.plan.hosts:
             self._join_fabric(host.name, device, host.address + shift)
-        self._join_fabric(CONTROL_NAMESPACE, UNDERLAY_DEVICE, self.plan.control_address)
+        for control in self.plan.controls:
+            self._join_fabric(control.name, UNDERLAY_DEVICE, control.address)
 
     def _join_fabric(self, name: str, device: str, address: int) -> None:
         place = self.directories.namespace(name)
@@ -162,24 +169,36 @@ class Lab:
             processes.spawn(self.directories.pids, program)
 
     def programs(self) -> list[Program]:
-        """What runs in this lab: the API, the control node, and an agent per host."""
-        control = f"{format_ipv4(self.plan.control_address)}:{XMPP_PORT}"
+        """What runs in this lab: the API, the control nodes, and an agent per host."""
         api_argv = ("serve", "--role", "api", "--listen", self.plan.api_listen)
-        control_argv = (
-            *("serve", "--role", "control", "--name", CONTROL_NAME),
-            *("--api", self.api_address, "--xmpp", control),
-        )
-        programs = [
-            self._program(API, None, api_argv),
-            self._program(CONTROL, CONTROL_NAMESPACE, control_argv),
-        ]
+        programs = [self._program(API, None, api_argv)]
+        listened: list[str] = []
+        for name, place in zip(self.controls, self.plan.controls, strict=True):
+            address = f"{format_ipv4(place.address)}:{XMPP_PORT}"
+            argv: tuple[str, ...] = (
+                *("serve", "--role", "control", "--name", control_name(name)),
+                *("--api", self.api_address, "--xmpp", address),
+            )
+            programs.append(self._program(name, place.name, argv))
+            listened += ["--control", address]
         for host in self.plan.hosts:
             argv = (
                 *("agent", "--name", host.name, "--address", format_ipv4(host.address)),
-                *("--control", control, "--underlay", UNDERLAY_DEVICE),
+                *(*listened, "--underlay", UNDERLAY_DEVICE),
             )
             programs.append(self._program(agent_of(host.name), host.name, argv))
         return programs
+
+    @property
+    def controls(self) -> list[str]:
+        """The names of the control nodes' processes: `control`, `control-ctl2`, ..."""
+        count = len(self.plan.controls)
+        return [CONTROL, *(f"{CONTROL}-ctl{number}" for number in range(2, count + 1))]
+
+    @property
+    def process_names(self) -> list[str]:
+        """The names of all processes."""
+        return [API, *self.controls, *(agent_of(host.name) for host in self.plan.hosts)]
 
     def _program(self, name: str, place: str | None, argv: tuple[str, ...]) -> Program:
         environment = dict(os.environ)
@@ -444,6 +463,6 @@ class Lab:
 def _is_connected(name: str, status: Mapping[str, Any]) -> bool:
     if name == API:
         return True
-    if name == CONTROL:
+    if name == CONTROL or name.startswith(f"{CONTROL}-"):
         return bool(status["api"]["connected"])
-    return any(control["state"] == "established" for control in status["controls"])
+    return all(each["state"] in {"established", "spare"} for each in status["controls"])

@@ -5,7 +5,7 @@
         | tapXXXXXXXX           | tapXXXXXXXX
     host1 --eth0-- fabric --eth0-- host2        (namespaces; fabric holds a bridge)
                      |
-                    ctl (control node, 172.30.0.10)
+                    ctl (control node ctl1, 172.30.0.10; then ctl2, 172.30.0.11, ...)
 
 With underlay "direct" the hosts' `eth0`s are the two ends of one veth pair, as bare as a cable,
 and `ctl0` leads to the control node by the fabric (172.30.1.0/24).
@@ -37,12 +37,12 @@ UNDERLAY_DEVICE = "eth0"
 CONTROL_NAMESPACE = "ctl"
 FABRIC_NAMESPACE = "fabric"
 CONTROL_NUMBER = 10
-MAX_HOSTS = 200
+MAX_CONTROLS = 5
+MAX_HOSTS = 200 - MAX_CONTROLS + 1
 # Routers are 172.30.0.201 and on: above every host.
-FIRST_ROUTER_NUMBER = MAX_HOSTS + 1
+FIRST_ROUTER_NUMBER = 201
 MAX_ROUTERS = 50
 XMPP_PORT = 5269
-_RESERVED = (CONTROL_NAMESPACE, FABRIC_NAMESPACE)
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,30}")
 
 
@@ -74,18 +74,24 @@ class Workload(msgspec.Struct, frozen=True):
 class LabPlan(msgspec.Struct, frozen=True):
     """The whole lab as it is known to other processes through RUN/lab.json.
 
-    `routers` are namespaces on the underlay for somebody else's routers (`Lab.add_router`).
+    `controls` are the control nodes' namespaces and the addresses they listen on. `routers` are
+    namespaces on the underlay for somebody else's routers (`Lab.add_router`).
     `ready` is set once `up` has finished: a lab that is not is a ruin to be cleared away.
     """
 
     underlay: Underlay
     hosts: tuple[LabHost, ...]
-    control_address: int
+    controls: tuple[LabHost, ...]
     api_listen: str
     boot: str
     workloads: tuple[Workload, ...] = ()
     routers: tuple[LabHost, ...] = ()
     ready: bool = False
+
+    @property
+    def control_address(self) -> int:
+        """The first control node's address."""
+        return self.controls[0].address
 
     def host(self, name: str) -> LabHost:
         """The host of that name."""
@@ -105,8 +111,8 @@ class LabPlan(msgspec.Struct, frozen=True):
 
     def places(self) -> list[str]:
         """Names of every namespace of the lab."""
-        hosts = [host.name for host in (*self.hosts, *self.routers)]
-        return [*(workload.name for workload in self.workloads), *hosts, *_RESERVED]
+        others = [host.name for host in (*self.hosts, *self.routers, *self.controls)]
+        return [*(workload.name for workload in self.workloads), *others, FABRIC_NAMESPACE]
 
 
 class Directories(msgspec.Struct, frozen=True):
@@ -149,12 +155,17 @@ class Directories(msgspec.Struct, frozen=True):
         return self.run / "bpf"
 
     def namespace(self, name: str) -> Path:
-        """The namespace of a host, workload, `fabric` or `ctl`."""
+        """The namespace of a host, workload, control node or `fabric`."""
         return self.namespaces / name
 
 
-def plan_lab(*, host_count: int, underlay: Underlay, api_listen: str, boot: str) -> LabPlan:
-    """Lay out a lab of `host_count` hosts (named host1, host2, ...) without workloads."""
+def plan_lab(
+    *, host_count: int, control_count: int = 1, underlay: Underlay, api_listen: str, boot: str
+) -> LabPlan:
+    """Lay out a lab of `host_count` hosts (named host1, host2, ...) without workloads.
+
+    The control nodes' namespaces are `ctl`, `ctl2`, ...
+    """
     if not 1 <= host_count <= MAX_HOSTS:
         raise InputError(
             "bad-host-count", f"a lab of {host_count} hosts", hint=f"ask for 1 to {MAX_HOSTS}"
@@ -165,12 +176,24 @@ def plan_lab(*, host_count: int, underlay: Underlay, api_listen: str, boot: str)
             f"a direct underlay joins two hosts, not {host_count}",
             hint="ask for 2 hosts or for the bridge underlay",
         )
+    if not 1 <= control_count <= MAX_CONTROLS:
+        raise InputError(
+            "bad-control-count",
+            f"a lab of {control_count} control nodes",
+            hint=f"ask for 1 to {MAX_CONTROLS}",
+        )
     base = parse_ipv4("172.30.0.0")
-    control = parse_ipv4("172.30.1.0" if underlay == "direct" else "172.30.0.0") + CONTROL_NUMBER
-    # Host N is 172.30.0.N; the control node's number is left out.
-    numbers = [number + (number >= CONTROL_NUMBER) for number in range(1, host_count + 1)]
+    first = parse_ipv4("172.30.1.0" if underlay == "direct" else "172.30.0.0") + CONTROL_NUMBER
+    controls = tuple(
+        LabHost(f"{CONTROL_NAMESPACE}{index + 1 if index else ''}", first + index)
+        for index in range(control_count)
+    )
+    # Host N is 172.30.0.N; the control nodes' numbers are left out.
+    numbers = [
+        number + control_count * (number >= CONTROL_NUMBER) for number in range(1, host_count + 1)
+    ]
     hosts = tuple(LabHost(f"host{i}", base + number) for i, number in enumerate(numbers, start=1))
-    return LabPlan(underlay, hosts, control, api_listen, boot)
+    return LabPlan(underlay, hosts, controls, api_listen, boot)
 
 
 def require_name(plan: LabPlan, name: str) -> None:

@@ -13,8 +13,8 @@ from pathlib import Path
 from filament.base.errors import FilamentError, PermanentError
 from filament.base.net import Prefix
 from filament.testing.lab import reach
-from filament.testing.lab.lab import DEFAULT_API_LISTEN, Lab, agent_of
-from filament.testing.lab.plan import Underlay, Workload
+from filament.testing.lab.lab import DEFAULT_API_LISTEN, Lab
+from filament.testing.lab.plan import LabPlan, Underlay, Workload
 from filament.testing.lab.processes import boot_id
 from filament.testing.lab.teardown import sole_changer, tear_down
 
@@ -28,6 +28,17 @@ WORKLOADS = (
     ("red-2", "host2", "red"),
     ("blue-2", "host2", "blue"),
 )
+
+
+def workloads_of(plan: LabPlan) -> list[tuple[str, str, str]]:
+    """Name, host and network of the workloads: one of each network on every host."""
+    more = [
+        (f"{network}-{number}", host.name, network)
+        for number, host in enumerate(plan.hosts, start=1)
+        if number > 2
+        for network in NETWORKS
+    ]
+    return [*WORKLOADS[: 2 * len(plan.hosts)], *more]
 
 
 class Steps:
@@ -59,11 +70,19 @@ def build_scenario(
     *,
     underlay: Underlay = "bridge",
     api_listen: str = DEFAULT_API_LISTEN,
+    host_count: int = 2,
+    control_count: int = 1,
 ) -> Lab:
     """Build hosts, start processes, and make networks and workloads through the API."""
     steps = Steps(say)
     with steps.step("hosts, underlay"):
-        lab = Lab.build(run, underlay=underlay, api_listen=api_listen)
+        lab = Lab.build(
+            run,
+            underlay=underlay,
+            api_listen=api_listen,
+            host_count=host_count,
+            control_count=control_count,
+        )
     with steps.step("processes: API"):
         lab.start()
         lab.wait_for("api")
@@ -75,10 +94,11 @@ def build_scenario(
             intent.create_host(host.name, host.address)
     with steps.step("workloads: ports (API), namespaces"):
         workloads: list[Workload] = [
-            lab.prepare_workload(name, host, networks[network]) for name, host, network in WORKLOADS
+            lab.prepare_workload(name, host, networks[network])
+            for name, host, network in workloads_of(lab.plan)
         ]
-    with steps.step("processes: control node, agents"):
-        for name in ("control", *(agent_of(host.name) for host in lab.plan.hosts)):
+    with steps.step("processes: control nodes, agents"):
+        for name in lab.process_names:
             lab.wait_for(name)
     with steps.step("workloads: plugged, applied on every host"):
         for workload in workloads:
@@ -102,7 +122,14 @@ def show(lab: Lab, say: Say) -> bool:
     return found == reach.expected(lab.plan)
 
 
-def up(run: Path, say: Say, *, underlay: Underlay = "bridge") -> Lab:
+def up(
+    run: Path,
+    say: Say,
+    *,
+    underlay: Underlay = "bridge",
+    host_count: int = 2,
+    control_count: int = 1,
+) -> Lab:
     """Bring the lab up and show it; one that runs already is only shown, a ruin is cleared first.
 
     Raises PermanentError when a process does not start or the networks do not do as they should.
@@ -114,7 +141,9 @@ def up(run: Path, say: Say, *, underlay: Underlay = "bridge") -> Lab:
         else:
             if run.exists():
                 tear_down(run, say)
-            lab = build_scenario(run, say, underlay=underlay)
+            lab = build_scenario(
+                run, say, underlay=underlay, host_count=host_count, control_count=control_count
+            )
         if not show(lab, say) and not _has_policies(lab):
             raise PermanentError(
                 "reachability is not as expected (a network reaches itself and no other);"

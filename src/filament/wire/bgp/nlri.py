@@ -22,7 +22,7 @@ the Ethernet segment and gateway of EVPN routes), host bits cleared. What was ta
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from struct import Struct
 
 from filament.wire.bgp.errors import BAD_NETWORK, BAD_OPTIONAL, BgpError, Code
@@ -276,6 +276,18 @@ def join(family: AddressFamily, key: bytes, label: bytes) -> bytes:
     if key[0] in (EVPN_MAC_IP, EVPN_PREFIX):
         return head + key[2:10] + label[:10] + key[10:] + label[10:]
     return head + key[2:] + label
+
+
+def join_all(
+    family: AddressFamily, keys: list[bytes], label_by_key: Mapping[bytes, bytes]
+) -> list[bytes]:
+    """Put the NLRI of many routes together: `join`, in bulk."""
+    if family in _LABELED:
+        byte = _BYTE
+        return [byte[key[0] + 24] + label_by_key[key] + key[1:] for key in keys]
+    if family is AddressFamily.E_VPN:
+        return [join(family, key, label_by_key[key]) for key in keys]
+    return keys
 
 
 def withdrawn(family: AddressFamily, key: bytes) -> bytes:

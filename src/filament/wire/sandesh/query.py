@@ -131,13 +131,18 @@ def format_cursor(cursor: Cursor) -> str:
     return base64.urlsafe_b64encode(msgspec.json.encode(cursor)).decode().rstrip("=")
 
 
-def parse_cursor(request: Request, text: str) -> Cursor:
-    """Read a cursor. Raises InputError: cursors are made by us only."""
+def read_cursor(text: str) -> Cursor | None:
+    """Read a cursor, None when it is none; see `parse_cursor` for what it asks."""
     try:
         raw = base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
-        cursor = msgspec.json.decode(raw, type=Cursor)
+        return msgspec.json.decode(raw, type=Cursor)
     except (ValueError, binascii.Error, msgspec.MsgspecError):
-        cursor = None
+        return None
+
+
+def parse_cursor(request: Request, text: str) -> Cursor:
+    """Read a cursor of a request. Raises InputError: cursors are made by us only."""
+    cursor = read_cursor(text)
     kinds = {field.name: _KINDS.get(field.type, int) for field in request.parameters}
     if cursor is None or any(
         type(value) is not kinds.get(name) for name, value in cursor.query.items()

@@ -1,0 +1,182 @@
+"""Routes that share a peer and an attribute set, and the order among such bundles.
+
+All that decides between two paths, but for what is in the key, is in the attributes and the peer:
+so it is worked out once per bundle, not per route. TF's order is `BgpPath::PathCompare`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from filament.rib.peer import Peer, PeerKind, Speaker
+from filament.rib.targets import TargetSet
+from filament.wire.bgp.attributes import Attributes, has_as, neighbour_as, path_length
+from filament.wire.bgp.communities import ACCEPT_OWN, LLGR_STALE, is_tree_leaf, mobility_of
+from filament.wire.bgp.family import AddressFamily
+
+DEFAULT_LOCAL_PREFERENCE = 100
+
+
+class Bundle:
+    """What one peer announces with one attribute set, in one table; exists while it has routes.
+
+    `routes` maps an NLRI key to its label. `problem` says why its routes cannot be used, "" when
+    they can. `cost` and `tie` are what selection compares, before and after MED. `is_stale` marks
+    what a peer that is away announced before it went. `sent` caches what each group of peers is
+    sent of it (see `adjout`).
+    """
+
+    __slots__ = (
+        "attributes",
+        "cost",
+        "family",
+        "is_stale",
+        "med",
+        "neighbour",
+        "peer",
+        "problem",
+        "routes",
+        "sent",
+        "target_set",
+        "tie",
+    )
+
+    def __init__(
+        self,
+        family: AddressFamily,
+        peer: Peer,
+        attributes: Attributes,
+        target_set: TargetSet,
+        problem: str,
+    ) -> None:
+        self.family = family
+        self.peer = peer
+        self.attributes = attributes
+        self.target_set = target_set
+        self.problem = problem
+        self.routes: dict[bytes, bytes] = {}
+        self.is_stale = False
+        self.cost = cost_of(attributes)
+        self.tie = tie_of(peer, attributes)
+        self.neighbour = neighbour_as(attributes.as_path)
+        self.med = attributes.med or 0
+        self.sent: dict[Any, Any] = {}
+
+
+Entry = Bundle | tuple[Bundle, ...]
+
+
+def cost_of(attributes: Attributes) -> tuple[int, bool, bool, int, bool, int, int]:
+    """Return what is compared before MED; the lower is better."""
+    mobility = mobility_of(attributes.extended_communities)
+    preference = attributes.local_preference
+    return (
+        -(DEFAULT_LOCAL_PREFERENCE if preference is None else preference),
+        is_tree_leaf(attributes.extended_communities),
+        not (mobility is not None and mobility.is_sticky),
+        -(mobility.sequence if mobility is not None else 0),
+        LLGR_STALE in attributes.communities,
+        path_length(attributes.as_path),
+        attributes.origin,
+    )
+
+
+COST_NAMES = (
+    "local preference",
+    "tree leaf",
+    "non-sticky MAC",
+    "mobility sequence",
+    "long-lived stale",
+    "AS path length",
+    "origin",
+)
+
+
+def tie_of(peer: Peer, attributes: Attributes) -> tuple[int, int, int, str]:
+    """Return what decides between paths of equal cost; the lower is better."""
+    originator = attributes.originator_id
+    return (
+        min(peer.kind, PeerKind.CLIENT),  # client or not does not matter
+        peer.identifier if originator is None else originator,
+        len(attributes.cluster_list),
+        peer.name,
+    )
+
+
+TIE_NAMES = ("kind of peer", "router id", "cluster list length", "peer")
+
+
+def problem_of(peer: Peer, attributes: Attributes, us: Speaker) -> str:
+    """Say why routes with these attributes cannot be used; "" when they can.
+
+    TF's flags AsPathLooped, NoNeighborAs, OriginatorIdLooped, ClusterListLooped.
+    """
+    if peer.kind is PeerKind.AGENT:
+        return ""
+    if has_as(attributes.as_path, us.asn):
+        return f"AS path loop: our AS {us.asn} is in its AS path"
+    if peer.kind is PeerKind.EXTERNAL:
+        first = neighbour_as(attributes.as_path)
+        if first != peer.asn:
+            return f"the first AS of its path is {first}, not the peer's, {peer.asn}"
+        return ""
+    if (
+        us.identifier
+        and attributes.originator_id == us.identifier
+        and ACCEPT_OWN not in attributes.communities
+    ):
+        return "originator loop: we originated it"
+    if us.cluster_id is not None and us.cluster_id in attributes.cluster_list:
+        return "cluster list loop: we reflected it before"
+    return ""
+
+
+def ordered(bundles: Sequence[Bundle]) -> tuple[Bundle, ...]:
+    """Order the bundles that lead to one key: the best first, those with a problem last.
+
+    The result does not depend on the order given: MED is compared within each neighbour AS before
+    anything else decides (RFC 4271 section 9.1.2.2 c).
+    """
+    ranked = sorted(bundles, key=_rank)
+    equal = equals(ranked)
+    return (*equal, *(each for each in ranked if each not in equal))
+
+
+def equals(ranked: Sequence[Bundle]) -> tuple[Bundle, ...]:
+    """Return, of bundles in order, those of equal cost to the best; none when none is usable."""
+    lowest = ranked[0]
+    if lowest.problem:
+        return ()
+    if len(ranked) == 1:
+        return (lowest,)
+    alike = [each for each in ranked if each.cost == lowest.cost and not each.problem]
+    least: dict[int, int] = {}
+    for each in alike:
+        least[each.neighbour] = min(each.med, least.get(each.neighbour, each.med))
+    return tuple(each for each in alike if each.med == least[each.neighbour])
+
+
+def _rank(bundle: Bundle) -> tuple[bool, tuple[object, ...], tuple[object, ...]]:
+    return bool(bundle.problem), bundle.cost, bundle.tie
+
+
+def compare(bundle: Bundle, best: Bundle) -> str:
+    """Say by which criterion `best` wins, with both values."""
+    if bundle.problem:
+        return f"not usable: {bundle.problem}"
+    for name, ours, theirs in zip(COST_NAMES, bundle.cost, best.cost, strict=True):
+        if ours != theirs:
+            return f"{name}: {_shown(ours)}, best has {_shown(theirs)}"
+    if bundle.neighbour == best.neighbour and bundle.med != best.med:
+        return f"MED: {bundle.med}, best has {best.med}"
+    for name, mine, other in zip(TIE_NAMES, bundle.tie, best.tie, strict=True):
+        if mine != other:
+            return f"{name}: {mine}, best has {other}"
+    return ""
+
+
+def _shown(value: float) -> str:
+    if value is True or value is False:
+        return "yes" if value else "no"
+    return str(abs(value))
