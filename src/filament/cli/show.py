@@ -20,6 +20,7 @@ from filament.cli.local import Answer
 from filament.cli.options import json_option, pass_session
 from filament.cli.output import columns, print_records
 from filament.cli.session import Session
+from filament.cli.show_bgp import show_bgp
 from filament.cli.suggest import suggestion
 from filament.doctor.words import short_instance, short_name
 
@@ -47,6 +48,9 @@ host_option = click.option(
 @click.group("show")
 def show() -> None:
     """Show what hosts and control nodes really hold."""
+
+
+show.add_command(show_bgp)
 
 
 def _ask(session: Session, role: str, target: str, names: Sequence[str]) -> list[Answer]:

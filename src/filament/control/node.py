@@ -15,10 +15,13 @@ import msgspec
 
 from filament.base.errors import FilamentError, ProtocolError
 from filament.base.limits import MAX_AGENTS, MAX_OUTPUT_QUEUE_BYTES
+from filament.base.net import Address
 from filament.client.watch import Loaded, WatchClient
+from filament.compiler.peers import concerns, plan_speaker
 from filament.control.copy import DiskCopy
 from filament.control.core import ControlCore
 from filament.control.follow import AgentReport, ApiState, Report
+from filament.control.peering import Peering
 from filament.model.change import Commit
 from filament.runtime.backoff import backoff
 from filament.runtime.clock import now, wall
@@ -99,6 +102,7 @@ class ControlNode:
         *,
         hold_time_s: float = HOLD_TIME_S,
         max_queue_bytes: int = MAX_OUTPUT_QUEUE_BYTES,
+        bgp: tuple[Address, ...] = (),
     ) -> None:
         self.core = ControlCore(name, copy.read_agents())
         self.api = ApiState(api_address)
@@ -114,6 +118,13 @@ class ControlNode:
         self._changed = asyncio.Event()
         self._report_changed: list[asyncio.Event] = []  # one per API process that is told
         self._gone_since: dict[str, float] = {}  # stale agents: epoch seconds
+        self.peering = Peering(
+            self.core.rib,
+            listens=bgp,
+            on_change=self._changed.set,
+            is_complete=lambda: self.core.absences.is_complete,
+            max_queue_bytes=max_queue_bytes,
+        )
         kept = copy.read_configuration()
         if kept is not None:
             self._load(kept)
@@ -134,11 +145,14 @@ class ControlNode:
     def take_commit(self, commit: Commit) -> None:
         """Follow one commit."""
         self.core.apply_commit(commit, now())
+        if concerns(commit):
+            self.peering.configure(plan_speaker(self.core.snapshot, self.core.name))
         self._copy.note_change()
         self._changed.set()
 
     def _load(self, loaded: Loaded) -> None:
         self.core.load(loaded.objects, loaded.allocations, loaded.revision, now())
+        self.peering.configure(plan_speaker(self.core.snapshot, self.core.name))
         self._changed.set()
 
     def configuration(self) -> Loaded:
@@ -162,6 +176,7 @@ class ControlNode:
 
     def close(self) -> None:
         """Say goodbye to everybody."""
+        self.peering.close()
         for connection in list(self._open):
             connection.session.close("the control node stops", now())
             connection.driver.flush()
@@ -273,6 +288,8 @@ class ControlNode:
             connection.session.send(stanza, at)
         for connection in told.values():
             connection.driver.flush()
+        if self.core.rib.bgp.has_work:
+            self.peering.wake()
         for changed in self._report_changed:
             changed.set()
 
