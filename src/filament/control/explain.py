@@ -286,7 +286,7 @@ def _unimported(node: ControlNode, prefixes: set[Prefix]) -> Paused[list[Record]
                 yield
             if table.prefix(key) in prefixes:
                 explanation = node.core.rib.bgp.why(family, key)
-                if explanation.not_imported and len(found) < _MOST_UNIMPORTED:
+                if not explanation.imports and len(found) < _MOST_UNIMPORTED:
                     found.append(_vpn(explanation) | {"candidates": _raw(explanation)})
     return found
 

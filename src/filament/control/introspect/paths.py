@@ -16,6 +16,7 @@ from filament.rib.peer import PeerKind
 from filament.rib.targets import format_target
 from filament.wire.bgp.attributes import OriginCode, format_as_path, neighbour_as
 from filament.wire.bgp.communities import (
+    Encapsulation,
     encapsulations_of,
     format_community,
     format_extended,
@@ -44,6 +45,12 @@ def modified_at(node: ControlNode, peer: str) -> float:
     return node.since(peer) if peer in node.core.agents else node.peer_since(peer)
 
 
+def source_of(node: ControlNode, peer: str) -> str:
+    """Return whom a path is from, as TF says it: a router by its address, an agent by its name."""
+    neighbour = node.peering.neighbours.get(peer)
+    return str(neighbour.plan.address) if neighbour is not None else peer
+
+
 def path_values(node: ControlNode, instance: str, key: RouteKey, path: Path) -> Values:
     """Return one path of a route of an instance."""
     rib = node.core.rib
@@ -64,7 +71,7 @@ def path_values(node: ControlNode, instance: str, key: RouteKey, path: Path) -> 
         "local_as": read_asn(node.core.snapshot),
         "peer_as": neighbour_as(path.as_path),
         "peer_router_id": format_ipv4(path.router_id) if path.router_id else "",
-        "source": path.peer,
+        "source": source_of(node, path.peer),
         "as_path": format_as_path(path.as_path),
         "next_hop": format_ipv4(path.next_hop),
         "label": path.label,
@@ -110,10 +117,10 @@ def bundle_values(node: ControlNode, family: AddressFamily, key: bytes, bundle: 
         "local_as": node.core.rib.bgp.us.asn,
         "peer_as": peer.asn,
         "peer_router_id": format_ipv4(peer.identifier) if peer.identifier else "",
-        "source": peer.name,
+        "source": source_of(node, peer.name),
         "as_path": format_as_path(attributes.as_path),
         "next_hop": str(attributes.next_hop),
-        "label": label_value(family, key, label) if label else 0,
+        "label": _label(label_value(family, key, label), encapsulations) if label else 0,
         "origin": _origin(attributes.origin),
         "replicated": is_agent,
         "communities": [
@@ -139,6 +146,11 @@ def bundle_values(node: ControlNode, family: AddressFamily, key: bytes, bundle: 
 
 
 _INGRESS = 6
+
+
+def _label(field: int, encapsulations: Iterable[int]) -> int:
+    """Return what is in a label field of 24 bits: a VNI with VXLAN, else an MPLS label."""
+    return field if Encapsulation.VXLAN in encapsulations else field >> 4
 
 
 def _identifier(raw: bytes) -> str:
