@@ -272,6 +272,7 @@ def test_routes_of_a_peer_that_goes_are_swept_in_steps(world):
     world.down("peer1")
     world.take(limit=30)
     assert world.bgp.stale_count("peer1", AF.INET_VPN) == 70
+    assert world.bgp.is_sweeping
     world.drain()
     assert heard(world, 2) == {}
 

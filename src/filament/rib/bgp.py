@@ -224,6 +224,13 @@ class BgpRib:
             or any(table.changed for table in self.tables.values())
         )
 
+    @property
+    def is_sweeping(self) -> bool:
+        """Whether `take` removes routes step by step, so that one may give nothing and the next
+        something.
+        """
+        return bool(self._sweeping)
+
     def take(
         self, limit: int = 10_000, can_write: Callable[[str], bool] = lambda _: True
     ) -> list[OutBatch]:
