@@ -132,7 +132,8 @@ class BgpRib:
         """A session is established; `families` are those that both sides want.
 
         The peer gets its first copy of each table from `take`; VPN tables wait for its
-        memberships when it speaks route-target, and will say when it has told them (`ends_rib`).
+        memberships when it speaks route-target. Not so when it will never say that these are all
+        (`ends_rib`): then it is given what each of them asks for as it comes.
         """
         assert peer.kind is not PeerKind.AGENT, "agents speak XMPP"
         self.peers[peer.name] = peer
