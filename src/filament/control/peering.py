@@ -315,6 +315,7 @@ class Peering:
             agreement.families,
             now(),
             has_llgr=bool(agreement.long_lived),
+            ends_rib=agreement.ends_rib,
         )
         dropped = neighbour.retention.back(agreement, self.speaker.restart, now())
         self._sweep(neighbour, dropped)
