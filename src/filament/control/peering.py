@@ -315,6 +315,7 @@ class Peering:
             agreement.families,
             now(),
             has_llgr=bool(agreement.long_lived),
+            ends_rib=agreement.ends_rib,
         )
         dropped = neighbour.retention.back(agreement, self.speaker.restart, now())
         self._sweep(neighbour, dropped)
@@ -451,7 +452,7 @@ class Peering:
             if self._rib.has_changes:
                 self._on_change()
             await asyncio.sleep(0)
-            if not batches:
+            if not batches and not self._bgp.is_sweeping:
                 break  # all that is left is for peers that do not read just now
 
     def _run_timers(self, neighbour: Neighbour, at: float) -> None:

@@ -166,8 +166,11 @@ def _split_alike(field: bytes) -> list[Nlri] | None:
     ):
         return None
     head = bytes((EVPN_MAC_IP, 8 + middle))
+    # Most have one label: those that do share it, because many such routes are kept.
+    same: dict[bytes, bytes] = {}
+    shared = same.setdefault
     return [
-        (head + distinguisher + key, segment + label)
+        (head + distinguisher + key, shared(each := segment + label, each))
         for distinguisher, segment, key, label in Struct(f">2x8s10s{middle}s{labels}s").iter_unpack(
             field
         )
@@ -286,8 +289,25 @@ def join_all(
         byte = _BYTE
         return [byte[key[0] + 24] + label_by_key[key] + key[1:] for key in keys]
     if family is AddressFamily.E_VPN:
-        return [join(family, key, label_by_key[key]) for key in keys]
+        return _join_evpn([(key, label_by_key[key]) for key in keys])
     return keys
+
+
+def _join_evpn(routes: list[Nlri]) -> list[bytes]:
+    """Join, working out once what stays the same from one route to the next."""
+    joined = []
+    last: bytes | None = None
+    size = -1
+    head = segment = tail = b""
+    for key, label in routes:
+        if key[0] != EVPN_MAC_IP:
+            joined.append(join(AddressFamily.E_VPN, key, label))
+            continue
+        if label != last or key[1] != size:
+            last, size = label, key[1]
+            head, segment, tail = bytes((EVPN_MAC_IP, size + len(label))), label[:10], label[10:]
+        joined.append(head + key[2:10] + segment + key[10:] + tail)
+    return joined
 
 
 def withdrawn(family: AddressFamily, key: bytes) -> bytes:
@@ -306,6 +326,22 @@ def withdrawn(family: AddressFamily, key: bytes) -> bytes:
         case 6:
             return join(family, key, bytes(1))
     return key
+
+
+def withdrawn_all(family: AddressFamily, keys: list[bytes]) -> list[bytes]:
+    """Return the NLRI that withdraw many routes: `withdrawn`, in bulk."""
+    if family in _LABELED:
+        byte, label = _BYTE, WITHDRAWN_LABEL
+        return [byte[key[0] + 24] + label + key[1:] for key in keys]
+    if family is AddressFamily.E_VPN:
+        byte, segment, label = _BYTE, NO_ESI, bytes(3)
+        return [
+            byte[2] + byte[key[1] + 13] + key[2:10] + segment + key[10:] + label
+            if key[0] == EVPN_MAC_IP
+            else withdrawn(family, key)
+            for key in keys
+        ]
+    return keys
 
 
 _LABELED = frozenset(
