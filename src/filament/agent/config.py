@@ -346,7 +346,7 @@ class _Reading:
         )
 
     def _read_subnets(self, network: Node, vrf: str) -> list[Subnet]:
-        subnets = []
+        subnets: list[Subnet] = []
         for attribute in self._graph.linked(network, _SUBNETS, _SUBNETS):
             shape = self._shape(attribute, _SubnetsAttribute)
             value = shape.value if shape is not None else None
@@ -354,9 +354,9 @@ class _Reading:
             if entries and all(entry.subnet is None for entry in entries):
                 # The network names the subnets of a flat IPAM and leaves them to it.
                 for source in self._graph.linked(attribute, _SUBNETS, "network-ipam"):
-                    ipam = self._shape(source, _Ipam)
-                    flat = ipam.ipam_subnets if ipam is not None else None
-                    subnets += self._serve(source, _listed(flat and flat.subnets), network, vrf)
+                    ipam = self._shape(source, _Ipam) or _Ipam()
+                    flat = (ipam.ipam_subnets or _IpamSubnets()).subnets
+                    subnets += self._serve(source, _listed(flat), network, vrf)
             else:
                 subnets += self._serve(source, entries, network, vrf)
         return subnets
