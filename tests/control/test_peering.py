@@ -9,15 +9,18 @@ from filament.base.limits import MAX_BGP_CONNECTIONS, MAX_BGP_PEER_ROUTES
 from filament.compiler.peers import PrefixLimit, RestartPlan
 from filament.control import peering as peering_module
 from filament.control.neighbour import Neighbour
+from filament.rib.rtc import membership_key
 from filament.wire.bgp.capability import GracefulRestart
 from filament.wire.bgp.family import AddressFamily
 from filament.wire.bgp.message import REFRESH_BEGINS, REFRESH_ENDS
 from filament.wire.bgp.session import Offer
+from filament.wire.bgp.update import encode_updates
 
 from .bgp_world import (
     EVPN,
     NODE,
     SPEAKERS,
+    TARGET,
     TARGETS,
     VPN,
     attributes,
@@ -93,6 +96,17 @@ async def test_memberships_decide_who_hears():
         a.announce(range(10))
         await until(lambda: len(c.heard()) == 10, "a peer without the family hears all")
         assert not b.heard()
+
+
+async def test_a_peer_that_will_not_end_its_memberships_is_not_waited_for():
+    families = (TARGETS, VPN)
+    async with running(peer("a", 2), peer("b", 3, families=families)) as node:
+        a = speaker(2, node.port)
+        b = speaker(3, node.port, families=families, restart=None)
+        await connected(node, a, b)
+        a.announce(range(10))
+        b.send(encode_updates(TARGETS, attributes(), [membership_key(64512, TARGET)]))
+        await until(lambda: len(b.heard()) == 10, "at once")
 
 
 async def test_we_connect_to_a_peer_that_is_not_passive():

@@ -317,6 +317,11 @@ class ControlNode:
         """Return since when (epoch seconds) an agent is connected."""
         return round(wall() - (now() - self.core.agents[agent].connected_at), 3)
 
+    def peer_since(self, peer: str) -> float:
+        """Return since when (epoch seconds) a BGP peer is up, or is not; 0 for never was."""
+        neighbour = self.peering.neighbours.get(peer)
+        return neighbour.changed_at if neighbour is not None else 0.0
+
     async def run_reports(self, client: WatchClient) -> None:
         """Tell an API process how far everything is, when it changes and every few seconds,
         whether or not it is the one that is followed.

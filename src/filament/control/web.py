@@ -13,6 +13,7 @@ from starlette.routing import Route
 from filament.base.errors import NotFoundError
 from filament.base.net import Prefix, format_ipv4, format_mac
 from filament.control.agents import AgentSession
+from filament.control.explain import explain_routes
 from filament.control.node import ControlNode
 from filament.control.peer_state import peer_history, peer_states
 from filament.control.translate import next_hops_of, origin_of
@@ -44,7 +45,7 @@ def application(node: ControlNode) -> Starlette:
 
         return Route(f"/filament/{name}", answering_errors(answer), methods=["GET"])
 
-    return Starlette(routes=[route(name) for name in answers])
+    return Starlette(routes=[*(route(name) for name in answers), *explain_routes(node)])
 
 
 def status(node: ControlNode, query: Any) -> Record:

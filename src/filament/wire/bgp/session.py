@@ -154,7 +154,7 @@ class Offer(msgspec.Struct, frozen=True):
     peer_as: int | None = None
     hold_time_s: int = DEFAULT_HOLD_TIME_S
     has_four_octet_as: bool = True
-    restart: GracefulRestart = GracefulRestart()
+    restart: GracefulRestart | None = GracefulRestart()
     long_lived: tuple[LongLived, ...] = ()
 
 
@@ -484,6 +484,7 @@ class BgpSession:
             self.is_established
             and restart is not None
             and restart.is_for_notifications
+            and self.offer.restart is not None
             and self.offer.restart.is_for_notifications
         ):
             octets = bytes((Code.CEASE, subcode)) + octets
