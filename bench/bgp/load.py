@@ -3,9 +3,10 @@
     python -m bench.bgp.load --family vpnv4 --routes 100000 --targets 500 --per-update 50
         --address 10.255.0.1 --port 1790 --pid 4711 [--constrained] [--no-withdraw]
 
-Writes one JSON object: seconds from the first octet sent to the last route counted, for announcing
-and for withdrawing, and the memory of process `--pid` in between. With `--constrained` the counting
-peer asks for all targets but the last by route target membership; nothing else may arrive.
+Writes one JSON object: seconds from the first octet sent to the last route counted, announcing and
+withdrawing, the processor time of process `--pid` meanwhile, and its memory in between. With
+`--constrained` the counting peer asks for all targets but the last by route target membership;
+nothing else may arrive.
 
 Knows just enough BGP to be fast, and shares no code with what it measures.
 """
@@ -15,6 +16,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
+import os
 import socket
 import struct
 import threading
@@ -248,6 +250,7 @@ def run(arguments: argparse.Namespace) -> dict[str, object]:
     bodies = receiver.bodies()
     result: dict[str, object] = {"expected": expected}
     for name, blob in zip(("announce", "withdraw"), blobs, strict=True):
+        cpu_began = _cpu_s(arguments.pid)
         began = time.monotonic()
         sending = threading.Thread(target=sender.socket.sendall, args=(blob,), daemon=True)
         sending.start()
@@ -257,6 +260,7 @@ def run(arguments: argparse.Namespace) -> dict[str, object]:
                 got += count_routes(family, next(bodies))[name == "withdraw"]
         result[f"{name}_s"] = time.monotonic() - began
         result[f"{name}_count"] = got
+        result[f"{name}_cpu_s"] = _cpu_s(arguments.pid) - cpu_began
         if name == "announce":
             sending.join()
             result["rss_mib"] = _rss_mib(arguments.pid) if arguments.pid else None
@@ -282,6 +286,14 @@ def _drain(connection: socket.socket) -> None:
     with contextlib.suppress(OSError):
         while connection.recv(1 << 20):
             pass
+
+
+def _cpu_s(pid: int | None) -> float:
+    """Return the processor time a process has used, all of its threads together."""
+    if pid is None:
+        return 0.0
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def _rss_mib(pid: int) -> float:

@@ -103,6 +103,7 @@ def _run(speaker: Speaker, case: Case, say: Say) -> dict[str, Any]:
         f"  {speaker.name:<10} {found['expected'] / found['announce_s']:>9,.0f} routes/s"
         f" {found['expected'] / found['withdraw_s']:>9,.0f} withdrawals/s"
         f" {found['rss_mib']:>6.0f} MiB"
+        f" {found['expected'] / max(found['announce_cpu_s'], 0.01):>9,.0f} routes/processor second"
     )
     return found
 
@@ -118,6 +119,9 @@ def _summary(runs: list[dict[str, Any]]) -> dict[str, Any]:
         "routes_per_s": statistics.median(each["expected"] / each["announce_s"] for each in runs),
         "withdrawals_per_s": statistics.median(
             each["expected"] / each["withdraw_s"] for each in runs
+        ),
+        "routes_per_cpu_s": statistics.median(
+            each["expected"] / max(each["announce_cpu_s"], 0.01) for each in runs
         ),
         "rss_mib": statistics.median(each["rss_mib"] for each in runs),
         "samples": runs,

@@ -267,6 +267,26 @@ def pings_behind_frr(world, routers):
         each.stop()
 
 
+def test_a_crash_of_the_control_node_costs_no_packet(world, routers, pings_behind_frr):
+    """FRR keeps what it learnt while the control node is away (RFC 4724, FRR the helper)."""
+    frr, (router, _) = world.peers["frr"], routers["frr"]
+    prefix = world.route_of("red-1")
+    world.lab.kill("control")
+    frr.wait_for(lambda: set(frr.sessions().values()) != {"established"}, "misses the control node")
+    assert [route.is_stale for route in frr.find("inet-vpn", prefix=prefix)] == [True]
+    router.follow()
+    world.lab.restart("control")
+    frr.wait_established()
+    frr.wait_received("inet-vpn", prefix=prefix, is_stale=False)
+    router.follow()
+    for peer in world.peers.values():
+        peer.wait_established()
+        peer.wait_received("inet-vpn", prefix=prefix)
+    for sent, received in [each.stop() for each in pings_behind_frr]:
+        assert sent > 50
+        assert received >= sent - 1  # the last may be on its way
+
+
 def test_a_crash_of_a_peer_costs_no_packet(world, pings_behind_frr):
     """We keep FRR's routes while its bgpd comes back (RFC 4724, we the helper)."""
     frr = world.peers["frr"]

@@ -77,7 +77,9 @@ class Refused(msgspec.Struct, frozen=True):
 
 class Peering:
     """One per control node. `on_change` is called when routes of instances may have changed,
-    `is_complete` says whether this node knows again what it knew before it was restarted.
+    `is_complete` says whether this node knows again what it knew before it was restarted;
+    `on_session` is told of a session that came or went, `on_told_all` of a peer's last End-of-RIB
+    once all before it is in the RIB.
     """
 
     def __init__(
@@ -87,6 +89,8 @@ class Peering:
         listens: tuple[Address, ...],
         on_change: Callable[[], None] = lambda: None,
         is_complete: Callable[[], bool] = lambda: True,
+        on_session: Callable[[Neighbour], None] = lambda _: None,
+        on_told_all: Callable[[str], None] = lambda _: None,
         max_queue_bytes: int = MAX_OUTPUT_QUEUE_BYTES,
     ) -> None:
         self.speaker = SpeakerPlan()
@@ -98,6 +102,9 @@ class Peering:
         self._listener = BgpListener(listens, self._accept)
         self._on_change = on_change
         self._is_complete = is_complete
+        self._on_session = on_session
+        self._on_told_all = on_told_all
+        self._told_all: dict[str, None] = {}
         self._max_queue_bytes = max_queue_bytes
         self._wake = asyncio.Event()
         self._tasks: asyncio.TaskGroup | None = None
@@ -325,6 +332,7 @@ class Peering:
             address=str(neighbour.plan.address),
             families=[str(family) for family in agreement.families],
         )
+        self._on_session(neighbour)
 
     def _down(self, neighbour: Neighbour, session: BgpSession, event: SessionClosed) -> None:
         driver = neighbour.drivers.get(session)
@@ -347,6 +355,7 @@ class Peering:
             reason=reason,
             kept=sorted(str(family) for family in kept),
         )
+        self._on_session(neighbour)
 
     def _take_update(self, neighbour: Neighbour, update: Update) -> None:
         name, bgp = neighbour.name, self._bgp
@@ -360,6 +369,9 @@ class Peering:
             neighbour.retention.end_of_rib(update.end_of_rib)
             neighbour.ended.add(update.end_of_rib)
             bgp.end_of_rib(name, update.end_of_rib)
+            agreement = neighbour.agreement
+            if agreement is not None and neighbour.ended.issuperset(agreement.families):
+                self._told_all[name] = None
         self._wake.set()
 
     def _check_limit(self, neighbour: Neighbour, family: AddressFamily) -> None:
@@ -454,6 +466,9 @@ class Peering:
             await asyncio.sleep(0)
             if not batches and not self._bgp.is_sweeping:
                 break  # all that is left is for peers that do not read just now
+        told, self._told_all = self._told_all, {}
+        for name in told:
+            self._on_told_all(name)
 
     def _run_timers(self, neighbour: Neighbour, at: float) -> None:
         if neighbour.kept_away_until is not None and at >= neighbour.kept_away_until:

@@ -60,6 +60,7 @@ def status(node: ControlNode, query: Any) -> Record:
         "loaded": core.is_loaded,
         "complete": core.absences.is_complete,
         "awaited": core.absences.awaited,
+        "awaited_peers": core.absences.awaited_peers,
         "api": node.api,
         "agents": [_agent(node, each) for each in _sessions(node)],
     }

@@ -107,7 +107,7 @@ def test_segment_and_labels_are_no_part_of_a_mac_route():
     segment = octets(f"02 28 {RD} {'01' * 10} 00000000 30 020000000003 20 0a010103 000191 0000c1")
     (key, label), (other_key, other_label) = split(EVPN, plain + segment)
     assert key == other_key
-    assert label == bytes(10) + octets("000191")
+    assert label == octets("000191")
     assert other_label == b"\x01" * 10 + octets("000191 0000c1")
     assert join(EVPN, other_key, other_label) == segment
     assert format_route(EVPN, key) == "2-10.0.0.1:5-0-02:00:00:00:00:03,10.1.1.3"
