@@ -221,6 +221,30 @@ def test_malformed_subnets_cost_only_themselves(script, subnet, text):
     assert found.problems == (Problem(f"virtual-network-network-ipam {attribute.name}", text),)
 
 
+def test_subnets_of_a_flat_ipam(script):
+    """The network's reference has only a uuid; TF's XML shows a list of one as its member."""
+    sent = script.network()
+    attribute = sent.nodes[-1]
+    link = Node(attribute.kind, attribute.name, {"value": {"ipam_subnets": [{"subnet_uuid": "u"}]}})
+    name = attribute.name.removesuffix(")").rpartition(",")[2]
+    flat = {
+        "subnet": {"ip_prefix": "10.7.0.0", "ip_prefix_len": 24},
+        "default_gateway": "10.7.0.1",
+        "dns_server_address": "10.7.0.2",
+    }
+    for listed in ([flat], flat):
+        ipam = Node("network-ipam", name, {"ipam_subnets": {"subnets": listed}}, 5)
+        found = read(sent, ConfigSent(nodes=(link, ipam)), script.port())
+        assert [(str(one.prefix), one.gateway & 255) for one in found.subnets] == [
+            ("10.7.0.0/24", 1)
+        ]
+        assert found.problems == ()
+    bad = Node("network-ipam", name, {"ipam_subnets": {"subnets": [{}]}}, 5)
+    text = "ipam_subnets[0]: it has no prefix; give ip_prefix and ip_prefix_len"
+    found = read(sent, ConfigSent(nodes=(link, bad)), script.port())
+    assert found.problems == (Problem(f"network-ipam {name}", text),)
+
+
 def test_values_as_text_as_in_tungstens_own_xml(script):
     network = script.network()
     attribute = network.nodes[-1]

@@ -7,6 +7,7 @@ are TF's property shapes; numbers and booleans may be text, as TF's own XML has 
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TypeVar
 
 import msgspec
@@ -124,6 +125,16 @@ class _NetworkSubnets(Struct):
 
 class _SubnetsAttribute(Struct):
     value: _NetworkSubnets | None = None
+
+
+class _IpamSubnets(Struct):
+    subnets: list[_Subnet] | _Subnet | None = None
+
+
+class _Ipam(Struct):
+    """A network-ipam: its subnets when it is a flat one."""
+
+    ipam_subnets: _IpamSubnets | None = None
 
 
 class ConfigReader:
@@ -335,25 +346,39 @@ class _Reading:
         )
 
     def _read_subnets(self, network: Node, vrf: str) -> list[Subnet]:
-        subnets = []
+        subnets: list[Subnet] = []
         for attribute in self._graph.linked(network, _SUBNETS, _SUBNETS):
             shape = self._shape(attribute, _SubnetsAttribute)
             value = shape.value if shape is not None else None
-            for index, entry in enumerate(_listed(value.ipam_subnets if value else None)):
-                try:
-                    subnet = _subnet(entry, network, vrf, attribute.revision)
-                    version = subnet.prefix.version
-                    if version in self._reader.ip_versions:
-                        subnets.append(subnet)
-                    else:
-                        self._report(
-                            attribute,
-                            f"ipam_subnets[{index}]: {subnet.prefix} is IPv{version}; it is not"
-                            " forwarded",
-                        )
-                except InputError as error:
-                    self._report(attribute, f"ipam_subnets[{index}]: {error}")
+            source, entries = attribute, _listed(value.ipam_subnets if value else None)
+            if entries and all(entry.subnet is None for entry in entries):
+                # The network names the subnets of a flat IPAM and leaves them to it.
+                for source in self._graph.linked(attribute, _SUBNETS, "network-ipam"):
+                    ipam = self._shape(source, _Ipam) or _Ipam()
+                    flat = (ipam.ipam_subnets or _IpamSubnets()).subnets
+                    subnets += self._serve(source, _listed(flat), network, vrf)
+            else:
+                subnets += self._serve(source, entries, network, vrf)
         return subnets
+
+    def _serve(
+        self, source: Node, entries: list[_Subnet], network: Node, vrf: str
+    ) -> Iterator[Subnet]:
+        """The subnets that are forwarded; `source` is told of the others."""
+        for index, entry in enumerate(entries):
+            try:
+                subnet = _subnet(entry, network, vrf, source.revision)
+            except InputError as error:
+                self._report(source, f"ipam_subnets[{index}]: {error}")
+                continue
+            version = subnet.prefix.version
+            if version in self._reader.ip_versions:
+                yield subnet
+            else:
+                self._report(
+                    source,
+                    f"ipam_subnets[{index}]: {subnet.prefix} is IPv{version}; it is not forwarded",
+                )
 
     def _shape(self, node: Node, shape: type[ShapeT]) -> ShapeT | None:
         """Return a node's properties as `shape`, or report what does not fit."""
