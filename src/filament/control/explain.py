@@ -23,10 +23,10 @@ from filament.control.node import ControlNode
 from filament.model.change import Object
 from filament.rib.bgp import VpnExplanation
 from filament.rib.exchange import VPN_FAMILY, vpn_key
+from filament.rib.explain import Candidate
 from filament.rib.keys import RouteKey, unicast
 from filament.rib.path import Path
 from filament.rib.peer import PeerKind
-from filament.rib.rib import Candidate
 from filament.runtime.clock import now
 from filament.runtime.introspect.serve import SLICE_S
 from filament.runtime.introspect.slices import SLICE, Paused
