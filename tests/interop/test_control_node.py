@@ -2,7 +2,9 @@
 
 import json
 import signal
+import sys
 import time
+import xml.etree.ElementTree as ET
 
 import pytest
 
@@ -145,6 +147,53 @@ def test_sessions_are_shown(lab, gobgp, capsys):
     history = shown(lab, capsys, "neighbor", "gw", "--history")
     assert "Established" in history
     assert "End-of-RIB inet-vpn" in history
+
+
+def asked_why(lab, capsys, prefix):
+    run = str(lab.directories.run)
+    assert cli(["--run-dir", run, "show", "route", prefix, "--vrf", "red", "--why"]) == 0
+    return capsys.readouterr().out
+
+
+def introspect(lab, target):
+    script = "import sys, urllib.request as r; print(r.urlopen(sys.argv[1]).read().decode())"
+    url = f"http://127.0.0.1:8083/Snh_{target}"
+    done = lab.run("ctl", [sys.executable, "-c", script, url])
+    assert done.returncode == 0, done.stderr
+    return ET.fromstring(done.stdout.strip())
+
+
+def test_a_routers_route_and_whom_it_is_told_are_explained(lab, gobgp, target, capsys):
+    address = gobgp.settings.address
+    route = PeerRoute(
+        family="inet-vpn",
+        prefix="192.0.2.0/24",
+        rd=f"{address}:5",
+        label=205,
+        targets=frozenset({target}),
+        next_hop=address,
+    )
+    gobgp.announce(route)
+    text = until(
+        lambda: found if "gw (BGP)" in (found := asked_why(lab, capsys, "192.0.2.7")) else "",
+        "the route is there",
+    )
+    assert f"gw (BGP): via {address}, label 205" in text
+    assert "it is the network's own target" in text
+    assert "not sent to gw: split horizon: it came from this peer" in text
+    assert "sent to host1, host2" in text
+    assert "sent to gw" in asked_why(lab, capsys, "10.1.1.3")
+    rows = json.loads(shown(lab, capsys, "routes", "192.0.2.0/24", "--json"))
+    assert {row["table"] for row in rows} >= {"bgp.l3vpn.0"}
+    [row] = introspect(lab, "BgpNeighborReq?search_string=gw").iter("BgpNeighborResp")
+    read = ("peer", "peer_address", "encoding", "peer_type", "state", "send_state")
+    assert [row.find(one).text for one in read] == [
+        *("gw", address, "BGP", "internal", "Established", "in sync")
+    ]
+    root = introspect(lab, "ShowRouteReq?routing_table=bgp.l3vpn.0&protocol=BGP")
+    [path] = root.iter("ShowRoutePath")
+    assert (path.find("source").text, path.find("label").text) == (address, "205")
+    gobgp.withdraw(route)
 
 
 def test_a_change_of_configuration_ends_and_renews_the_session(lab, gobgp, capsys):
