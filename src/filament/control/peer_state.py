@@ -80,7 +80,7 @@ class PeerState(msgspec.Struct, frozen=True):
 
 def peer_states(peering: Peering, rib: Rib) -> list[PeerState]:
     """Return a picture of every configured peer, by name."""
-    return [_state(neighbour, rib) for _, neighbour in sorted(peering.neighbours.items())]
+    return [peer_state(neighbour, rib) for _, neighbour in sorted(peering.neighbours.items())]
 
 
 def peer_history(neighbour: Neighbour) -> list[HistoryEntry]:
@@ -92,7 +92,8 @@ def peer_history(neighbour: Neighbour) -> list[HistoryEntry]:
     ]
 
 
-def _state(neighbour: Neighbour, rib: Rib) -> PeerState:
+def peer_state(neighbour: Neighbour, rib: Rib) -> PeerState:
+    """Return a picture of one peer."""
     plan, machine, agreement = neighbour.plan, neighbour.machine, neighbour.agreement
     session: BgpSession | None = neighbour.session
     codes = agreement.capabilities.codes if agreement is not None else ()

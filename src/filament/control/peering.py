@@ -20,7 +20,7 @@ from filament.base.errors import TransientError
 from filament.base.limits import MAX_BGP_CONNECTIONS, MAX_OUTPUT_QUEUE_BYTES
 from filament.base.net import Address, parse_address
 from filament.base.origin import NOWHERE
-from filament.compiler.peers import PeerPlan, SpeakerPlan
+from filament.compiler.peers import PeerPlan, RestartPlan, SpeakerPlan
 from filament.control.bgp_socket import BgpListener, connect
 from filament.control.neighbour import Neighbour
 from filament.control.retention import Deed
@@ -77,7 +77,9 @@ class Refused(msgspec.Struct, frozen=True):
 
 class Peering:
     """One per control node. `on_change` is called when routes of instances may have changed,
-    `is_complete` says whether this node knows again what it knew before it was restarted.
+    `is_complete` says whether this node knows again what it knew before it was restarted;
+    `on_session` is told of a session that came or went, `on_told_all` of a peer's last End-of-RIB
+    once all before it is in the RIB.
     """
 
     def __init__(
@@ -87,6 +89,8 @@ class Peering:
         listens: tuple[Address, ...],
         on_change: Callable[[], None] = lambda: None,
         is_complete: Callable[[], bool] = lambda: True,
+        on_session: Callable[[Neighbour], None] = lambda _: None,
+        on_told_all: Callable[[str], None] = lambda _: None,
         max_queue_bytes: int = MAX_OUTPUT_QUEUE_BYTES,
     ) -> None:
         self.speaker = SpeakerPlan()
@@ -98,6 +102,9 @@ class Peering:
         self._listener = BgpListener(listens, self._accept)
         self._on_change = on_change
         self._is_complete = is_complete
+        self._on_session = on_session
+        self._on_told_all = on_told_all
+        self._told_all: dict[str, None] = {}
         self._max_queue_bytes = max_queue_bytes
         self._wake = asyncio.Event()
         self._tasks: asyncio.TaskGroup | None = None
@@ -116,10 +123,12 @@ class Peering:
             for name in list(self.neighbours):
                 self._remove(name, CONFIGURATION_CHANGE, "our AS, identifier or cluster id changed")
             self._rib.configure(us)
-        elif before.restart != plan.restart:
+        elif _offered(before.restart) != _offered(plan.restart):
+            for name in list(self.neighbours):
+                self._remove(name, CONFIGURATION_CHANGE, "graceful restart is configured anew")
+        elif before.restart.is_helper and not plan.restart.is_helper:
             for neighbour in self.neighbours.values():
-                if not plan.restart.is_helper:
-                    self._sweep(neighbour, neighbour.retention.forget())
+                self._sweep(neighbour, neighbour.retention.forget())
         for problem in plan.problems:
             if problem not in before.problems:
                 _log.warning("bgp-misconfigured", problem=problem)
@@ -315,6 +324,7 @@ class Peering:
             agreement.families,
             now(),
             has_llgr=bool(agreement.long_lived),
+            ends_rib=agreement.ends_rib,
         )
         dropped = neighbour.retention.back(agreement, self.speaker.restart, now())
         self._sweep(neighbour, dropped)
@@ -324,6 +334,7 @@ class Peering:
             address=str(neighbour.plan.address),
             families=[str(family) for family in agreement.families],
         )
+        self._on_session(neighbour)
 
     def _down(self, neighbour: Neighbour, session: BgpSession, event: SessionClosed) -> None:
         driver = neighbour.drivers.get(session)
@@ -346,6 +357,7 @@ class Peering:
             reason=reason,
             kept=sorted(str(family) for family in kept),
         )
+        self._on_session(neighbour)
 
     def _take_update(self, neighbour: Neighbour, update: Update) -> None:
         name, bgp = neighbour.name, self._bgp
@@ -359,6 +371,9 @@ class Peering:
             neighbour.retention.end_of_rib(update.end_of_rib)
             neighbour.ended.add(update.end_of_rib)
             bgp.end_of_rib(name, update.end_of_rib)
+            agreement = neighbour.agreement
+            if agreement is not None and neighbour.ended.issuperset(agreement.families):
+                self._told_all[name] = None
         self._wake.set()
 
     def _check_limit(self, neighbour: Neighbour, family: AddressFamily) -> None:
@@ -451,8 +466,11 @@ class Peering:
             if self._rib.has_changes:
                 self._on_change()
             await asyncio.sleep(0)
-            if not batches:
+            if not batches and not self._bgp.is_sweeping:
                 break  # all that is left is for peers that do not read just now
+        told, self._told_all = self._told_all, {}
+        for name in told:
+            self._on_told_all(name)
 
     def _run_timers(self, neighbour: Neighbour, at: float) -> None:
         if neighbour.kept_away_until is not None and at >= neighbour.kept_away_until:
@@ -545,6 +563,13 @@ class Peering:
                     connection.session.abandon(reason, now())
             neighbour.machine.stop(ADMIN_SHUTDOWN, reason, now())
             neighbour.flush()
+
+
+def _offered(restart: RestartPlan) -> tuple[bool, int, int]:
+    """Return what an OPEN says of graceful restart: it takes another to change that."""
+    if not restart.is_enabled:
+        return False, 0, 0
+    return True, restart.restart_time_s, restart.long_lived_time_s
 
 
 def _session_of(plan: PeerPlan) -> PeerPlan:

@@ -13,12 +13,13 @@ from starlette.routing import Route
 from filament.base.errors import NotFoundError
 from filament.base.net import Prefix, format_ipv4, format_mac
 from filament.control.agents import AgentSession
+from filament.control.explain import explain_routes
 from filament.control.node import ControlNode
 from filament.control.peer_state import peer_history, peer_states
 from filament.control.translate import next_hops_of, origin_of
+from filament.rib.explain import Explanation
 from filament.rib.keys import RouteKey, order_of, unicast
 from filament.rib.path import Path, Selection
-from filament.rib.rib import Explanation
 from filament.runtime.clock import now, wall
 from filament.runtime.web import answering_errors, json_response
 
@@ -44,7 +45,7 @@ def application(node: ControlNode) -> Starlette:
 
         return Route(f"/filament/{name}", answering_errors(answer), methods=["GET"])
 
-    return Starlette(routes=[route(name) for name in answers])
+    return Starlette(routes=[*(route(name) for name in answers), *explain_routes(node)])
 
 
 def status(node: ControlNode, query: Any) -> Record:
@@ -59,6 +60,7 @@ def status(node: ControlNode, query: Any) -> Record:
         "loaded": core.is_loaded,
         "complete": core.absences.is_complete,
         "awaited": core.absences.awaited,
+        "awaited_peers": core.absences.awaited_peers,
         "api": node.api,
         "agents": [_agent(node, each) for each in _sessions(node)],
     }

@@ -127,18 +127,25 @@ class BgpRib:
         now: float,
         *,
         has_llgr: bool = False,
+        ends_rib: bool = True,
     ) -> None:
         """A session is established; `families` are those that both sides want.
 
         The peer gets its first copy of each table from `take`; VPN tables wait for its
-        memberships when it speaks route-target.
+        memberships when it speaks route-target. Not so when it will never say that these are all
+        (`ends_rib`): then it is given what each of them asks for as it comes.
         """
         assert peer.kind is not PeerKind.AGENT, "agents speak XMPP"
         self.peers[peer.name] = peer
         asn = peer.asn if peer.kind is PeerKind.EXTERNAL else 0
         policy = OutPolicy(self.us, peer.kind, asn, has_llgr)
         self.out.join(peer.name, policy, frozenset(families))
-        waits = AddressFamily.ROUTE_TARGET in families
+        if (peer.name, AddressFamily.ROUTE_TARGET) not in self._sweeping:
+            # What it asked for before it restarted counts until it says otherwise: it may wait
+            # for our End-of-RIB before it tells anything.
+            for key in self._stale_memberships(peer.name):
+                self.out.note_interest(peer.name, key, is_there=True)
+        waits = ends_rib and AddressFamily.ROUTE_TARGET in families
         # Memberships first: the peer withholds its routes until it has ours.
         for family in sorted(families, key=_turn_of):
             if not waits or family not in CONSTRAINED:
@@ -162,8 +169,16 @@ class BgpRib:
 
     def sweep(self, name: str, family: AddressFamily) -> None:
         """Remove what a peer has not announced again (its End-of-RIB came, or its time is up)."""
-        if self.tables[family].stale_bundles_of(name):
-            self._sweeping[name, family] = None
+        if not self.tables[family].stale_bundles_of(name):
+            return
+        if family is AddressFamily.ROUTE_TARGET:
+            for key in self._stale_memberships(name):
+                self.out.note_interest(name, key, is_there=False)
+        self._sweeping[name, family] = None
+
+    def _stale_memberships(self, name: str) -> list[bytes]:
+        stale = self.tables[AddressFamily.ROUTE_TARGET].stale_bundles_of(name)
+        return [key for bundle in stale for key in bundle.routes]
 
     def stale_count(self, name: str, family: AddressFamily) -> int:
         """Return how many stale routes of a peer are kept."""
@@ -222,6 +237,13 @@ class BgpRib:
             or bool(self._sweeping)
             or any(table.changed for table in self.tables.values())
         )
+
+    @property
+    def is_sweeping(self) -> bool:
+        """Whether `take` removes routes step by step, so that one may give nothing and the next
+        something.
+        """
+        return bool(self._sweeping)
 
     def take(
         self, limit: int = 10_000, can_write: Callable[[str], bool] = lambda _: True

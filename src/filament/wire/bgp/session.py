@@ -154,7 +154,7 @@ class Offer(msgspec.Struct, frozen=True):
     peer_as: int | None = None
     hold_time_s: int = DEFAULT_HOLD_TIME_S
     has_four_octet_as: bool = True
-    restart: GracefulRestart = GracefulRestart()
+    restart: GracefulRestart | None = GracefulRestart()
     long_lived: tuple[LongLived, ...] = ()
 
 
@@ -175,8 +175,10 @@ class Agreement(msgspec.Struct, frozen=True):
 
     @property
     def ends_rib(self) -> bool:
-        """Whether the peer will say when it has told us everything (RFC 4724 section 2)."""
-        return self.restart is not None
+        """Whether the peer says when it has told us everything (RFC 4724 section 2), and need not
+        hear the same of us before: one that restarts waits for that (section 4.1).
+        """
+        return self.restart is not None and not self.restart.is_restarting
 
 
 class OpenReceived(msgspec.Struct, frozen=True):
@@ -484,6 +486,7 @@ class BgpSession:
             self.is_established
             and restart is not None
             and restart.is_for_notifications
+            and self.offer.restart is not None
             and self.offer.restart.is_for_notifications
         ):
             octets = bytes((Code.CEASE, subcode)) + octets
