@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import uuid
 
 import msgspec
 import pytest
@@ -138,6 +139,12 @@ def test_objects_by_uuid_kind_parent_and_reference(universe):
     instance = uuid_of("routing-instance", f"{RED}:red")
     leaks = [each.name for each in rendered.referrers(instance, "routing-instance")]
     assert leaks == [f"{BLUE}:blue"]
+
+
+@given(st.text(), st.text())
+def test_uuids_of_rendered_objects_are_of_version_5(kind, name):
+    namespace = uuid.UUID("5b9d5e0c-7c0e-5a54-9d1f-3f6f7c0a8f11")
+    assert uuid_of(kind, name) == str(uuid.uuid5(namespace, f"{kind} {name}"))
 
 
 def test_what_is_not_rendered_is_not_found(universe):

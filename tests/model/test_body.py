@@ -3,13 +3,15 @@
 import contextlib
 import json
 import re
+from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from filament.base.errors import InputError
-from filament.model.body import Body, RefBody, convert_attribute, decode_body
+from filament.model.body import Body, RefBody, convert_attribute, decode, decode_body
 from filament.model.kinds import KINDS
 
 NETWORK = KINDS["virtual-network"]
@@ -109,6 +111,30 @@ def test_what_a_get_answered_may_be_sent_back():
 def test_bad_bodies_are_explained(raw, text):
     with pytest.raises(InputError, match=re.escape(text)):
         decode_body(NETWORK, raw)
+
+
+ANY_JSON = msgspec.json.Decoder(dict[str, Any])
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b'{"a":1,"a":1}',
+        b'{"a" :1,"a":1}',
+        b'{"a"\n:1,"b":{"c":1,"c":2}}',
+        rb'{"a":"\u0022:","b":[{"c":1,"c":2}]}',
+        rb'{"a":"x\":","a":1}',
+        rb'{"a":1,"\u0061":2}',
+    ],
+)
+def test_a_key_given_twice_is_refused_however_it_is_written(raw):
+    with pytest.raises(InputError, match="is given twice"):
+        decode(ANY_JSON, raw)
+
+
+@pytest.mark.parametrize("raw", [b'{"a":"x :y","b":"::"}', rb'{"a":"\":","b":[{"a":1},{"a":1}]}'])
+def test_a_key_in_several_objects_is_not_given_twice(raw):
+    assert decode(ANY_JSON, raw) == json.loads(raw)
 
 
 def test_brackets_in_strings_are_not_depth():

@@ -466,6 +466,8 @@ class ConfigEngine:
 
     def _mirror(self, change: Candidate, item: Object, before: Object | None) -> None:
         """Keep references between objects of one kind symmetric, as TF does."""
+        if item.kind not in KINDS[item.kind].references:
+            return
         now = {ref.uuid: ref for ref in item.refs_to(item.kind)}
         then = {ref.uuid for ref in before.refs_to(item.kind)} if before is not None else set()
         for uuid in then - now.keys():

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from datetime import UTC, datetime
 from typing import Any
-from uuid import UUID
 
 from filament.base.errors import InputError
 from filament.base.net import RouteTarget
@@ -15,6 +14,7 @@ from filament.model.kind import Kind
 
 _BAD_NAME = re.compile("[:\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
 _CLOUD_ADMIN = "cloud-admin"
+_UTC = "+00:00"  # left out of time stamps, as TF does
 _LEGACY_PERMISSIONS = {
     "owner": "cloud-admin",
     "owner_access": 7,
@@ -97,12 +97,11 @@ def require_same_identity(kind: Kind, before: Object, body: Body) -> None:
 
 
 def timestamp(now: float) -> str:
-    moment = datetime.fromtimestamp(now, UTC).replace(tzinfo=None)
-    return moment.isoformat(timespec="microseconds")
+    return datetime.fromtimestamp(now, UTC).isoformat(timespec="microseconds").removesuffix(_UTC)
 
 
 def new_id_perms(uuid: str, given: dict[str, Any], now: float) -> dict[str, Any]:
-    number = UUID(uuid).int
+    number = int(uuid.replace("-", ""), 16)
     stamp = timestamp(now)
     id_perms = {
         "enable": given.get("enable", True),

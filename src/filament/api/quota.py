@@ -17,6 +17,7 @@ from filament.model.kind import field_of
 from filament.model.snapshot import Candidate
 
 UNLIMITED = -1
+_UUID_DIGITS = 32
 # Quotas on parts of objects: field of QuotaType -> (kind, name of the part).
 _PARTS = {
     "virtual-network": "subnet",
@@ -60,9 +61,12 @@ def project_of(change: Candidate, item: Object) -> Object | None:
         if above.kind == "project":
             return above
         above = change.get(above.parent_uuid) if above.parent_uuid else None
+    name = _owner(item)
+    if len(name) < _UUID_DIGITS:  # most often cloud-admin
+        return None
     try:
-        owner = str(UUID(_owner(item)))
-    except ValueError:  # an owner that is no project, such as cloud-admin
+        owner = str(UUID(name))
+    except ValueError:  # an owner that is no project
         return None
     project = change.get(owner)
     return project if project is not None and project.kind == "project" else None

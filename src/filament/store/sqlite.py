@@ -66,6 +66,7 @@ _TAKE_ROWS = "insert into allocations values ROWS"
 _LOG_ROWS = "insert into log values ROWS"
 _TOUCHED_ROWS = "insert into touched values ROWS"
 _ROWS_AT_ONCE = 64
+_CHECKPOINT_PAGES = 8000  # 32 MB of log, some 1,000 writes
 # Prepared statements that are kept: one per kind of statement and number of rows.
 _STATEMENTS = 6 * _ROWS_AT_ONCE + 20
 
@@ -223,6 +224,8 @@ class SqliteStore:
         execute("pragma locking_mode = exclusive")
         execute("pragma journal_mode = wal")
         execute("pragma synchronous = full")
+        # Seldom: whoever writes meanwhile waits for it, and pages written often are moved once.
+        execute(f"pragma wal_autocheckpoint = {_CHECKPOINT_PAGES}")
         with self._transaction():  # takes the exclusive lock, or fails
             (version,) = execute("pragma user_version").fetchone()
             if version == 0:
