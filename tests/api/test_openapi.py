@@ -30,7 +30,7 @@ KINDS_TO_FUZZ_MORE = (
     "security-group",
     "project",
 )
-EXAMPLES = int(os.environ.get("FILAMENT_FUZZ_EXAMPLES", "5"))  # per operation and mode
+EXAMPLES = int(os.environ.get("FILAMENT_FUZZ_EXAMPLES", "4"))  # per operation and mode
 # Of the other kinds each operation with a body gets one, and one in five of those without: they
 # differ by kind in the body only. Which mode, alternates.
 EXAMPLES_OF_OTHERS = max(1, EXAMPLES // 5)
