@@ -36,7 +36,7 @@ EXAMPLES = int(os.environ.get("FILAMENT_FUZZ_EXAMPLES", "4"))  # per operation a
 EXAMPLES_OF_OTHERS = max(1, EXAMPLES // 5)
 PARTS = 10  # so that no test is long
 WITHOUT_BODY = 1 if EXAMPLES > 5 else 5
-HANG_S = 10.0
+HANG_S = 30.0
 
 
 def some_kinds(names):
