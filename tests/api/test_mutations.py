@@ -30,8 +30,12 @@ def run_lives(directory, store, seed, enough, disturb):
         progress = Progress(mutators, f"seed {seed}")
         kills = 0
         while progress.count() < enough:
-            assert not any(mutator.unexpected for mutator in mutators), f"seed {seed}"
-            threading.Event().wait(chance.uniform(0.02, 0.6))
+            # A life is some writes long, however long they take; it ends in the midst of one.
+            until = progress.last + chance.randrange(2, enough // 10)
+            while progress.count() < until:
+                assert not any(mutator.unexpected for mutator in mutators), f"seed {seed}"
+                threading.Event().wait(0.01)
+            threading.Event().wait(chance.uniform(0, 0.02))
             disturb(state, chance)
             kills += 1
         over.set()
