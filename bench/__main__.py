@@ -1,6 +1,6 @@
 """Measure Filament beside what it competes with, in one run: `make bench`.
 
-    python -m bench [--repetitions 5] [--seconds 2] [--ports 100] [--only packets|ports|api]
+    python -m bench [--repetitions 5] [--seconds 2] [--ports 100] [--only packets|ports|api|fanout]
                     [--store sqlite|etcd] [--full]
 
 Runs in namespaces of its own (scripts/private). Peers take turns (A-B-C-A-B-C), so that a noisy
@@ -17,7 +17,7 @@ import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
-from bench import machine, packets, ports
+from bench import fanout, machine, packets, ports
 from bench.api import measure as api
 from bench.peers import PEERS, Peer
 
@@ -35,6 +35,11 @@ EXPECTED = {
     "api_restart_s": 5.0,
     "api_watchers_wrong": 0,
     "cli_slowest_s": 0.25,
+    "fanout_added_s": 2.0,
+    "fanout_withdrawn_s": 2.0,
+    "fanout_longest_answer_s": 1.0,
+    "fanout_rss_mb": 600.0,
+    "fanout_to_others": 0,
 }
 
 
@@ -54,6 +59,10 @@ def main() -> int:
         result["api"] = api.measure(is_full=arguments.full, stores=stores, say=_say)
     if arguments.only in {None, "ports"}:
         result["ports"] = ports.measure(RUN / "ports", arguments.ports, say=_say)
+    if arguments.only in {None, "fanout"}:
+        result["fanout"] = fanout.measure(
+            RUN / "fanout", repetitions=min(arguments.repetitions, 3), say=_say
+        )
     result["load"] = {"before": before, "after": machine.load()}
     verdicts = _judge(result)
     result["verdicts"] = verdicts
@@ -75,7 +84,7 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--repetitions", type=int, default=5)
     parser.add_argument("--seconds", type=int, default=2, help="length of each measurement")
     parser.add_argument("--ports", type=int, default=100)
-    parser.add_argument("--only", choices=["packets", "ports", "api"])
+    parser.add_argument("--only", choices=["packets", "ports", "api", "fanout"])
     parser.add_argument("--store", choices=["sqlite", "etcd"], help="measure the API on one only")
     parser.add_argument("--full", action="store_true", help="etcd up to 100,000 objects as well")
     return parser.parse_args()
@@ -147,6 +156,13 @@ def _judge(result: dict[str, object]) -> dict[str, dict[str, object]]:
         judge("cli_slowest_s", max(found["cli"].values()), at_least=False)
     if result.get("ports"):
         judge("first_reply_p50_ms", result["ports"]["first_reply_ms"]["p50"], at_least=False)
+    fanned = result.get("fanout")
+    if fanned:
+        judge("fanout_added_s", statistics.median(fanned["added_s"]), at_least=False)
+        judge("fanout_withdrawn_s", statistics.median(fanned["withdrawn_s"]), at_least=False)
+        judge("fanout_longest_answer_s", fanned["longest_answer_s"], at_least=False)
+        judge("fanout_rss_mb", fanned["control_rss_mb"], at_least=False)
+        judge("fanout_to_others", fanned["messages_to_others"], at_least=False)
     return verdicts
 
 

@@ -22,7 +22,7 @@ from filament.control.follow import AgentReport, ApiState, Report
 from filament.model.change import Commit
 from filament.runtime.backoff import backoff
 from filament.runtime.clock import now, wall
-from filament.runtime.drive import Driver
+from filament.runtime.drive import Driver, Turnstile
 from filament.runtime.log import logger
 from filament.wire.xmpp.session import (
     HOLD_TIME_S,
@@ -32,11 +32,13 @@ from filament.wire.xmpp.session import (
     SessionOpened,
     StanzaReceived,
 )
-from filament.wire.xmpp.stanza import FromAgent
+from filament.wire.xmpp.stanza import FromAgent, FromControl
 
 REPORT_INTERVAL_S = 5.0
 _REPORT_RETRY_S = 1.0  # an API process that does not answer is tried again so often
 _REPORT_PAUSE_S = 0.01  # between two reports, so that a burst of acknowledgements becomes one
+# When more is said than fits into a turn of the loop: each flush costs every agent a Sync.
+_GATHER_S = 0.25
 _ENDINGS_KEPT = 64
 
 _log = logger("control")
@@ -81,6 +83,7 @@ class Connection:
             writer,
             lambda event: node.take_event(self, event),
             max_queue_bytes=node.max_queue_bytes,
+            turnstile=node.turnstile,
         )
 
 
@@ -105,6 +108,7 @@ class ControlNode:
         self.endings: deque[SessionEnded] = deque(maxlen=_ENDINGS_KEPT)
         self.connections: dict[str, Connection] = {}
         self.incarnation = secrets.token_hex(16)
+        self.turnstile = Turnstile()
         self.most_connections = 0
         self.flaps: dict[str, Flaps] = {}
         self.hold_time_s = hold_time_s
@@ -251,14 +255,17 @@ class ControlNode:
             except TimeoutError:
                 pass  # a timer is due
             # What else is ready (stanzas of other agents, commits of one burst) goes out together.
+            began = now()
             await asyncio.sleep(0)
+            while self.turnstile.is_crowded and now() - began < _GATHER_S:  # noqa: ASYNC110
+                await asyncio.sleep(0)
             self._changed.clear()
             due_at = self.core.timer_at()
             if due_at is not None and due_at <= now():
                 self.core.handle_timer(now())
-            self._flush()
+            await self._flush()
 
-    def _flush(self) -> None:
+    async def _flush(self) -> None:
         for agent, reason in self.core.take_closures():
             connection = self.connections[agent]
             self._refuse(connection, ProtocolError("reset", reason))
@@ -267,12 +274,16 @@ class ControlNode:
             # Before anybody hears of an agent's routes: a restart must know whom to await.
             self._copy.write_agents(self.core.known_agents)
         at = now()
-        told: dict[str, Connection] = {}
+        told: dict[Connection, list[FromControl]] = {}
         for agent, stanza in self.core.take_outbox():
-            connection = told[agent] = self.connections[agent]
-            connection.session.send(stanza, at)
-        for connection in told.values():
-            connection.driver.flush()
+            told.setdefault(self.connections[agent], []).append(stanza)
+        for connection, stanzas in told.items():
+            # Meanwhile an agent may come back in a new session: this is not for that one.
+            await self.turnstile.enter()
+            if not connection.has_ended:
+                for stanza in stanzas:
+                    connection.session.send(stanza, at)
+                connection.driver.flush()
         for changed in self._report_changed:
             changed.set()
 

@@ -29,11 +29,19 @@ from filament.wire.xmpp.codec import (
     encode_from_control,
 )
 from filament.wire.xmpp.dialect import CONTROL_JID
-from filament.wire.xmpp.stanza import FromAgent, FromControl
+from filament.wire.xmpp.quick import START, read_quickly
+from filament.wire.xmpp.stanza import (
+    FromAgent,
+    FromControl,
+    RoutePublished,
+    RouteRetracted,
+    Synced,
+)
 from filament.wire.xmpp.stream import (
     FILAMENT_NAMESPACE,
     STREAM_NAMESPACE,
     Element,
+    Known,
     StreamOpened,
     XmlStream,
     escape,
@@ -187,6 +195,8 @@ class XmppSession(Generic[ReceivedT, SentT]):
                     self._step(Input.HEADER, now)
                 elif isinstance(event, Element):
                     self._take(event, now)
+                elif isinstance(event, Known):
+                    self._take_known(event.meaning, now)
                 else:
                     self._step(Input.STREAM_END, now, "the peer closed the stream")
                 if self.closed:
@@ -273,6 +283,9 @@ class XmppSession(Generic[ReceivedT, SentT]):
         self._step(Input.STANZA, now, element.name if stanza is None else type(stanza).__name__)
         if stanza is not None and not self.closed:
             self._events.append(StanzaReceived(stanza))
+
+    def _take_known(self, meaning: object, now: float) -> None:
+        raise NotImplementedError
 
     def _break(self, error: ProtocolError, now: float) -> None:
         if self.closed:
@@ -369,6 +382,7 @@ class ServerSession(XmppSession[FromAgent, FromControl]):
 
     def __init__(self, now: float, hold_time_s: float = HOLD_TIME_S) -> None:
         super().__init__(State.WAITING, MAX_STANZA_BYTES, now, hold_time_s)
+        self._stream = XmlStream(MAX_STANZA_BYTES, read_quickly, START)
         self._serial = 0
         self._decoder = AgentDecoder()
 
@@ -399,3 +413,9 @@ class ServerSession(XmppSession[FromAgent, FromControl]):
 
     def _decode(self, element: Element) -> FromAgent | None:
         return self._decoder.decode(element)
+
+    def _take_known(self, meaning: object, now: float) -> None:
+        assert isinstance(meaning, RoutePublished | RouteRetracted | Synced)
+        self.received_count += 1 if isinstance(meaning, Synced) else 2
+        self._step(Input.STANZA, now, type(meaning).__name__)
+        self._events.append(StanzaReceived(meaning))
