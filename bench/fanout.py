@@ -224,7 +224,8 @@ while not select.select([sys.stdin], [], [], 0.05)[0]:
     began = time.monotonic()
     with socket.socket(socket.AF_UNIX) as asking:
         asking.connect(sys.argv[1])
-        asking.sendall(b"GET /filament/status HTTP/1.1\\r\\nHost: x\\r\\nConnection: close\\r\\n\\r\\n")
+        head = "GET /filament/status HTTP/1.1", "Host: x", "Connection: close", "", ""
+        asking.sendall("\\r\\n".join(head).encode())
         assert asking.recv(65536)
     longest = max(longest, time.monotonic() - began)
 print(longest)

@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+import ssl
 from collections import deque
+from collections.abc import Callable
 
 import msgspec
 
 from filament.base.errors import FilamentError, ProtocolError
-from filament.base.limits import MAX_AGENTS, MAX_OUTPUT_QUEUE_BYTES
+from filament.base.limits import MAX_AGENTS, MAX_HALF_OPEN, MAX_OUTPUT_QUEUE_BYTES
 from filament.client.watch import Loaded, WatchClient
 from filament.control.copy import DiskCopy
 from filament.control.core import ControlCore
@@ -24,8 +26,10 @@ from filament.runtime.backoff import backoff
 from filament.runtime.clock import now, wall
 from filament.runtime.drive import Driver, Turnstile
 from filament.runtime.log import logger
+from filament.runtime.secure import secure
 from filament.wire.xmpp.session import (
     HOLD_TIME_S,
+    OPEN_TIME_S,
     ServerSession,
     SessionClosed,
     SessionEvent,
@@ -33,6 +37,7 @@ from filament.wire.xmpp.session import (
     StanzaReceived,
 )
 from filament.wire.xmpp.stanza import FromAgent, FromControl
+from filament.wire.xmpp.starttls import TlsServer
 
 REPORT_INTERVAL_S = 5.0
 _REPORT_RETRY_S = 1.0  # an API process that does not answer is tried again so often
@@ -64,10 +69,15 @@ class Connection:
     """One transport from somebody who may be an agent.
 
     `claimed` is the name it gave; `agent` is that name while it is accepted under it, else "".
+    `names` are those in its certificate, None without TLS.
     """
 
     def __init__(
-        self, node: ControlNode, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+        self,
+        node: ControlNode,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+        names: set[str] | None,
     ) -> None:
         peer = writer.get_extra_info("peername")
         self.address = str(peer[0]) if peer else ""
@@ -75,6 +85,8 @@ class Connection:
         self.local = _endpoint(writer.get_extra_info("sockname"))
         self.claimed = ""
         self.agent = ""
+        self.names = names
+        self.opened: Callable[[], object] = lambda: None
         self.has_ended = False
         self.session = ServerSession(now(), node.hold_time_s)
         self.driver: Driver[SessionEvent[FromAgent]] = Driver(
@@ -102,7 +114,10 @@ class ControlNode:
         *,
         hold_time_s: float = HOLD_TIME_S,
         max_queue_bytes: int = MAX_OUTPUT_QUEUE_BYTES,
+        tls: ssl.SSLContext | None = None,
     ) -> None:
+        self._tls = tls
+        self._half_open: dict[asyncio.StreamWriter, None] = {}  # the oldest first
         self.core = ControlCore(name, copy.read_agents())
         self.api = ApiState(api_address)
         self.endings: deque[SessionEnded] = deque(maxlen=_ENDINGS_KEPT)
@@ -154,7 +169,46 @@ class ControlNode:
 
     async def serve_agent(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Speak XMPP on one transport until it ends."""
-        connection = Connection(self, reader, writer)
+        self._make_room()
+        self._half_open[writer] = None
+        try:
+            names = await self._prove(reader, writer) if self._tls is not None else None
+            if self._tls is None or names is not None:
+                await self._converse(reader, writer, names)
+        finally:
+            self._half_open.pop(writer, None)
+
+    def _make_room(self) -> None:
+        """Drop the oldest of too many who have not said who they are; agents do so at once."""
+        while len(self._half_open) >= MAX_HALF_OPEN:
+            oldest = next(iter(self._half_open))
+            del self._half_open[oldest]
+            oldest.transport.abort()
+
+    async def _prove(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> set[str] | None:
+        """Switch to TLS and return the names in the peer's certificate; None when it has none."""
+        assert self._tls is not None
+        agreement = TlsServer()
+        try:
+            return await secure(agreement, reader, writer, self._tls, within_s=OPEN_TIME_S)
+        except ProtocolError as error:
+            peer = writer.get_extra_info("peername")
+            address = str(peer[0]) if peer else ""
+            self.endings.append(SessionEnded(agreement.peer, address, str(error), wall()))
+            _log.info("agent-refused", agent=agreement.peer, address=address, reason=str(error))
+            writer.close()
+            return None
+
+    async def _converse(
+        self,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+        names: set[str] | None,
+    ) -> None:
+        connection = Connection(self, reader, writer, names)
+        connection.opened = lambda: self._half_open.pop(writer, None)
         self._open.add(connection)
         try:
             if len(self._open) > 2 * MAX_AGENTS:  # with room for those that come back
@@ -194,6 +248,17 @@ class ControlNode:
 
     def _accept(self, connection: Connection, agent: str) -> None:
         connection.claimed = agent
+        connection.opened()
+        if connection.names is not None and agent not in connection.names:
+            self._refuse(
+                connection,
+                ProtocolError(
+                    "not-authorized",
+                    f"the certificate is of {', '.join(sorted(connection.names)) or 'nobody'}, not"
+                    f" of {agent!r}; give the agent one with its name",
+                ),
+            )
+            return
         known = self.connections.get(agent)
         if known is not None and known.address != connection.address:
             self._refuse(

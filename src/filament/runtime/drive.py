@@ -143,8 +143,10 @@ class Driver(Generic[EventT]):
         """
         if self._parting is None and not self._writer.is_closing():
             self._parting = asyncio.get_running_loop().call_later(_LINGER_S, self._writer.close)
-            with contextlib.suppress(OSError):  # the connection may have broken meanwhile
-                self._writer.write_eof()
+            # TLS ends only in both directions at once; the connection may have broken meanwhile.
+            with contextlib.suppress(OSError):
+                if self._writer.can_write_eof():
+                    self._writer.write_eof()
 
     def _arm(self) -> None:
         if self._timer is not None:
