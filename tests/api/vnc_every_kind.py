@@ -51,6 +51,18 @@ CLASSES = {
     for made in vars(resource_client).values()
     if inspect.isclass(made) and hasattr(made, "resource_type")
 }
+HOST_POOL = {"start": "10.8.0.8", "end": "10.8.0.9"}
+FLAT_SUBNET = {
+    "subnet": {"ip_prefix": "10.8.0.0", "ip_prefix_len": 24},
+    "default_gateway": "10.8.0.1",
+    "allocation_pools": [HOST_POOL | {"vrouter_specific_pool": True}],
+}
+# Of an IPAM that is whole, or that a compute host has a range of; networks need none of it.
+FLAT = {
+    "ipam_subnet_method": "flat-subnet",
+    "ipam_subnets": {"subnets": [FLAT_SUBNET]},
+    "ipam_subnetting": False,
+}
 # Property values per kind; None: leave it out.
 RECIPES = {
     "virtual-network": {
@@ -137,6 +149,10 @@ def covers(got, want):
     return got == want
 
 
+def recipe_of(kind, is_full):
+    return FLAT if kind == "network-ipam" and is_full else RECIPES.get(kind, {})
+
+
 class World:
     """Objects that others need, made once."""
 
@@ -168,9 +184,9 @@ class World:
                 self.shared[kind] = self.another(kind)
         return self.shared[kind]
 
-    def another(self, kind):
+    def another(self, kind, *, is_full=False):
         """A new object of a kind."""
-        made = self.build(kind, is_full=False)
+        made = self.build(kind, is_full=is_full)
         self.call("create", kind)(made)
         return made
 
@@ -188,7 +204,7 @@ class World:
         return item
 
     def fill(self, item, kind, is_full):
-        recipe = RECIPES.get(kind, {})
+        recipe = recipe_of(kind, is_full)
         for name, field in CLASSES[kind].prop_field_types.items():
             is_needed = name in recipe or kind in ("loadbalancer-healthmonitor", "bgp-router")
             if name in COMMON or name in CHOSEN or not (is_full or is_needed):
@@ -229,6 +245,11 @@ def link_all(world, item, kind):
         linked = world.need(target)
         if (kind, target) == ("logical-router", "virtual-network"):
             linked = world.another(target)  # its way out is not the network of its ports
+        if (kind, target) == ("virtual-router", "network-ipam"):
+            linked = world.another(target, is_full=True)
+            value = resource_xsd.VirtualRouterNetworkIpamType(
+                allocation_pools=[resource_xsd.AllocationPoolType(**HOST_POOL)]
+            )
         arguments = (linked, value) if value is not None else (linked,)
         getattr(item, f"add_{field.removesuffix('_refs')}")(*arguments)
         added.append((field, linked, value))
@@ -298,7 +319,7 @@ def update(world, kind, item):
     fields = CLASSES[kind].prop_field_types
     item.set_display_name("another name")
     changed = {}
-    recipe = RECIPES.get(kind, {})
+    recipe = recipe_of(kind, is_full=True)
     for name, field in sorted(fields.items()):
         if name in COMMON | CHOSEN | IMMUTABLE or field["is_complex"] or name in recipe:
             continue

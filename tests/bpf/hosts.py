@@ -26,6 +26,7 @@ from filament.forward.inputs import (
     Subnet,
     Vrf,
 )
+from filament.forward.layout import RULES
 from filament.forward.plan import plan
 from filament.forward.tables import Change
 
@@ -175,6 +176,7 @@ class ComputeHost:
         self.maps.write(
             Change(name, key, row.values)
             for name, rows in tables.rows.items()
+            if name != RULES.name
             for key, row in rows.items()
         )
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import time
 
+import msgspec
 import pytest
 
 from filament.base.net import ROUTER_MAC, Prefix
 from filament.dataplane import bpf
+from filament.dataplane.sweep import sweep
 from filament.forward.ids import Ids
 from filament.forward.inputs import (
     Filter,
@@ -16,6 +18,7 @@ from filament.forward.inputs import (
     Host,
     Inputs,
     Port,
+    SecurityGroup,
     Subnet,
     Vrf,
 )
@@ -89,6 +92,8 @@ class Room:
         self.pair = pair
         self.ids = Ids()
         self.limit = 0
+        self.groups: tuple[SecurityGroup, ...] = ()
+        self.remote_groups: tuple[int, ...] = ()
 
     def apply(self, *rules: FilterRule, revision: int = 1) -> None:
         """Write the rows of these rules."""
@@ -104,6 +109,7 @@ class Room:
             network=RED,
             acl="acl",
             flow_limit=self.limit,
+            security_groups=tuple(one.name for one in self.groups),
             addresses6=(RED6_0,),
         )
         found = Inputs(
@@ -115,13 +121,16 @@ class Room:
                 Subnet(RED, RED, Prefix.parse("2001:db8:1::/64"), GATEWAY6),
             ),
             routes=(
-                route(RED, "10.1.1.10/32", NEAR, 30, RED),
+                msgspec.structs.replace(
+                    route(RED, "10.1.1.10/32", NEAR, 30, RED), security_groups=self.remote_groups
+                ),
                 route(RED, "10.1.1.11/32", NEAR, 31, RED),
                 route(RED, "10.1.1.12/32", NEAR, RED_VNI, RED, "vxlan"),
                 route(RED, "2001:db8:1::10/128", NEAR, 30, RED),
             ),
             vrfs=(Vrf(RED, RED, RED_VNI),),
             filters=(Filter("acl", rules),),
+            security_groups=self.groups,
         )
         self.pair.write(plan(found, self.ids))
 
@@ -345,6 +354,73 @@ def test_who_is_denied_is_not_answered(room: Room) -> None:
     room.pair.compare_state()
 
 
+def test_idle_flows_are_swept_out_and_counted(room: Room) -> None:
+    room.apply(OUT)
+    for port in (40001, 40002):
+        room.send(segment(SYN, port=port))
+    room.send(out((40003, 53)))
+    room.age(FLOW_IDLE_TCP_OPENING_S + 5)
+    assert sweep(room.pair.maps, time.monotonic_ns()) == 2
+    assert [key[6] for key in room.pair.maps.read_all("flows")] == [UDP]
+    vif = room.ids.numbers("vif")[UUIDS[0]]
+    assert room.pair.maps.read("flows_entered", (vif,)) == (3,)
+    assert room.pair.maps.read("flows_swept", (vif,)) == (2,)
+    assert sweep(room.pair.maps, time.monotonic_ns()) == 0
+    assert room.pair.maps.read("flows_swept", (vif,)) == (2,)
+
+
+WEB, ADMIN = 7, 8  # security groups
+TO_WEB = FilterRule(ANY, FilterMatch(ports=(80, 80)), 6, passes=True, both_ways=False)
+FROM_ADMIN = FilterRule(FilterMatch(security_group=ADMIN), ANY, None, True, False)
+PINGS = FilterRule(ANY, ANY, 1, True, False, version=4, icmp=(8, None))
+
+
+def ask_web(port: int, flags: int = SYN) -> bytes:
+    return tcp_packet(RED_NEAR, RED_0, Tcp(50000, port, flags=flags))
+
+
+def test_security_groups_let_in_what_their_rules_say_and_its_answers_out(room: Room) -> None:
+    room.groups = (SecurityGroup("web", WEB, egress=(), ingress=(TO_WEB,)),)
+    room.apply(OUT, IN)
+    assert room.receive(ask_web(80)).verdict is Verdict.REDIRECT
+    answer = tcp_packet(RED_0, RED_NEAR, Tcp(80, 50000, flags=SYN | ACK))
+    assert room.send(answer).verdict is Verdict.REDIRECT
+    assert room.receive(ask_web(22)).reason is DropReason.SECURITY_TO_PORT
+    assert room.send(out()).reason is DropReason.SECURITY_FROM_PORT
+    # What the network's policy denies is denied whatever groups say.
+    room.apply(OUT)
+    assert room.receive(ask_web(80)).reason is DropReason.POLICY_TO_PORT
+    room.pair.compare_state()
+
+
+def test_a_remote_group_is_whoever_has_a_route_that_says_so(room: Room) -> None:
+    room.groups = (SecurityGroup("web", WEB, egress=(), ingress=(FROM_ADMIN,)),)
+    room.apply(IN)
+    assert room.receive(ask_web(22)).reason is DropReason.SECURITY_TO_PORT
+    room.remote_groups = (ADMIN, 99)
+    room.apply(IN)
+    assert room.receive(ask_web(22)).verdict is Verdict.REDIRECT
+    room.remote_groups = (99,)
+    room.apply(IN)
+    assert room.receive(ask_web(22)).reason is DropReason.SECURITY_TO_PORT
+    room.pair.compare_state()
+
+
+def test_icmp_rules_are_about_what_a_flow_begins_with(room: Room) -> None:
+    room.groups = (SecurityGroup("web", WEB, egress=(PINGS,), ingress=()),)
+    room.apply(OUT, IN)
+    assert room.receive(echo(ECHO_REPLY, RED_NEAR, RED_0)).reason is DropReason.SECURITY_TO_PORT
+    room.age(FLOW_IDLE_DENIED_S + 5)
+    assert room.send(echo(ECHO_REQUEST, RED_0, RED_NEAR)).verdict is Verdict.REDIRECT
+    assert room.receive(echo(ECHO_REPLY, RED_NEAR, RED_0)).verdict is Verdict.REDIRECT
+    # Judged again in the midst of it: the reply is still an answer to the request.
+    room.apply(OUT, IN, IN)
+    assert room.receive(echo(ECHO_REPLY, RED_NEAR, RED_0)).verdict is Verdict.REDIRECT
+    request = echo(ECHO_REQUEST, RED_NEAR, RED_0, identifier=9)
+    assert room.receive(request).reason is DropReason.SECURITY_TO_PORT
+    room.pair.compare_state()
+
+
 def test_a_port_has_no_more_flows_than_it_may(room: Room) -> None:
     room.limit = 2
     room.apply(OUT)
@@ -387,8 +463,8 @@ def test_errors_go_only_to_the_sender_of_what_they_are_about(room: Room) -> None
 
 def test_half_an_acl_denies(room: Room) -> None:
     room.apply(FilterRule(ANY, ANY, 99, passes=True, both_ways=False), OUT)
-    acl = next(iter(room.ids.numbers("acl").values()))
-    room.pair.write_rows([Change("acl_rules", (acl, 0), None)])
+    number = next(iter(room.ids.numbers("list").values()))
+    room.pair.write_rows([Change("shapes", (number, 0), None)])
     assert room.send(out()).reason is DropReason.POLICY_FROM_PORT
     room.pair.compare_state()
 

@@ -95,6 +95,7 @@ class Twin:
             [
                 Change(name, key, row.values)
                 for name, rows in tables.rows.items()
+                if name in former
                 for key, row in rows.items()
                 if former[name].get(key) != row.values
             ]

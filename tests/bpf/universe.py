@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
-from hypothesis import strategies as st
+import msgspec
 
 from filament.base.net import ROUTER_MAC, Prefix, parse_ipv4, parse_ipv6
 from filament.base.origin import Origin
@@ -17,6 +16,7 @@ from filament.forward.inputs import (
     Inputs,
     Port,
     Route,
+    SecurityGroup,
     Subnet,
     Vrf,
 )
@@ -37,6 +37,7 @@ from filament.wire.packet.tcp import Tcp, encode_tcp
 from filament.wire.packet.udp import Udp, encode_udp
 from filament.wire.packet.vxlan import Vxlan, encode_vxlan
 
+from . import chance as st
 from .twin import FAR, HOST, NEAR, NOWHERE, SILENT
 
 RED, BLUE = "demo:red", "demo:blue"
@@ -120,10 +121,13 @@ def route(
     vrf: str, prefix: str, next_hop: int, label: int, network: str, encapsulation: str = "udp"
 ) -> Route:
     found = Prefix.parse(prefix)
-    return Route(vrf, found, next_hop, label, network, origin("route"), encapsulation)
+    # Every third host is in a security group, or in two.
+    groups = {0: (8,), 1: (8, 9)}.get(found.address % 3, ())
+    made = Route(vrf, found, next_hop, label, network, origin("route"), encapsulation)
+    return msgspec.structs.replace(made, security_groups=groups)
 
 
-def mostly(usual: object, *rare: object) -> st.SearchStrategy[Any]:
+def mostly(usual: object, *rare: object) -> st.SearchStrategy:
     """The usual value nineteen times of twenty."""
     return st.integers(0, 19).flatmap(lambda n: st.sampled_from(rare) if n == 9 else st.just(usual))
 
@@ -133,7 +137,8 @@ def matches(draw: st.DrawFn) -> FilterMatch:
     some = ["10.1.1.0/24", "10.1.1.3/32", "10.1.1.10/32", "2001:db8:1::/64", "2001:db8:1::3/128"]
     usual = ["0.0.0.0/0", "0.0.0.0/0", "10.1.0.0/16", "2001:db8::/32"]
     prefix = draw(st.sampled_from([*some, *usual, *usual, *usual]))
-    ports = draw(st.sampled_from([(0, 65535)] * 6 + [(0, 0), (80, 80), (53, 80), (40000, 65535)]))
+    some_ports = [(0, 0), (80, 80), (53, 80), (40000, 65535), (1, 79), (50, 60000), (53, 53)]
+    ports = draw(st.sampled_from([(0, 65535)] * 7 + some_ports))
     network = draw(st.sampled_from(["", "", "", RED, RED, BLUE, "demo:green"]))
     return FilterMatch(network, Prefix.parse(prefix), ports)
 
@@ -147,10 +152,40 @@ def rules(draw: st.DrawFn) -> FilterRule:
         draw(st.sampled_from([True, True, False])),
         draw(st.booleans()),
         origin("rule"),
+        draw(st.sampled_from([0, 0, 0, 4, 6])),
+        draw(st.sampled_from([(None, None), (8, None), (8, 0), (128, 0), (13, 0)])),
     )
 
 
-def filters(name: str) -> st.SearchStrategy[Filter]:
+@st.composite
+def group_rules(draw: st.DrawFn, *, is_egress: bool) -> FilterRule:
+    """A rule of a security group: only the far end is said anything of."""
+    rule = draw(rules())
+    far = draw(matches())
+    group = draw(st.sampled_from([0, 0, 7, 8, 9, 10]))
+    far = msgspec.structs.replace(far, network="", security_group=group)
+    sides = {"source": FilterMatch(), "destination": far}
+    if not is_egress:
+        port = FilterMatch(ports=draw(st.sampled_from([(0, 65535), (0, 65535), (53, 53), (1, 99)])))
+        sides = {"source": msgspec.structs.replace(far, ports=(0, 65535)), "destination": port}
+    return msgspec.structs.replace(rule, passes=True, both_ways=False, **sides)
+
+
+@st.composite
+def security_groups(draw: st.DrawFn) -> tuple[SecurityGroup, ...]:
+    return tuple(
+        SecurityGroup(
+            f"group {number}",
+            number,
+            tuple(draw(st.lists(group_rules(is_egress=True), max_size=4))),
+            tuple(draw(st.lists(group_rules(is_egress=False), max_size=4))),
+            origin("group"),
+        )
+        for number in (7, 8)
+    )
+
+
+def filters(name: str) -> st.SearchStrategy:
     return st.lists(rules(), max_size=5).map(lambda found: Filter(name, tuple(found)))
 
 
@@ -178,6 +213,9 @@ def ports(draw: st.DrawFn, ifindexes: list[int]) -> tuple[Port, ...]:
                 origin=origin("port"),
                 addresses6=tuple(ADDRESSES6[one] for one in addresses),
                 flow_limit=draw(mostly(0, 1, 2)),
+                security_groups=draw(
+                    st.sampled_from([(), (), ("group 7",), ("group 8", "group 7"), ("unknown",)])
+                ),
             )
         )
     return tuple(made)
@@ -225,6 +263,7 @@ def inputs(draw: st.DrawFn, ifindexes: list[int], labels: dict[str, int]) -> Inp
         ),
         routes=tuple(routes),
         filters=(draw(filters("acl")), draw(filters("other"))),
+        security_groups=draw(security_groups()),
         vrfs=(Vrf(RED, RED, RED_VNI), Vrf(BLUE, BLUE, draw(st.sampled_from([0, BLUE_VNI])))),
     )
 

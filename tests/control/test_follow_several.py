@@ -27,7 +27,7 @@ class Client:
     async def report(self, report):
         self._require_up()
 
-    async def watch(self, after):
+    async def watch(self, after, _incarnation):
         self.watched_after.append(after)
         self._require_up()
         if after > self.revision:
@@ -41,6 +41,8 @@ class Client:
 
 
 class Follower:
+    incarnation = "this process"
+
     def __init__(self, revision):
         self.revision = revision
         self.taken = []
@@ -100,3 +102,18 @@ async def test_a_single_one_is_believed_at_once():
     follower = Follower(7)
     await followed([client], follower, lambda: follower.taken)
     assert (follower.taken, client.loads) == ([5], 1)
+
+
+async def test_one_that_is_away_is_asked_less_and_less(monkeypatch):
+    begun = []
+
+    def backoff(**_):
+        begun.append(True)
+        return iter(lambda: 0.0, 1)
+
+    monkeypatch.setattr(follow_module, "backoff", backoff)
+    tried = []
+    away = Client("a", 0)
+    away._require_up = lambda: tried.append(True) or Client._require_up(away)
+    await followed([away], Follower(7), lambda: len(tried) == 5)
+    assert len(begun) == 1, "the waiting times begin again at every attempt"

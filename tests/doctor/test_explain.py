@@ -141,7 +141,7 @@ def test_json_has_whole_names_rows_and_origins():
         "host": "host1",
         "stage": "policy",
         "text": "rule 1 passes any protocol from red to blue",
-        "row": {"table": "acl_rules", "key": policy["row"]["key"]},
+        "row": {"table": "rules", "key": policy["row"]["key"]},
         "origin": {
             "object": "network-policy default-domain:demo:open",
             "rule": "rule 1",

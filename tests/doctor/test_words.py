@@ -22,8 +22,8 @@ NAMES = Names(
     ports={7: PortNames("red-1", "tap7")},
     hosts={parse_ipv4("172.30.0.2"): "host2"},
 )
-ANY = (0, 0, 0, 0, 0, 0, 0, 65535, 0, 65535, PROTOCOL_ANY)
-RED_TO_BLUE = (4, 5, 0, 0, 0, 0, 0, 65535, 0, 65535, PROTOCOL_ANY)
+ANY = (0, 0, 0, 0, 0, 0, 0, 65535, 0, 65535, PROTOCOL_ANY, 0, 0)
+RED_TO_BLUE = (4, 5, 0, 0, 0, 0, 0, 65535, 0, 65535, PROTOCOL_ANY, 0, 0)
 TEN = parse_ipv4("10.1.1.0")
 
 
@@ -33,14 +33,14 @@ TEN = parse_ipv4("10.1.1.0")
         (
             "interfaces",
             (7,),
-            (1, 1, 4, 9, 2, INTERFACE_POLICY, TEN + 3, 0, 0, 0x02),
+            (1, 1, 4, 9, 0, 0, 2, INTERFACE_POLICY, TEN + 3, 0, 0, 0x02),
             "interface",
             "red-1 (tap7) in VRF red, address 10.1.1.3",
         ),
         (
             "interfaces",
             (8,),
-            (1, 6, 4, 9, 2, 0, TEN + 3, 0, 0, 0x02),
+            (1, 6, 4, 9, 0, 0, 2, 0, TEN + 3, 0, 0, 0x02),
             "interface",
             "ifindex 8 in VRF #6, address 10.1.1.3, policy off",
         ),
@@ -48,11 +48,11 @@ TEN = parse_ipv4("10.1.1.0")
         (
             "routes",
             (64, 1, TEN + 4),
-            (3, 17, 4, ROUTE_PROXY_ARP),
+            (3, 17, 4, 0, ROUTE_PROXY_ARP),
             "route",
             "10.1.1.4/32 in VRF red, network red, label 17",
         ),
-        ("routes", (32, 1, 0), (3, 0, 0, 0), "route", "0.0.0.0/0 in VRF red"),
+        ("routes", (32, 1, 0), (3, 0, 0, 0, 0), "route", "0.0.0.0/0 in VRF red"),
         ("routes", (64, 1, TEN), None, "route", "VRF red has none to 10.1.1.0"),
         (
             "next_hops",
@@ -85,48 +85,63 @@ TEN = parse_ipv4("10.1.1.0")
         ("next_hops", (3,), None, "next hop", "3 does not exist"),
         ("labels", (17,), (3,), "label", "17 is next hop 3"),
         ("labels", (17,), None, "label", "17 is nobody's"),
-        ("acls", (9,), (1,), "policy", "none of the 1 rule of red matches: denied"),
-        ("acls", (8,), (2,), "policy", "none of the 2 rules of #8 matches: denied"),
+        ("lists", (9,), (1,), "policy", "no rule of red matches: denied"),
+        ("lists", (8,), (0,), "policy", "#8 has no rules: denied"),
         (
-            "acl_rules",
+            "rules",
             (9, 0),
             (*RED_TO_BLUE, ACL_PASS),
             "policy",
             "rule 1 passes any protocol from red to blue",
         ),
         (
-            "acl_rules",
+            "rules",
             (9, 1),
             (*ANY, ACL_DENY),
             "policy",
             "rule 2 denies any protocol from any network to any network",
         ),
         (
-            "acl_rules",
+            "rules",
             (9, 2),
-            (0, 5, 0xFFFF00000000 | TEN, mask_of(120, 6), 0, 0, 1000, 2000, 443, 443, 6, ACL_PASS),
+            (
+                0,
+                5,
+                0xFFFF00000000 | TEN,
+                mask_of(120, 6),
+                0,
+                0,
+                1000,
+                2000,
+                443,
+                443,
+                6,
+                4,
+                0,
+                ACL_PASS,
+            ),
             "policy",
-            "rule 3 passes tcp from 10.1.1.0/24 ports 1000-2000 to blue port 443",
+            "rule 3 passes IPv4 tcp from 10.1.1.0/24 ports 1000-2000 to blue port 443",
         ),
-        ("acl_rules", (9, 3), None, "policy", "no rule matches, so it is denied"),
+        ("rules", (9, 3), None, "policy", "rule 4 of red"),
         (
             "flows",
             (1, 1, 2, 3, 4, 5, 6),
-            (1, 1, 1, 1, 1, 1, 1, 9, 0, ACL_PASS, FLOW_PASSED, 0, 0),
+            (1, 1, 1, 1, 1, 1, 1, 9, 0, 0, 0, 0, ACL_PASS, FLOW_PASSED, 0, 0),
             "policy",
             "a flow that may pass",
         ),
         (
             "flows",
             (1, 1, 2, 3, 4, 5, 6),
-            (1, 1, 1, 1, 1, 1, 1, 9, RULE_NONE, ACL_DENY, FLOW_PASSED, 0, 0),
+            (1, 1, 1, 1, 1, 1, 1, 9, RULE_NONE, 0, 0, 0, ACL_DENY, FLOW_PASSED, 0, 0),
             "policy",
             "a flow that may no longer pass",
         ),
         (
             "flows",
             (1, 1, 2, 3, 4, 5, 6),
-            (1, 1, 1, 1, 1, 1, 1, 0, RULE_NONE, ACL_PASS, 0, 0, 0),
+            (1, 1, 1, 1, 1, 1, 1, 0, RULE_NONE, 0, 0, 0, ACL_PASS, 0, 0, 0),
             "policy",
             "none attached here: passes",
         ),

@@ -121,7 +121,7 @@ def facts_of_host(host, rules, leaks, revision=9):
     names = Names(
         vrfs={number: name for name, number in ids.numbers("vrf").items()},
         networks={number: name for name, number in ids.numbers("network").items()},
-        acls={number: name.split(" ")[0] for name, number in ids.numbers("acl").items()},
+        acls={number: name.split(" ")[0] for name, number in ids.numbers("list").items()},
         ports={port.ifindex: PortNames(workload_of(port), port.device) for port in inputs.ports},
         hosts={address: name for name, address in HOSTS.items()},
     )
@@ -192,5 +192,5 @@ def ids_of(facts):
     return {
         "vrf": {name: number for number, name in facts.names.vrfs.items()},
         "network": {name: number for number, name in facts.names.networks.items()},
-        "acl": {f"{name} 0123": number for number, name in facts.names.acls.items()},
+        "list": {f"{name} 0123": number for number, name in facts.names.acls.items()},
     }

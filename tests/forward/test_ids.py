@@ -31,9 +31,9 @@ def test_a_released_number_rests_for_a_step_and_the_lowest_goes_first() -> None:
 def test_other_spaces_are_left_alone() -> None:
     ids = Ids()
     ids.get("vif", "a")
-    ids.get("acl", "a")
-    ids.release_unused({"acl": set()})
-    assert (ids.numbers("vif"), ids.numbers("acl")) == ({"a": 1}, {})
+    ids.get("list", "a")
+    ids.release_unused({"list": set()})
+    assert (ids.numbers("vif"), ids.numbers("list")) == ({"a": 1}, {})
 
 
 def test_a_full_space_says_so() -> None:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from filament.forward.layout import TABLE_BY_NAME, TABLES, DropReason, Field
+from filament.forward.layout import RULES, TABLE_BY_NAME, TABLES, DropReason, Field
 from filament.forward.policy import Flow
 from filament.forward.rows import VALUES_BY_TABLE
 from filament.forward.tables import KEY_CODECS, VALUE_CODECS, Codec
@@ -20,7 +20,7 @@ def test_the_models_rows_have_the_layouts_fields() -> None:
     assert {
         name: row._fields  # type: ignore[attr-defined]
         for name, row in VALUES_BY_TABLE.items()
-    } == {table.name: names(table.value) for table in TABLES if table.planned}
+    } == {table.name: names(table.value) for table in (RULES, *TABLES) if table.planned}
     assert Flow.__struct_fields__ == names(TABLE_BY_NAME["flows"].value)
 
 

@@ -106,7 +106,7 @@ def test_a_trail_names_every_row_with_its_origin() -> None:
         ("route", "routes"),
         ("next-hop", "next_hops"),
         ("flow", "flows"),
-        ("rule", "acl_rules"),
+        ("rule", "rules"),
         ("tunnel", ""),
     ]
     by_stage = {step.stage: step for step in sent.trail}
@@ -118,7 +118,7 @@ def test_a_trail_names_every_row_with_its_origin() -> None:
         "VRF 1: 10.1.1.4/32 to next hop 4 with label 16",
         "next hop 4: MPLS over UDP to 172.30.0.2",
         "flow may pass, packet 1 of it, generation 1",
-        "ACL 1 rule 1 passes",
+        "list 1 rule 1 passes",
         "MPLS over UDP to 172.30.0.2, label 16",
     ]
     assert sent.output is not None
@@ -145,7 +145,7 @@ def test_a_trail_says_what_is_not_there() -> None:
     denied = net.send(0, udp_packet(*RED, (1, 2)))
     assert denied.reason is DropReason.POLICY_FROM_PORT
     assert [(step.text, step.origin.object) for step in denied.trail][-2:] == [
-        ("ACL 1: none of its 0 rules matches, so denied", "access-control-list red"),
+        ("list 1: no rule of it matches, so denied", "access-control-list red"),
         ("the source network's policy denies it", ""),
     ]
 

@@ -20,7 +20,7 @@ from filament.forward.inputs import (
     Route,
     Subnet,
 )
-from filament.forward.layout import PROTOCOL_ANY, RULE_NONE, TABLES, DropReason, NextHopType
+from filament.forward.layout import PLANNED, PROTOCOL_ANY, RULE_NONE, DropReason, NextHopType
 from filament.forward.model import Model
 from filament.forward.plan import network_borders, plan
 from filament.forward.rows import (
@@ -88,7 +88,7 @@ def next_hop(tables, number: int) -> NextHopValues:
 def test_nothing_but_a_host() -> None:
     tables = plan(inputs(), Ids())
     assert tables.revision == 9
-    assert set(tables.rows) == {table.name for table in TABLES if table.planned}
+    assert set(tables.rows) == set(PLANNED)
     (row,) = tables.rows["host"].values()
     assert HostValues(*row.values) == HostValues(ME, 1, 9)
     assert sum(len(rows) for rows in tables.rows.values()) == 1
@@ -99,14 +99,14 @@ def test_a_port_has_an_interface_a_next_hop_a_label_and_a_route() -> None:
     (row,) = tables.rows["interfaces"].values()
     interface = InterfaceValues(*row.values)
     assert interface == InterfaceValues(
-        1, 1, 1, 0, interface.next_hop, 1, RED_1, 0, 0, 0x020000000001
+        1, 1, 1, 0, 0, 0, interface.next_hop, 1, RED_1, 0, 0, 0x020000000001
     )
     assert row.origin == VMI
     hop = next_hop(tables, interface.next_hop)
     assert hop == NextHopValues(NextHopType.INTERFACE, 1, 11, 0, 0x020000000001, ROUTER_MAC)
     assert tables.rows["labels"][16,].values == (interface.next_hop,)
     own = tables.rows["routes"][64, 1, RED_1]
-    assert RouteValues(*own.values) == RouteValues(interface.next_hop, 0, 1, 2)
+    assert RouteValues(*own.values) == RouteValues(interface.next_hop, 0, 1, 0, 2)
     assert own.origin == Origin(VMI.object, "local-address", 7)
 
 
@@ -132,7 +132,7 @@ def test_a_subnet_is_discarded_but_for_the_gateway_and_the_service_address() -> 
         "virtual-network red", "gateway", 3
     )
     # ARP is answered for everything that a workload believes to be on its link.
-    assert {row.values[3] for row in tables.rows["routes"].values()} == {2}
+    assert {row.values[4] for row in tables.rows["routes"].values()} == {2}
 
 
 def test_received_routes_share_a_tunnel() -> None:
@@ -197,7 +197,7 @@ def test_arp_is_not_answered_for_what_only_begins_like_the_subnet() -> None:
     subnet = msgspec.structs.replace(SUBNET, prefix=Prefix.parse("10.1.0.0/24"))
     routes = (route("10.1.0.0/16", OTHER, 40), route("10.1.0.0/25", OTHER, 41))
     tables = plan(inputs(subnets=(subnet,), routes=routes), Ids())
-    flags = {key[0]: row.values[3] for key, row in tables.rows["routes"].items() if key[0] < 64}
+    flags = {key[0]: row.values[4] for key, row in tables.rows["routes"].items() if key[0] < 64}
     assert flags == {48: 0, 56: 2, 57: 2}
 
 
@@ -206,12 +206,13 @@ def test_filters_become_rows_and_both_ways_two() -> None:
     one = rule(RED, BLUE, protocol=6, both_ways=True, origin=origin)
     same = rule(both_ways=True, passes=False)
     tables = plan(inputs(port(acl="a"), filters=(Filter("a", (one, same)),)), Ids())
-    values = [RuleValues(*row.values) for row in tables.rows["acl_rules"].values()]
+    values = [RuleValues(*row.values) for row in tables.rows["rules"].values()]
     assert [(v.source_network, v.destination_network) for v in values] == [(1, 2), (2, 1), (0, 0)]
     assert [(v.protocol, v.action) for v in values] == [(6, 1), (6, 1), (PROTOCOL_ANY, 0)]
-    assert tables.rows["acls"] == {(1,): tables.rows["acls"][1,]}
-    assert tables.rows["acls"][1,].values == (3,)
-    origins = [row.origin for row in tables.rows["acl_rules"].values()]
+    assert tables.rows["lists"] == {(1,): tables.rows["lists"][1,]}
+    # The two directions look at the same, the last rule at nothing.
+    assert tables.rows["lists"][1,].values == (2,)
+    origins = [row.origin for row in tables.rows["rules"].values()]
     assert origins[:2] == [origin, Origin(origin.object, "rule 1 reversed", 5)]
 
 
@@ -219,14 +220,14 @@ def test_a_filter_that_did_not_arrive_denies() -> None:
     tables = plan(inputs(port(acl="a")), Ids())
     acl = InterfaceValues(*tables.rows["interfaces"][11,].values).acl
     assert acl
-    assert tables.rows["acls"][acl,].values == (0,)
+    assert tables.rows["lists"][acl,].values == (0,)
 
 
 def test_a_changed_filter_is_another_acl() -> None:
     ids = Ids()
     before = plan(inputs(port(acl="a"), filters=(Filter("a", (rule(RED, BLUE),)),)), ids)
     after = plan(inputs(port(acl="a"), filters=(Filter("a", (rule(BLUE, RED),)),)), ids)
-    assert before.rows["acl_rules"].keys().isdisjoint(after.rows["acl_rules"])
+    assert before.rows["rules"].keys().isdisjoint(after.rows["rules"])
     again = plan(
         inputs(
             port(acl="a"),
@@ -234,7 +235,7 @@ def test_a_changed_filter_is_another_acl() -> None:
         ),
         ids,
     )
-    assert again.rows["acl_rules"].keys() == after.rows["acl_rules"].keys()
+    assert again.rows["rules"].keys() == after.rows["rules"].keys()
 
 
 def generation(tables) -> int:

@@ -5,7 +5,6 @@ Were an adapter to lie, tests of Filament against it would prove nothing.
 
 import contextlib
 import itertools
-import subprocess
 
 import pytest
 
@@ -23,6 +22,9 @@ from filament.wire.bgp.family import AddressFamily
 from filament.wire.bgp.message import Framer, Kind, decode_open
 from filament.wire.bgp.nlri import join
 from filament.wire.bgp.update import UpdateDecoder, encode_updates
+
+from .logs import shown
+from .packets import ping
 
 pytestmark = pytest.mark.interop
 
@@ -98,7 +100,7 @@ class World:
 @pytest.fixture(scope="module")
 def world(run_directory):
     lab = Lab.build(run_directory, host_count=1)
-    with contextlib.ExitStack() as stack:
+    with shown(run_directory), contextlib.ExitStack() as stack:
         world = World(lab)
         world.captures = [
             stack.enter_context(Capture(lab.place(name), "eth0", run_directory / f"{name}.pcap"))
@@ -214,12 +216,6 @@ def test_exabgp_says_what_nobody_knows(world):
     world.gobgp.wait_gone("inet-vpn", prefix="10.7.0.0/24")
 
 
-def ping(world, place, address):
-    with namespaces.inside(place):
-        command = ["ping", "-nq", "-c3", "-i0.2", "-W1", address]
-        return subprocess.run(command, capture_output=True, check=False).returncode == 0
-
-
 def test_packets_by_evpn_between_frr_and_the_stand_in(world):
     """EVPN type 5: FRR's kernel on one side, ours on the other."""
     frr, go = world.frr, world.gobgp
@@ -233,7 +229,7 @@ def test_packets_by_evpn_between_frr_and_the_stand_in(world):
     hang_host(frr.vrf_place("blue"), frr_host)
     give_addresses(frr.vrf_place("blue"), frr_host, "10.20.0.1/24", "10.20.0.9/24")
     try:
-        assert not ping(world, outside, "10.20.0.9")
+        assert not ping(outside, "10.20.0.9")
         go.announce(
             PeerRoute(
                 family="e-vpn",
@@ -249,8 +245,8 @@ def test_packets_by_evpn_between_frr_and_the_stand_in(world):
         go.wait_received("e-vpn", evpn_type=5, prefix="10.20.0.0/24", router_mac=FRR_MAC)
         frr.wait_received("e-vpn", evpn_type=5, prefix="10.21.0.0/24", router_mac=GO_MAC)
         router.follow()
-        assert ping(world, outside, "10.20.0.9")
-        assert ping(world, frr_host, "10.21.0.9")
+        assert ping(outside, "10.20.0.9")
+        assert ping(frr_host, "10.21.0.9")
         assert router.refresh_counts()["vxlan in"] >= 6
     finally:
         router.stop()
@@ -279,11 +275,11 @@ def test_packets_by_mpls_between_two_stand_ins(world):
             go.wait_received(family, prefix=prefix.replace("31", "30"))
         for router, _ in sides.values():
             router.follow()
-        assert ping(world, sides[frr][1], "10.31.0.9")
-        assert ping(world, sides[go][1], "fd00:30::9")
+        assert ping(sides[frr][1], "10.31.0.9")
+        assert ping(sides[go][1], "fd00:30::9")
         assert sides[go][0].refresh_counts()["gre in"] >= 6
         sides[go][0].program([])
-        assert not ping(world, sides[go][1], "fd00:30::9")
+        assert not ping(sides[go][1], "fd00:30::9")
         assert sides[go][0].refresh_counts()["no route"] >= 3
     finally:
         for router, _ in sides.values():

@@ -19,7 +19,7 @@ def handed_out(subnet, count):
     change = Candidate(Snapshot())
     addresses = []
     for _ in range(count):
-        address = choose_address(change, "net", subnet)
+        address = choose_address(change, subnet)
         if address is None:
             break
         change.take(pool_of("net", subnet.uuid), subnet.value_of(address), "x")
@@ -51,17 +51,17 @@ def test_a_subnet_sent_again_keeps_what_it_had():
 
 
 def test_addresses_come_from_the_start_or_from_the_top():
-    from_start = parse_subnet(completed(addr_from_start=True), "")
+    from_start = parse_subnet(completed(addr_from_start=True), "", "net")
     assert handed_out(from_start, 3) == ["10.1.1.3", "10.1.1.4", "10.1.1.5"]
-    from_top = parse_subnet(completed(), "")
+    from_top = parse_subnet(completed(), "", "net")
     assert handed_out(from_top, 3) == ["10.1.1.252", "10.1.1.251", "10.1.1.250"]
 
 
 def test_network_broadcast_gateway_and_service_are_never_handed_out():
-    subnet = parse_subnet(completed(length=29, addr_from_start=True), "")
+    subnet = parse_subnet(completed(length=29, addr_from_start=True), "", "net")
     assert handed_out(subnet, 10) == ["10.1.1.3", "10.1.1.4", "10.1.1.5", "10.1.1.6"]
     middle = completed(length=29, default_gateway="10.1.1.4", dns_server_address="10.1.1.5")
-    assert handed_out(parse_subnet(middle, ""), 10) == [
+    assert handed_out(parse_subnet(middle, "", "net"), 10) == [
         "10.1.1.6",
         "10.1.1.3",
         "10.1.1.2",
@@ -73,7 +73,7 @@ def test_pools_restrict_and_order_what_is_handed_out():
     pools = [{"start": "10.1.1.20", "end": "10.1.1.21"}, {"start": "10.1.1.10", "end": "10.1.1.11"}]
     per_host = {"start": "10.1.1.30", "end": "10.1.1.39", "vrouter_specific_pool": True}
     value = completed(addr_from_start=True, allocation_pools=[*pools, per_host])
-    assert handed_out(parse_subnet(value, ""), 10) == [
+    assert handed_out(parse_subnet(value, "", "net"), 10) == [
         "10.1.1.20",
         "10.1.1.21",
         "10.1.1.10",
@@ -82,13 +82,13 @@ def test_pools_restrict_and_order_what_is_handed_out():
 
 
 def test_the_lowest_address_given_back_is_next():
-    subnet = parse_subnet(completed(addr_from_start=True), "")
+    subnet = parse_subnet(completed(addr_from_start=True), "", "net")
     change = Candidate(Snapshot())
     pool = pool_of("net", subnet.uuid)
     for _ in range(5):
-        change.take(pool, choose_address(change, "net", subnet), "x")
+        change.take(pool, choose_address(change, subnet), "x")
     change.free(change.allocated(pool, parse_ipv4("10.1.1.4")))
-    assert format_ipv4(choose_address(change, "net", subnet)) == "10.1.1.4"
+    assert format_ipv4(choose_address(change, subnet)) == "10.1.1.4"
 
 
 @pytest.mark.parametrize(
@@ -138,7 +138,7 @@ def test_bad_prefixes_say_what_would_be_right(value, text):
 )
 def test_bad_subnets_say_what_would_be_right(fields, text):
     with pytest.raises(InputError) as caught:
-        parse_subnet(completed(**fields), "$.here")
+        parse_subnet(completed(**fields), "$.here", "net")
     assert text in str(caught.value)
 
 
@@ -164,13 +164,13 @@ def test_allocation_units_are_refused():
 def test_ipv6_subnets_go_by_the_same_rules(length, is_from_start, gateway, service, first):
     value = completed("fd00::", length, addr_from_start=is_from_start)
     assert (value["default_gateway"], value["dns_server_address"]) == (gateway, service)
-    subnet = parse_subnet(value, "")
+    subnet = parse_subnet(value, "", "net")
     assert handed_out(subnet, 2) == first
 
 
 @given(st.integers(0, (1 << 64) - 1))
 def test_ipv6_addresses_are_held_by_numbers_that_stores_can_hold(offset):
-    subnet = parse_subnet(completed("fd00:0:0:7::", 64), "")
+    subnet = parse_subnet(completed("fd00:0:0:7::", 64), "", "net")
     address = subnet.prefix.address + offset
     value = subnet.value_of(address)
     assert -(1 << 63) <= value < 1 << 63

@@ -272,6 +272,7 @@ def test_routes_of_a_peer_that_goes_are_swept_in_steps(world):
     world.down("peer1")
     world.take(limit=30)
     assert world.bgp.stale_count("peer1", AF.INET_VPN) == 70
+    assert world.bgp.is_sweeping
     world.drain()
     assert heard(world, 2) == {}
 
@@ -373,6 +374,16 @@ def test_or_for_half_a_minute(constrained):
     constrained.drain()
     assert set(heard(constrained, 2)) == {OTHER}
     assert constrained.bgp.timer_at() is None
+
+
+def test_or_not_at_all_when_the_peer_never_says_that_it_has_told_all(constrained):
+    """GoBGP without graceful restart sends no End-of-RIB: each membership counts as it comes."""
+    constrained.up(client(4), WITH_TARGETS, ends_rib=False)
+    constrained.drain()
+    assert heard(constrained, 4) == {}
+    ask(constrained, 4, membership(1))
+    constrained.drain()
+    assert set(heard(constrained, 4)) == {KEY}
 
 
 def test_membership_gained_and_withdrawn_moves_routes(constrained):

@@ -10,7 +10,7 @@ from starlette.responses import PlainTextResponse, StreamingResponse
 from filament.base.limits import MAX_HEADER_BYTES
 from filament.runtime import heap
 from filament.runtime.serve import Listen, serve_http
-from filament.runtime.web import Routes
+from filament.runtime.web import Routes, read_body
 
 
 async def named(request):
@@ -19,6 +19,14 @@ async def named(request):
 
 async def exact(request):
     return PlainTextResponse(f"exact {request.url.path}")
+
+
+async def echo(request):
+    return PlainTextResponse(await read_body(request))
+
+
+async def split(request):
+    return PlainTextResponse("x", headers={"X-Name": "a\r\nX-Other: b"})
 
 
 async def slow(request):
@@ -34,6 +42,8 @@ ROUTES = Routes(
         "/": {"GET": exact},
         "/watch": {"GET": exact},
         "/slow": {"GET": slow},
+        "/echo": {"POST": echo},
+        "/split": {"GET": split},
         "/net/{uuid}/alloc": {"POST": named},
         "/{name}": {"GET": named, "POST": named},
         "/{name}/{uuid}": {"GET": named},
@@ -184,3 +194,54 @@ def test_what_grew_is_out_of_the_collectors_sight():
     finally:
         gc.unfreeze()
         gc.set_threshold(*before)
+
+
+@pytest.mark.parametrize("pieces", [1, 2, 12])
+async def test_bodies_arrive_whole_however_they_are_cut(pieces):
+    body = b"0123456789ab"
+    head = b"POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % len(body)
+    async with connected() as (reader, writer):
+        size = len(body) // pieces
+        for start in range(0, len(body), size):
+            writer.write(head * (start == 0) + body[start : start + size])
+            await writer.drain()
+            await asyncio.sleep(0.002)
+        assert (await reader.readuntil(body)).startswith(b"HTTP/1.1 200 ")
+        # And again on the same connection: nothing is left over.
+        writer.write(head + body[::-1])
+        await reader.readuntil(body[::-1])
+
+
+async def test_a_client_that_waits_for_100_continue_gets_it():
+    async with connected() as (reader, writer):
+        head = (
+            b"POST /echo HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: 2\r\n\r\n"
+        )
+        writer.write(head)
+        assert await reader.readuntil(b"\r\n\r\n") == b"HTTP/1.1 100 Continue\r\n\r\n"
+        writer.write(b"hi")
+        assert (await reader.readuntil(b"hi")).startswith(b"HTTP/1.1 200 ")
+
+
+async def test_a_header_cannot_smuggle_another():
+    async with connected() as (reader, writer):
+        writer.write(b"GET /split HTTP/1.1\r\nHost: x\r\n\r\n")
+        answer = await reader.read(10_000)
+        assert b"X-Other" not in answer
+        assert answer.startswith(b"HTTP/1.1 500 ") or answer == b""
+
+
+async def test_connection_close_is_heeded():
+    async with connected() as (reader, writer):
+        writer.write(b"GET /watch HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        answer = await reader.read()
+        assert answer.endswith(b"exact /watch")
+        assert b"connection: close" in answer.lower()
+
+
+async def test_head_has_no_body():
+    async with connected() as (reader, writer):
+        writer.write(b"HEAD /watch HTTP/1.1\r\nHost: x\r\n\r\nGET / HTTP/1.1\r\nHost: x\r\n\r\n")
+        first = await reader.readuntil(b"\r\n\r\n")
+        assert b"content-length: 12" in first
+        assert (await reader.readuntil(b"exact /")).startswith(b"HTTP/1.1 200 OK")

@@ -1,6 +1,5 @@
 """The etcd store's own promises: shared by several, members that die, answers that get lost."""
 
-import httpx2
 import pytest
 
 from filament.base.errors import (
@@ -83,10 +82,10 @@ class Lossy:
         self.member.post = self
 
     def __call__(self, path, content):
-        answer = self.post(path, content=content)
+        answer = self.post(path, content)
         if b"request_put" in content and self.losses:
             self.losses -= 1
-            raise httpx2.ReadTimeout("lost")
+            raise TimeoutError("lost")
         return answer
 
 

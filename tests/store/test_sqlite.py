@@ -139,3 +139,22 @@ def test_an_upgrade_that_fails_leaves_the_old_version(tmp_path):
     tables = connection.execute("select name from sqlite_master").fetchall()
     assert ("touched",) not in tables
     connection.close()
+
+
+def test_compacting_forgets_which_commits_touched_what(tmp_path):
+    path = tmp_path / "f.db"
+    store = SqliteStore(path)
+    one, two = (Object("virtual-machine", f"u{n}", (f"vm{n}",)) for n in (1, 2))
+    store.commit_all(
+        [
+            Commit(1, 0.0, "x", puts=(one, two)),
+            Commit(2, 0.0, "x", deletes=(one,)),
+            Commit(3, 0.0, "x", puts=(one,)),
+        ]
+    )
+    store.compact(3)
+    assert [commit.revision for commit in store.touching("u1", 9, 9)] == [3]
+    store.close()
+    connection = sqlite3.connect(path)
+    assert connection.execute("select uuid, revision from touched").fetchall() == [("u1", 3)]
+    connection.close()

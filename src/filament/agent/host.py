@@ -19,7 +19,8 @@ from filament.dataplane.maps import PinnedMaps
 from filament.dataplane.reconcile import Failure, Outcome, Reconciler, Rows
 from filament.forward.ids import Ids, IdsState
 from filament.forward.inputs import Inputs
-from filament.forward.layout import TABLE_BY_NAME, TABLES
+from filament.forward.layout import PLANNED, TABLE_BY_NAME
+from filament.forward.lists import Memo
 from filament.forward.plan import plan
 from filament.forward.tables import Tables
 from filament.runtime.log import logger
@@ -50,7 +51,7 @@ class AgentHost:
         self.devices = devices
         self.reconciler = Reconciler(maps)
         self.ids = _restore_ids(state, self.reconciler)
-        self.tables = Tables(0, {table.name: {} for table in TABLES if table.planned})
+        self.tables = Tables(0, {name: {} for name in PLANNED})
         self.outcome = _NOTHING_DONE
         self.problem = ""
         self.posted_count = 0  # ports plugged and unplugged
@@ -58,6 +59,7 @@ class AgentHost:
         self._changed = changed
         self._send = send
         self._plugs: dict[str, Plug] = {}
+        self._memo = Memo()
         self._done: Inputs | None = None
         self._is_due = True
         self._may_delete = False
@@ -166,7 +168,7 @@ class AgentHost:
         return len(drifted)
 
     def _program(self, inputs: Inputs, *, may_delete: bool) -> None:
-        tables = plan(inputs, self.ids, whole=may_delete)
+        tables = plan(inputs, self.ids, whole=may_delete, memo=self._memo)
         if self.ids.changes != self._ids_on_disk:
             self._state.save_ids(self.ids.export())
             self._ids_on_disk = self.ids.changes
@@ -231,11 +233,15 @@ def _numbers_in(reconciler: Reconciler) -> dict[str, list[int]]:
         | {_value(row, "interfaces", "vrf") for row in interfaces},
         "network": {_value(row, "routes", "network") for row in routes.values()}
         | {_value(row, "interfaces", "network") for row in interfaces}
-        | {network for row in actual["acl_rules"].values() for network in row[:2]},
+        | {network for key in actual["buckets"] for network in key[2:4]},
+        "groups": {key[4] for key in actual["buckets"]}
+        | {_value(row, "routes", "groups") for row in routes.values()},
         "vif": {_value(row, "interfaces", "vif") for row in interfaces},
         "next_hop": {key[0] for key in actual["next_hops"]},
         "label": {key[0] for key in actual["labels"]},
-        "acl": {key[0] for key in actual["acls"]} | {key[0] for key in actual["acl_rules"]},
+        "list": {
+            key[0] for name in ("lists", "shapes", "buckets", "ranges") for key in actual[name]
+        },
     }
     return {space: sorted(numbers - {0}) for space, numbers in found.items()}
 

@@ -8,6 +8,7 @@ programs, rows and numbers.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable
 from contextlib import ExitStack, closing
 from pathlib import Path
@@ -28,6 +29,7 @@ from filament.dataplane.attach import Attachments, Hook, forget_filters, forget_
 from filament.dataplane.load import load
 from filament.dataplane.maps import PinnedMaps
 from filament.dataplane.netlink import Links, allow_route_lookups
+from filament.dataplane.sweep import sweep
 from filament.runtime.clock import now
 from filament.runtime.log import logger
 from filament.runtime.serve import Listen, serve_http
@@ -35,6 +37,8 @@ from filament.runtime.tls import MutualTls
 
 _log = logger("agent")
 _AUDIT_EVERY_S = 30.0
+_SWEEP_EVERY_S = 5.0
+_SWEEP_SHARE = 20  # times as long as it took
 _TRY_AGAIN_S = 1.0
 _QUIET_S = 1.0
 _VIEWS_EVERY_S = 0.2
@@ -135,6 +139,7 @@ class AgentProcess:
                     tasks.create_task(self._turns()),
                     tasks.create_task(self._keep_views()),
                     tasks.create_task(self._audits()),
+                    tasks.create_task(self._sweeps()),
                     tasks.create_task(self._settle_devices()),
                     tasks.create_task(self.connections.run()),
                 ]
@@ -191,6 +196,16 @@ class AgentProcess:
                 except FilamentError as error:
                     _log.warning("link-not-made", ifindex=ifindex, reason=str(error))
                 self.host.devices.settled(ifindex)
+
+    async def _sweeps(self) -> None:
+        """Make room in the flow table, beside the other tasks, and spend little time on it."""
+        while True:
+            began = now()
+            try:
+                await asyncio.to_thread(sweep, self.host.maps, time.monotonic_ns())
+            except FilamentError as error:
+                _log.error("flows-not-swept", reason=str(error))
+            await asyncio.sleep(max(_SWEEP_EVERY_S, _SWEEP_SHARE * (now() - began)))
 
     async def _audits(self) -> None:
         """Compare all rows with the kernel now and then; reading happens beside the other tasks."""

@@ -11,8 +11,9 @@ from filament.api.engine import ConfigEngine, Outcome
 from filament.base.errors import ConflictError, InputError, NotFoundError
 from filament.base.limits import MAX_ADDRESSES_AT_ONCE
 from filament.base.net import parse_address
-from filament.model.address import Subnet, choose_address, pool_of, subnets_of
+from filament.model.address import Subnet, choose_address
 from filament.model.change import Object
+from filament.model.flat_subnet import subnets_of, subnets_to_take_from
 from filament.model.kinds import KINDS
 from filament.model.snapshot import Candidate
 from filament.model.view import View
@@ -43,12 +44,11 @@ class ReserveAddresses(msgspec.Struct, frozen=True):
                 path="$.count",
                 hint=f"ask for 1 to {MAX_ADDRESSES_AT_ONCE}",
             )
-        subnets = self._subnets(network)
+        subnets = self._subnets(subnets_to_take_from(network, change.get), network)
         taken = [_take(change, network, subnets) for _ in range(self.count)]
         return Outcome(answer=taken)
 
-    def _subnets(self, network: Object) -> list[Subnet]:
-        subnets = subnets_of(network)
+    def _subnets(self, subnets: list[Subnet], network: Object) -> list[Subnet]:
         if self.family is not None:
             subnets = [one for one in subnets if one.family == self.family]
         if self.subnet:
@@ -73,14 +73,14 @@ class ReleaseAddresses(msgspec.Struct, frozen=True):
         del now
         engine.asking.require_edit(_NETWORK, self.uuid)
         network = engine.find(change, _NETWORK, self.uuid)
-        subnets = subnets_of(network)
+        subnets = subnets_of(network, change.get)
         for text in self.addresses:
             address, version = parse_address(text)
             for subnet in subnets:
                 if not subnet.prefix.contains(address, version):
                     continue
                 value = subnet.value_of(address)
-                held = change.allocated(pool_of(network.uuid, subnet.uuid), value)
+                held = change.allocated(subnet.pool, value)
                 if held is None:
                     continue
                 if held.owner != network.uuid:
@@ -103,10 +103,9 @@ def count_addresses(view: View, network: Object, subnets: list[str]) -> list[int
 
 def _take(change: Candidate, network: Object, subnets: list[Subnet]) -> str:
     for subnet in subnets:
-        address = choose_address(change, network.uuid, subnet)
+        address = choose_address(change, subnet)
         if address is not None:
-            value = subnet.value_of(address)
-            change.take(pool_of(network.uuid, subnet.uuid), value, network.uuid)
+            change.take(subnet.pool, subnet.value_of(address), network.uuid)
             return subnet.format(address)
     names = [str(subnet.prefix) for subnet in subnets]
     raise ConflictError(

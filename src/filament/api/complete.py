@@ -14,16 +14,18 @@ import msgspec
 from filament.api.firewall import NewUuid, firewall_rule, tag, tag_type, with_props
 from filament.base.errors import ConflictError, InputError, NotFoundError
 from filament.base.net import parse_address
-from filament.model.address import (
-    Subnet,
-    choose_address,
-    complete_subnet,
-    pool_of,
-    subnet_values,
-    subnets_of,
-)
+from filament.model.address import Subnet, choose_address, complete_subnet, subnet_values
 from filament.model.change import Object, Ref
 from filament.model.check import SYSTEM_NETWORKS
+from filament.model.flat_subnet import (
+    complete_flat,
+    flat_subnets,
+    host_subnets,
+    is_flat,
+    link_uuid,
+    subnets_of,
+    subnets_to_take_from,
+)
 from filament.model.snapshot import Candidate
 
 VN_ID_POOL = "vn-id"
@@ -32,6 +34,11 @@ MAX_VN_ID = 1 << 24
 SUB_CLUSTER_POOL = "sub-cluster"
 SECURITY_GROUP_POOL = "security-group-id"
 FIRST_SECURITY_GROUP_ID = 8_000_000
+_SUBNET_ADVICE = {
+    "virtual-network": "give the network a subnet in its network_ipam_refs",
+    "virtual-router": "give the host allocation_pools in its network_ipam_refs",
+    "network-ipam": "give it a subnet in its ipam_subnets, with ipam_subnet_method flat-subnet",
+}
 _FAMILY_FIELDS = {
     "instance-ip": "instance_ip_family",
     "floating-ip": "floating_ip_address_family",
@@ -57,6 +64,9 @@ def _network(change: Candidate, item: Object, before: Object | None, new_uuid: N
     refs = list(item.refs)
     ipams = [position for position, ref in enumerate(refs) if ref.kind == "network-ipam"]
     for index, position in enumerate(ipams):
+        if is_flat(change.get(refs[position].uuid)):
+            refs[position] = _with_link(refs[position], before, new_uuid)
+            continue
         path = f"$.virtual-network.network_ipam_refs[{index}].attr.ipam_subnets"
         refs[position] = _with_subnets(refs[position], known, new_uuid, path)
     return msgspec.structs.replace(item, refs=tuple(refs))
@@ -104,6 +114,25 @@ def _with_subnets(ref: Ref, known: list[dict[str, Any]], new_uuid: NewUuid, path
     return msgspec.structs.replace(ref, attr={**ref.attr, "ipam_subnets": done})
 
 
+def _with_link(ref: Ref, before: Object | None, new_uuid: NewUuid) -> Ref:
+    """A reference to a flat-subnet IPAM names its subnets together: one entry, one uuid (TF)."""
+    given = [one for one in (ref.attr or {}).get("ipam_subnets") or () if one.get("subnet")]
+    if given:
+        return ref  # which is refused: see check.py
+    former = before.refs_to("network-ipam") if before is not None else ()
+    known = next((link_uuid(one) for one in former if one.uuid == ref.uuid), "")
+    entry = {"subnet_uuid": known or new_uuid()}
+    return msgspec.structs.replace(ref, attr={**(ref.attr or {}), "ipam_subnets": [entry]})
+
+
+def _ipam(change: Candidate, item: Object, before: Object | None, new_uuid: NewUuid) -> Object:
+    del change
+    if not is_flat(item) or not item.props.get("ipam_subnets"):
+        return item
+    subnets = complete_flat(item, before, new_uuid)
+    return with_props(item, ipam_subnets={**item.props["ipam_subnets"], "subnets": subnets})
+
+
 def _interface(change: Candidate, item: Object, before: Object | None, new_uuid: NewUuid) -> Object:
     del change, new_uuid
     if before is not None:
@@ -128,41 +157,86 @@ def _instance_ip(
     del new_uuid
     if before is not None:
         return item
-    network = next((change.get(ref.uuid) for ref in item.refs_to("virtual-network")), None)
-    if network is None:
-        raise InputError(
-            "no-network",
-            f"instance-ip {item.name} refers to no virtual network",
-            path="$.instance-ip.virtual_network_refs",
-            hint="name the network to take the address from",
-        )
-    if network.fq_name in SYSTEM_NETWORKS:
+    source = _source(change, item)
+    if source.kind == "virtual-network" and source.fq_name in SYSTEM_NETWORKS:
         # Their ports live in the fabric: the addresses are not ours to allocate.
         return item
-    subnets = subnets_of(network)
+    text = item.props.get("instance_ip_address")
+    subnets = _subnets_of_source(change, source, item)
     wanted = item.props.get("subnet_uuid")
     if wanted:
         subnets = [subnet for subnet in subnets if subnet.uuid == wanted]
         if not subnets:
             raise NotFoundError(
-                f"Subnet id {wanted} not found in virtual-network {network.name}; GET the network"
-                " to see its subnets, or leave subnet_uuid out"
+                f"Subnet id {wanted} not found in {source.kind} {source.name}; GET it to see its"
+                " subnets, or leave subnet_uuid out"
             )
     subnets = _of_family(subnets, item)
-    text = item.props.get("instance_ip_address")
     if text:
-        subnet, address = _take_asked(change, network, subnets, text, item)
+        subnet, address = _take_asked(change, source, subnets, text, item)
     else:
-        subnet, address = _take_next(change, network, subnets, item)
+        subnet, address = _take_next(change, source, subnets, item)
+    item = with_props(item, subnet_uuid=subnet.uuid) if subnet.uuid else item
     return with_props(
         item,
         instance_ip_address=subnet.format(address),
-        subnet_uuid=subnet.uuid,
         instance_ip_subnet={
             "ip_prefix": subnet.format(subnet.prefix.address),
             "ip_prefix_len": subnet.prefix.length,
         },
     )
+
+
+def _source(change: Candidate, item: Object) -> Object:
+    """What an instance-ip takes its address from: a network, a compute host or an IPAM (TF)."""
+    networks, routers, ipams = (
+        item.refs_to(kind) for kind in ("virtual-network", "virtual-router", "network-ipam")
+    )
+    path = "$.instance-ip.virtual_router_refs"
+    if routers and (networks or ipams):
+        other = "network_refs" if networks else "ipam_refs"
+        raise InputError(
+            "two-sources",
+            f"virtual_router_refs and {other} are not allowed together: instance-ip {item.name}"
+            " takes its address from one of them",
+            path=path,
+            hint="leave one of the two out",
+        )
+    if len(routers) > 1:
+        raise InputError(
+            "two-sources",
+            f"Instance IP cannot refer to multiple vrouters, as {item.name} does",
+            path=path,
+            hint="name one virtual-router",
+        )
+    for ref in (*networks, *routers, *ipams):
+        source = change.get(ref.uuid)
+        if source is not None:
+            return source
+    raise InputError(
+        "no-network",
+        f"instance-ip {item.name} refers to no virtual network",
+        path="$.instance-ip.virtual_network_refs",
+        hint="name the network to take the address from (or a virtual-router or network-ipam)",
+    )
+
+
+def _subnets_of_source(change: Candidate, source: Object, item: Object) -> list[Subnet]:
+    """The subnets that the address may be of, in order."""
+    asked = [field for field in ("instance_ip_address", "subnet_uuid") if item.props.get(field)]
+    if source.kind == "virtual-network":
+        # What is asked for by name is given whatever the network prefers.
+        return (subnets_of if asked else subnets_to_take_from)(source, change.get)
+    if asked:
+        raise InputError(
+            "not-to-choose",
+            f"{asked[0]} cannot be asked for in the addresses of a {source.kind} ({source.name})",
+            path=f"$.instance-ip.{asked[0]}",
+            hint="leave it out, or refer to a virtual-network",
+        )
+    if source.kind == "virtual-router":
+        return host_subnets(source, change.get)
+    return flat_subnets(source, "")
 
 
 def _take_asked(
@@ -188,8 +262,7 @@ def _take_asked(
             path=_address_path(item),
             hint="ask for another address or leave it out",
         )
-    pool = pool_of(network.uuid, subnet.uuid)
-    holder = change.allocated(pool, subnet.value_of(address))
+    holder = change.allocated(subnet.pool, subnet.value_of(address))
     if holder is not None:
         owner = change.get(holder.owner)
         name = f"{owner.kind} {owner.name}" if owner is not None else holder.owner
@@ -198,7 +271,7 @@ def _take_asked(
         raise ConflictError(f"{said} {name}{advice}").naming(
             holder.owner, ConflictError(f"{said} another object{advice}")
         )
-    change.take(pool, subnet.value_of(address), item.uuid)
+    change.take(subnet.pool, subnet.value_of(address), item.uuid)
     return subnet, address
 
 
@@ -215,29 +288,28 @@ def _of_family(subnets: list[Subnet], item: Object) -> list[Subnet]:
 
 
 def _take_next(
-    change: Candidate, network: Object, subnets: list[Subnet], item: Object
+    change: Candidate, source: Object, subnets: list[Subnet], item: Object
 ) -> tuple[Subnet, int]:
     for subnet in subnets:
-        address = choose_address(change, network.uuid, subnet)
+        address = choose_address(change, subnet)
         if address is not None:
-            value = subnet.value_of(address)
-            change.take(pool_of(network.uuid, subnet.uuid), value, item.uuid)
+            change.take(subnet.pool, subnet.value_of(address), item.uuid)
             return subnet, address
     if not subnets:
         family = item.props.get(_FAMILY_FIELDS[item.kind])
         what = f"{family} subnet" if family else "subnet"
         raise InputError(
             "no-subnet",
-            f"virtual-network {network.name} has no {what} to take an address from",
+            f"{source.kind} {source.name} has no {what} to take an address from",
             path=_address_path(item),
-            hint="give the network a subnet in its network_ipam_refs",
+            hint=_SUBNET_ADVICE[source.kind],
         )
     names = [str(subnet.prefix) for subnet in subnets]
     raise InputError(
         "subnet-exhausted",
-        f"Virtual-Network({list(network.fq_name)}) has exhausted subnet({names})",
+        f"{source.kind.title()}({list(source.fq_name)}) has exhausted subnet({names})",
         path=_address_path(item),
-        hint="delete unused instance-ip objects or add a subnet to the network",
+        hint=f"delete unused instance-ip objects or {_SUBNET_ADVICE[source.kind]}",
     )
 
 
@@ -256,13 +328,13 @@ def _pooled_address(
     network = change.get(pool.parent_uuid or "")
     if network is None:
         return item
-    subnets = subnets_of(network)
+    field = _address_path(item).rpartition(".")[2]
+    text = item.props.get(field)
+    subnets = (subnets_of if text else subnets_to_take_from)(network, change.get)
     allowed = (pool.props.get("floating_ip_pool_subnets") or {}).get("subnet_uuid")
     if allowed:
         subnets = [subnet for subnet in subnets if subnet.uuid in allowed]
     subnets = _of_family(subnets, item)
-    field = _address_path(item).rpartition(".")[2]
-    text = item.props.get(field)
     if text:
         subnet, address = _take_asked(change, network, subnets, text, item)
     else:
@@ -352,6 +424,7 @@ def _bgp_router(
 
 _COMPLETIONS: dict[str, Callable[[Candidate, Object, Object | None, NewUuid], Object]] = {
     "virtual-network": _network,
+    "network-ipam": _ipam,
     "virtual-machine-interface": _interface,
     "instance-ip": _instance_ip,
     "network-policy": _with_rule_uuids("network_policy_entries"),

@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable, Sequence
 
 from filament.app.settings import Settings, XmppSettings
 from filament.base.errors import FilamentError, InputError
-from filament.base.net import parse_ipv4
+from filament.base.net import parse_address, parse_ipv4
 from filament.runtime import log
 from filament.runtime.serve import parse_listen
 from filament.runtime.tls import MutualTls
@@ -55,6 +55,7 @@ async def _run_control(settings: Settings, stop: Stop) -> None:
         name=settings.control.name,
         api=settings.control.api or settings.api_socket,
         xmpp=parse_listen(settings.control.xmpp),
+        bgp=tuple(parse_address(address) for address in settings.control.bgp),
         listens=[parse_listen(settings.control_socket)],
         introspects=[parse_listen(one) for one in (settings.control.introspect,) if one],
         copy=settings.control_copy,

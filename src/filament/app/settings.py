@@ -29,6 +29,7 @@
     xmpp_server_cert = "/etc/filament/ctl1.crt" # of this machine: of the name or address that
     xmpp_server_key = "/etc/filament/ctl1.key"  # agents are told, or of the agent's own name
     xmpp_ca_cert = "/etc/filament/ca.crt"       # who signed the others'
+    bgp = ["0.0.0.0"]                # where to listen for BGP; the port is our bgp-router's
     introspect = "127.0.0.1:8083"    # Sandesh introspect over HTTP; "" for none
     api_token = "/etc/filament/control.token"   # when `api` is another machine's
     api_ca = "/etc/filament/ca.crt"             # for an https:// api; the system's own otherwise
@@ -117,12 +118,14 @@ class XmppSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 class ControlSettings(XmppSettings, frozen=True, forbid_unknown_fields=True):
     """A control node; `api` "" is the API of this machine by its unix socket. With commas between
-    them it is several processes of one API: one is followed, all are reported to.
+    them it is several processes of one API: one is followed, all are reported to. `bgp` are the
+    addresses to listen on for BGP peers, once there is a bgp-router of the node's name.
     """
 
     name: str = "ctl1"
     api: str = ""
     xmpp: str = "0.0.0.0:5269"
+    bgp: tuple[str, ...] = ("0.0.0.0",)
     introspect: str = "127.0.0.1:8083"
     api_token: str = ""
     api_ca: str = ""

@@ -12,6 +12,7 @@ import click
 from click.shell_completion import CompletionItem
 
 from filament.base.errors import FilamentError
+from filament.base.net import format_ipv4
 from filament.cli.complete import session_of
 from filament.cli.options import json_option, pass_session
 from filament.cli.output import columns, print_lines, print_records
@@ -114,6 +115,18 @@ def exec_(session: Session, name: str, argv: tuple[str, ...]) -> None:
     # With interspersed arguments off, click leaves the separator in place.
     words = argv[1:] if argv[0] == "--" else argv
     _open(session).exec(name, words)
+
+
+@lab.command("router")
+@click.argument("name")
+@pass_session
+def router(session: Session, name: str) -> None:
+    """Make a namespace on the underlay for a router of somebody else's.
+
+    Nothing runs in it: start FRR, GoBGP or what you have with filament lab exec.
+    """
+    made = _open(session).add_router(name)
+    print_lines([f"{name} is {format_ipv4(made.address)}"])
 
 
 @lab.command("status")

@@ -12,15 +12,20 @@ import click
 
 from filament.base.errors import InputError
 from filament.base.net import Prefix
-from filament.cli import local
+from filament.cli import (
+    local,
+    show_tables,  # noqa: F401 - adds commands to `show bgp`
+)
 from filament.cli.candidates import MOST_PREFIXES, candidate_rows, explain
 from filament.cli.complete import complete_hosts, complete_workloads
 from filament.cli.flows import flow_row, ports_named
 from filament.cli.local import Answer
 from filament.cli.options import json_option, pass_session
-from filament.cli.output import columns, print_records
+from filament.cli.output import columns, print_json, print_lines, print_records
 from filament.cli.session import Session
+from filament.cli.show_bgp import show_bgp
 from filament.cli.suggest import suggestion
+from filament.cli.why import ask_why, why_lines
 from filament.doctor.words import short_instance, short_name
 
 Record = dict[str, Any]
@@ -47,6 +52,9 @@ host_option = click.option(
 @click.group("show")
 def show() -> None:
     """Show what hosts and control nodes really hold."""
+
+
+show.add_command(show_bgp)
 
 
 def _ask(session: Session, role: str, target: str, names: Sequence[str]) -> list[Answer]:
@@ -105,6 +113,9 @@ def prefix_filter(text: str | None) -> Callable[[str], bool]:
 @click.argument("prefix", required=False)
 @click.option("--vrf", metavar="VRF", help="Only this VRF; a network's short name will do.")
 @click.option("--control", "from_control", is_flag=True, help="Ask control nodes, not hosts.")
+@click.option(
+    "--why", is_flag=True, help="Say why: every path, what decided, imports, and who is told."
+)
 @host_option
 @json_option
 @pass_session
@@ -113,13 +124,18 @@ def show_route(
     prefix: str | None,
     vrf: str | None,
     from_control: bool,
+    why: bool,
     hosts: tuple[str, ...],
     as_json: bool,
 ) -> None:
     """Show routes; an address as PREFIX shows the routes that cover it.
 
-    With --control and a PREFIX: every candidate path, the chosen ones marked, and why.
+    With --control and a PREFIX: every candidate path, the chosen ones marked, and why. With --why
+    control nodes say all that they know of it.
     """
+    if why:
+        _print_why(session, prefix, vrf, hosts, as_json=as_json)
+        return
     wanted = prefix_filter(prefix)
     role = "control" if from_control else "agent"
     answers = _ask(session, role, "/filament/routes", hosts)
@@ -152,6 +168,31 @@ def show_route(
         as_json=as_json,
         nothing="no such route",
     )
+
+
+def _print_why(
+    session: Session, prefix: str | None, vrf: str | None, controls: Sequence[str], *, as_json: bool
+) -> None:
+    if prefix is None:
+        raise InputError(
+            "no-prefix", "--why of which route?", hint="give a prefix or an address: 10.1.1.3"
+        )
+    Prefix.parse(prefix)
+    instance = vrf
+    if vrf is not None:
+        instances = local.ask(session.run_dir, "control", "/filament/instances", names=controls)
+        instance = pick_vrf(vrf, [item["name"] for _, item in local.rows(instances, "instances")])
+    answers = ask_why(session.run_dir, controls, prefix, instance)
+    local.require_some(answers, "control", session.run_dir)
+    if as_json:
+        print_json(
+            [
+                {"control": each.name, **(each.value or {"problem": each.problem})}
+                for each in answers
+            ]
+        )
+    else:
+        print_lines(why_lines(answers, prefix))
 
 
 def _print_candidates(answers: Sequence[Answer], *, as_json: bool) -> None:

@@ -1,6 +1,6 @@
-"""Agents that are away and expected back, so that their absence costs no packet.
+"""Who is away and expected back, so that the absence costs no packet: agents, and BGP peers.
 
-Two cases, both TF's graceful restart (RFC 4724's idea) for XMPP:
+Two cases of agents, both TF's graceful restart (RFC 4724's idea) for XMPP:
 
 - **An agent is lost.** Its data plane goes on without it, so its routes are kept as stale for
   `STALE_HOLD_S`. When it is back and has published again everything it had (its EndOfRib, and
@@ -11,6 +11,11 @@ Two cases, both TF's graceful restart (RFC 4724's idea) for XMPP:
   again, or `RESTART_GRACE_S` passed, no Sync is `whole` and no revision is settled. Expected are
   the agents that the previous process knew (the node keeps their names on disk, written before an
   agent's routes go to anybody), or every virtual-router when there is no such record.
+
+BGP peers are awaited after a restart likewise: those that the previous process had sessions with,
+until each has sent End-of-RIB for every family, or is up for `UNENDED_S` when it never sends any.
+The RIB is complete with its agents (then we send End-of-RIB ourselves: two control nodes must not
+wait for each other's), and whole with its peers as well (then agents may forget the rest).
 """
 
 from __future__ import annotations
@@ -19,13 +24,15 @@ from collections.abc import Collection, Iterable
 
 STALE_HOLD_S = 60.0
 RESTART_GRACE_S = 30.0
+UNENDED_S = 2.0
 
 
 class Absences:
     """Who is awaited and until when. One per control node, lives as long as its process."""
 
-    def __init__(self, expected: Iterable[str] | None) -> None:
+    def __init__(self, expected: Iterable[str] | None, peers: Iterable[str] = ()) -> None:
         self._expected = None if expected is None else set(expected)
+        self._awaited_peers = dict.fromkeys(peers, 0.0)  # until when, once it has begun
         self._awaited: set[str] = set()
         self._grace_until: float | None = None
         self._has_begun = False
@@ -44,6 +51,7 @@ class Absences:
             expected = set(routers) if self._expected is None else self._expected
             self._awaited = expected - set(returned)
             self._grace_until = now + RESTART_GRACE_S
+            self._awaited_peers = dict.fromkeys(self._awaited_peers, now + RESTART_GRACE_S)
         self._awaited.intersection_update(routers)
         self._end_grace_if_done()
 
@@ -58,9 +66,33 @@ class Absences:
         return self._has_begun and self._grace_until is None
 
     @property
+    def is_whole(self) -> bool:
+        """Say whether the RIB holds what BGP peers told the previous process as well."""
+        return self.is_complete and not self._awaited_peers
+
+    @property
     def awaited(self) -> list[str]:
         """Agents that have not published again since this control node restarted."""
         return sorted(self._awaited)
+
+    @property
+    def awaited_peers(self) -> list[str]:
+        """BGP peers that have not told all again since this control node restarted."""
+        return sorted(self._awaited_peers)
+
+    def peers_configured(self, peers: Collection[str]) -> None:
+        """Await nobody who is no peer any more."""
+        for name in self._awaited_peers.keys() - peers:
+            del self._awaited_peers[name]
+
+    def peer_up(self, name: str, now: float, *, ends_rib: bool) -> None:
+        """A BGP peer is back; unless it `ends_rib` nobody knows when it has told all."""
+        if name in self._awaited_peers and not ends_rib:
+            self._awaited_peers[name] = min(self._awaited_peers[name], now + UNENDED_S)
+
+    def peer_told_all(self, name: str) -> None:
+        """A BGP peer has ended all its families."""
+        self._awaited_peers.pop(name, None)
 
     def _end_grace_if_done(self) -> None:
         if self._has_begun and not self._awaited:
@@ -99,6 +131,8 @@ class Absences:
         times = list(self._stale_until.values())
         if self._grace_until is not None:
             times.append(self._grace_until)
+        if self._has_begun:
+            times += self._awaited_peers.values()
         return min(times, default=None)
 
     def expire(self, now: float) -> list[str]:
@@ -106,6 +140,9 @@ class Absences:
         if self._grace_until is not None and now >= self._grace_until:
             self._awaited.clear()
             self._grace_until = None
+        if self._has_begun:
+            for name in [each for each, until in self._awaited_peers.items() if now >= until]:
+                del self._awaited_peers[name]
         expired = [agent for agent, until in self._stale_until.items() if now >= until]
         for agent in expired:
             del self._stale_until[agent]

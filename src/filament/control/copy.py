@@ -1,12 +1,13 @@
 """What a control node keeps on disk: the last configuration, and the agents it knows.
 
-Two files, each replaced by renaming a whole new one over it, so that a kill at any instant leaves
+Three files, each replaced by renaming a whole new one over it, so that a kill at any instant leaves
 the old or the new. They survive the process, not the machine: nothing is synced to the platter,
 because after a power loss the agents' state is gone as well.
 
 - The configuration lets the node restart while the API is away. Written by a thread, at most every
   `MIN_INTERVAL_S`, and less often the longer it takes: missing commits are watched for again.
-- The agents' names say whom to await after a restart (`control.absence`). Written at once.
+- The names of agents and of BGP peers with a session say whom to await after a restart
+  (`control.absence`). Written at once.
 """
 
 from __future__ import annotations
@@ -33,13 +34,15 @@ _names = msgspec.json.Decoder(list[str])
 
 
 class DiskCopy:
-    """The two files of one control node; `path` is the configuration's."""
+    """The three files of one control node; `path` is the configuration's."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._agents_path = path.with_name(f"{path.stem}-agents{path.suffix}")
         self._changed = asyncio.Event()
+        self._peers_path = path.with_name(f"{path.stem}-peers{path.suffix}")
         self._agents: list[str] | None = None
+        self._peers: list[str] | None = None
         path.parent.mkdir(parents=True, exist_ok=True)
 
     def read_configuration(self) -> Loaded | None:
@@ -55,6 +58,16 @@ class DiskCopy:
         if agents != self._agents:
             _replace(self._agents_path, msgspec.json.encode(agents))
             self._agents = agents
+
+    def read_peers(self) -> list[str]:
+        """Return the BGP peers an earlier process had sessions with."""
+        return _read(self._peers_path, _names) or []
+
+    def write_peers(self, peers: list[str]) -> None:
+        """Keep the names of BGP peers, unless they are the ones kept already."""
+        if peers != self._peers:
+            _replace(self._peers_path, msgspec.json.encode(peers))
+            self._peers = peers
 
     def note_change(self) -> None:
         """The configuration has changed since it was written."""

@@ -72,11 +72,13 @@ class ControlCore:
     no record of it.
     """
 
-    def __init__(self, name: str, expected: Iterable[str] | None = None) -> None:
+    def __init__(
+        self, name: str, expected: Iterable[str] | None = None, peers: Iterable[str] = ()
+    ) -> None:
         self.name = name
         self.rib = Rib()
         self.agents: dict[str, AgentSession] = {}
-        self.absences = Absences(expected)
+        self.absences = Absences(expected, peers)
         self.refusals: dict[str, Refusal] = {}
         self.snapshot = Snapshot()
         self._is_loaded = False
@@ -392,16 +394,21 @@ class ControlCore:
         if self.absences.stale_until(session.name) is not None:
             self.rib.sweep_stale(session.name)
         self._leave_behind(session.name)
-        was_complete = self.absences.is_complete
+        was_whole = self.absences.is_whole
         self.absences.published_again(session.name)
         if not session.is_whole:
             self._touched[session.name] = None
-        if self.absences.is_complete and not was_complete:
+        if self.absences.is_whole and not was_whole:
             self._touch_unwhole()
+
+    def peer_told_all(self, name: str) -> None:
+        """A BGP peer has told all it has, and what it told is in the RIB."""
+        self.absences.peer_told_all(name)
+        self._touch_unwhole()
 
     def _touch_unwhole(self) -> None:
         """Look again at the agents that wait for a whole Sync."""
-        if self.absences.is_complete:
+        if self.absences.is_whole:
             for session in self.agents.values():
                 if session.is_served and not session.is_whole and session.has_published_again:
                     self._touched[session.name] = None
@@ -418,7 +425,7 @@ class ControlCore:
             stanzas = self._flush(self.agents[agent], routes.get(agent, ()))
             outbox.extend((agent, stanza) for stanza in stanzas)
         self._touched.clear()
-        if self.absences.is_complete:
+        if self.absences.is_whole:
             self._barrier.advance(self.revision, self._outstanding)
         return outbox
 
@@ -432,9 +439,7 @@ class ControlCore:
             if not is_empty(sent):
                 stanzas.append(sent)
         stanzas.extend(routes)
-        is_whole = (
-            not session.is_whole and session.has_published_again and self.absences.is_complete
-        )
+        is_whole = not session.is_whole and session.has_published_again and self.absences.is_whole
         if stanzas or is_whole or session.asked or session.sync_wanted:
             session.sent_sequence += 1
             session.sent_revision = self.revision

@@ -123,7 +123,7 @@ async def follow(clients: Sequence[WatchClient], state: ApiState, follower: Foll
             if fruitless == FRUITLESS_STREAMS:
                 # Something in the stream may be more than we can read; go round it.
                 must_load, fruitless = True, 0
-        if watched_from != follower.revision:
+        if watched_from not in {None, follower.revision}:
             waits = backoff(limit_s=LONGEST_WAIT_S)
         watched_from = None
         await asyncio.sleep(next(waits))

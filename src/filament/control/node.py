@@ -17,10 +17,14 @@ import msgspec
 
 from filament.base.errors import FilamentError, ProtocolError
 from filament.base.limits import MAX_AGENTS, MAX_HALF_OPEN, MAX_OUTPUT_QUEUE_BYTES
+from filament.base.net import Address
 from filament.client.watch import Loaded, WatchClient
+from filament.compiler.peers import concerns, plan_speaker
 from filament.control.copy import DiskCopy
 from filament.control.core import ControlCore
 from filament.control.follow import AgentReport, ApiState, Report
+from filament.control.neighbour import Neighbour
+from filament.control.peering import Peering
 from filament.model.change import Commit
 from filament.runtime.backoff import backoff
 from filament.runtime.clock import now, wall
@@ -114,11 +118,12 @@ class ControlNode:
         *,
         hold_time_s: float = HOLD_TIME_S,
         max_queue_bytes: int = MAX_OUTPUT_QUEUE_BYTES,
+        bgp: tuple[Address, ...] = (),
         tls: ssl.SSLContext | None = None,
     ) -> None:
         self._tls = tls
         self._half_open: dict[asyncio.StreamWriter, None] = {}  # the oldest first
-        self.core = ControlCore(name, copy.read_agents())
+        self.core = ControlCore(name, copy.read_agents(), copy.read_peers())
         self.api = ApiState(api_address)
         self.endings: deque[SessionEnded] = deque(maxlen=_ENDINGS_KEPT)
         self.connections: dict[str, Connection] = {}
@@ -133,6 +138,15 @@ class ControlNode:
         self._changed = asyncio.Event()
         self._report_changed: list[asyncio.Event] = []  # one per API process that is told
         self._gone_since: dict[str, float] = {}  # stale agents: epoch seconds
+        self.peering = Peering(
+            self.core.rib,
+            listens=bgp,
+            on_change=self._changed.set,
+            is_complete=lambda: self.core.absences.is_complete,
+            on_session=self._note_bgp_session,
+            on_told_all=self._note_told_all,
+            max_queue_bytes=max_queue_bytes,
+        )
         kept = copy.read_configuration()
         if kept is not None:
             self._load(kept)
@@ -153,11 +167,31 @@ class ControlNode:
     def take_commit(self, commit: Commit) -> None:
         """Follow one commit."""
         self.core.apply_commit(commit, now())
+        if concerns(commit):
+            self._configure_peering()
         self._copy.note_change()
         self._changed.set()
 
     def _load(self, loaded: Loaded) -> None:
         self.core.load(loaded.objects, loaded.allocations, loaded.revision, now())
+        self._configure_peering()
+        self._changed.set()
+
+    def _configure_peering(self) -> None:
+        self.peering.configure(plan_speaker(self.core.snapshot, self.core.name))
+        self.core.absences.peers_configured(self.peering.neighbours.keys())
+
+    def _note_bgp_session(self, neighbour: Neighbour) -> None:
+        absences = self.core.absences
+        if neighbour.session is not None and neighbour.agreement is not None:
+            absences.peer_up(neighbour.name, now(), ends_rib=neighbour.agreement.ends_rib)
+        up = {name for name, each in self.peering.neighbours.items() if each.session is not None}
+        # Before anybody hears of its routes: a restart must know whom to await.
+        self._copy.write_peers(sorted(up.union(absences.awaited_peers)))
+        self._changed.set()
+
+    def _note_told_all(self, name: str) -> None:
+        self.core.peer_told_all(name)
         self._changed.set()
 
     def configuration(self) -> Loaded:
@@ -220,6 +254,7 @@ class ControlNode:
 
     def close(self) -> None:
         """Say goodbye to everybody."""
+        self.peering.close()
         for connection in list(self._open):
             connection.session.close("the control node stops", now())
             connection.driver.flush()
@@ -349,6 +384,8 @@ class ControlNode:
                 for stanza in stanzas:
                     connection.session.send(stanza, at)
                 connection.driver.flush()
+        if self.core.rib.bgp.has_work:
+            self.peering.wake()
         for changed in self._report_changed:
             changed.set()
 
@@ -375,6 +412,11 @@ class ControlNode:
     def since(self, agent: str) -> float:
         """Return since when (epoch seconds) an agent is connected."""
         return round(wall() - (now() - self.core.agents[agent].connected_at), 3)
+
+    def peer_since(self, peer: str) -> float:
+        """Return since when (epoch seconds) a BGP peer is up, or is not; 0 for never was."""
+        neighbour = self.peering.neighbours.get(peer)
+        return neighbour.changed_at if neighbour is not None else 0.0
 
     async def run_reports(self, client: WatchClient) -> None:
         """Tell an API process how far everything is, when it changes and every few seconds,

@@ -7,6 +7,7 @@ import contextlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from filament.base.net import Address
 from filament.client.trust import NO_TRUST, Trust
 from filament.client.watch import WatchClient
 from filament.control.copy import DiskCopy
@@ -31,6 +32,7 @@ async def run_control(
     stop: asyncio.Event,
     introspects: Sequence[Listen] = (),
     trust: Trust = NO_TRUST,
+    bgp: tuple[Address, ...] = (),
     tls: MutualTls | None = None,
     started: Callable[[Listen], None] | None = None,
 ) -> None:
@@ -38,6 +40,7 @@ async def run_control(
 
     `api` may be several addresses with commas between: processes of one API. One is followed, all
     are reported to, so that each can tell its callers when their changes have arrived.
+    `bgp` are the addresses to listen on for BGP peers, once there is a bgp-router of our name.
     `introspects` is where Sandesh introspect is served, `copy` the file that keeps the last
     configuration. `started` hears where agents are really listened to. `trust` is how the API and
     we prove ourselves to one another, `tls` how agents and we do; without it they need not. Raises
@@ -46,7 +49,7 @@ async def run_control(
     disk = DiskCopy(copy)
     addresses = [address for address in api.replace(" ", "").split(",") if address]
     context = tls.server_context() if tls is not None else None
-    node = ControlNode(name, addresses[0], disk, tls=context)
+    node = ControlNode(name, addresses[0], disk, bgp=bgp, tls=context)
     listener = open_listener(xmpp)
     bound = Listen(xmpp.host, listener.getsockname()[1])
     _log.info("control-started", name=name, xmpp=str(bound), api=api, revision=node.revision)
@@ -66,6 +69,7 @@ async def run_control(
         server = await asyncio.start_server(accept, sock=listener)
         running = [
             tasks.create_task(node.run()),
+            tasks.create_task(node.peering.run()),
             tasks.create_task(follow(clients, node.api, node)),
             *(tasks.create_task(node.run_reports(client)) for client in clients),
             tasks.create_task(disk.keep(node.configuration)),

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from filament.base.errors import NotFoundError
 from filament.base.net import Prefix, format_ipv4, format_mac
 from filament.control.agents import AgentSession
+from filament.control.explain import explain_routes
 from filament.control.node import ControlNode
+from filament.control.peer_state import peer_history, peer_states
 from filament.control.translate import next_hops_of, origin_of
 from filament.rib.keys import RouteKey, order_of, unicast
 from filament.rib.path import Path, Selection
@@ -32,6 +36,7 @@ def application(node: ControlNode) -> Starlette:
         "instances": instances,
         "routes": routes,
         "refused": refused,
+        "bgp-neighbors": bgp_neighbors,
     }
 
     def route(name: str) -> Route:
@@ -40,7 +45,7 @@ def application(node: ControlNode) -> Starlette:
 
         return Route(f"/filament/{name}", answering_errors(answer), methods=["GET"])
 
-    return Starlette(routes=[route(name) for name in answers])
+    return Starlette(routes=[*(route(name) for name in answers), *explain_routes(node)])
 
 
 def status(node: ControlNode, query: Any) -> Record:
@@ -55,6 +60,7 @@ def status(node: ControlNode, query: Any) -> Record:
         "loaded": core.is_loaded,
         "complete": core.absences.is_complete,
         "awaited": core.absences.awaited,
+        "awaited_peers": core.absences.awaited_peers,
         "api": node.api,
         "agents": [_agent(node, each) for each in _sessions(node)],
     }
@@ -209,6 +215,32 @@ def _explained(node: ControlNode, explanation: Explanation) -> Record:
             _path(each.path) | {"chosen": each.chosen, "via": each.via, "reason": each.reason}
             for each in explanation.candidates
         ]
+    }
+
+
+def bgp_neighbors(node: ControlNode, query: Any) -> Record:
+    """BGP peers and their sessions, of `name` (a bgp-router) alone with its history."""
+    peering, rib = node.peering, node.core.rib
+    speaker = peering.speaker
+    wanted = query.get("name")
+    if wanted and wanted not in peering.neighbours:
+        known = ", ".join(sorted(peering.neighbours)) or "none"
+        raise NotFoundError(f"{node.core.name} has no BGP peer {wanted!r}; there are: {known}")
+    listed: list[Record] = []
+    for state in peer_states(peering, rib):
+        if wanted in (None, "", state.name):
+            listed.append(msgspec.to_builtins(state))
+        if wanted == state.name:
+            neighbour = peering.neighbours[state.name]
+            listed[-1]["history"] = msgspec.to_builtins(peer_history(neighbour))
+    return {
+        "name": speaker.name,
+        "asn": speaker.asn,
+        "identifier": format_ipv4(speaker.identifier),
+        "cluster_id": speaker.cluster_id,
+        "problems": [*speaker.problems, *([peering.listen_problem] * bool(peering.listen_problem))],
+        "neighbors": listed,
+        "refused": msgspec.to_builtins(list(peering.refused)),
     }
 
 

@@ -65,6 +65,10 @@ class PinnedMaps:
     def __exit__(self, *_: object) -> None:
         self.close()
 
+    def descriptor(self, name: str) -> int:
+        """Return a table's file descriptor, which stays this object's."""
+        return self._descriptors[name]
+
     def read(self, name: str, key: Key) -> Values | None:
         """Read one row, or None."""
         table = TABLE_BY_NAME[name]

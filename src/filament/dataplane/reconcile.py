@@ -21,6 +21,7 @@ Rows = dict[str, dict[Key, Values]]
 
 _HOST = "host"
 _HOST_KEY: Key = (0,)
+_LIST_PARTS = ("ranges", "buckets", "shapes")  # by list, the first field of their keys
 _PLANNED = tuple(table.name for table in TABLES if table.planned and table.name != _HOST)
 
 
@@ -134,18 +135,29 @@ class Reconciler:
         try:
             self._maps.write(changes)
         except PermanentError:
-            failures = []
-            for change in changes:
-                try:
-                    self._maps.write([change])
-                except PermanentError as error:
-                    failures.append(Failure(change.table, change.key, str(error)))
-                else:
-                    self._remember(change)
-            return failures
+            return self._write_singly(changes)
         for change in changes:
             self._remember(change)
         return []
+
+    def _write_singly(self, changes: list[Change]) -> list[Failure]:
+        """Write one by one. A list of rules that lacks a part is not made known: packets must not
+        pass because the rule that denies them did not fit.
+        """
+        failures: list[Failure] = []
+        broken: set[int] = set()
+        for change in changes:
+            try:
+                if change.table == "lists" and change.values and change.key[0] in broken:
+                    raise PermanentError("a part of this list of rules could not be written")
+                self._maps.write([change])
+            except PermanentError as error:
+                failures.append(Failure(change.table, change.key, str(error)))
+                if change.table in _LIST_PARTS:
+                    broken.add(change.key[0])
+            else:
+                self._remember(change)
+        return failures
 
     def _remember(self, change: Change) -> None:
         if change.values is None:

@@ -204,7 +204,7 @@ def names_of(ids: Mapping[str, Mapping[str, int]]) -> dict[str, dict[int, str]]:
         return {number: name for name, number in ids.get(space, {}).items()}
 
     # A list is numbered by name and content: the name alone is for people.
-    acls = {number: name.partition(" ")[0] for number, name in by_number("acl").items()}
+    acls = {number: name.rpartition(" ")[0] for number, name in by_number("list").items()}
     return {"vrfs": by_number("vrf"), "networks": by_number("network"), "acls": acls}
 
 

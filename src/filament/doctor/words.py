@@ -19,6 +19,7 @@ from filament.base.net import (
     narrow_address,
 )
 from filament.doctor.packet import format_protocol
+from filament.forward.classify import ANY_PORTS
 from filament.forward.layout import (
     ACL_PASS,
     INTERFACE_POLICY,
@@ -28,6 +29,10 @@ from filament.forward.layout import (
     NextHopType,
 )
 from filament.forward.tables import VRF_BITS, Key
+from filament.wire.packet.ipv4 import ICMP
+from filament.wire.packet.ipv6 import ICMPV6
+
+_ICMPS = (ICMP, ICMPV6)
 
 
 class PortNames(NamedTuple):
@@ -153,34 +158,60 @@ def _label(key: Key, row: dict[str, int], names: Names) -> Phrase:
 
 
 def _acl(key: Key, row: dict[str, int], names: Names) -> Phrase:
-    count = row["rule_count"]
-    rules = f"{count} rule{'s' * (count != 1)}"
-    return Phrase("policy", f"none of the {rules} of {names.acl(key[0])} matches: denied")
+    if not row["shape_count"]:
+        return Phrase("policy", f"{names.acl(key[0])} has no rules: denied")
+    return Phrase("policy", f"no rule of {names.acl(key[0])} matches: denied")
+
+
+def _inner(key: Key, row: dict[str, int], names: Names) -> Phrase:
+    del row
+    return Phrase("policy", f"part of {names.acl(key[0])}")
 
 
 def _rule(key: Key, row: dict[str, int], names: Names) -> Phrase:
     verb = "passes" if row["action"] == ACL_PASS else "denies"
-    protocol = (
-        "any protocol" if row["protocol"] == PROTOCOL_ANY else format_protocol(row["protocol"])
-    )
+    version = f"IPv{row['version']} " if row["version"] else ""
     return Phrase(
         "policy",
-        f"rule {key[1] + 1} {verb} {protocol} from {_side(row, 'source', names)} "
-        f"to {_side(row, 'destination', names)}",
+        f"rule {key[1] + 1} {verb} {version}{_content(row)} from {_side(row, 'source', names)} "
+        f"to {_side(row, 'destination', names)}{_members(row)}",
     )
+
+
+def _content(row: dict[str, int]) -> str:
+    if row["protocol"] == PROTOCOL_ANY:
+        return "any protocol"
+    text = format_protocol(row["protocol"])
+    low, high = row["port_low"], row["port_high"]
+    if row["protocol"] not in _ICMPS or (low, high) == ANY_PORTS:
+        return text
+    code = f" code {low & 255}" if low == high else ""
+    return f"{text} type {low >> 8}{code}"
+
+
+def _members(row: dict[str, int]) -> str:
+    return ", members of a security group only" if row["groups"] else ""
 
 
 def _side(row: dict[str, int], side: str, names: Names) -> str:
     """Say what one side of a rule matches, leaving out what is any."""
-    mask = row[f"{side}_mask"]
-    network, low, high = (row[f"{side}_{name}"] for name in ("network", "port_low", "port_high"))
+    mask, network = row[f"{side}_mask"], row[f"{side}_network"]
+    ports = (
+        ("port_low", "port_high")
+        if side == "destination"
+        else (
+            "source_port_low",
+            "source_port_high",
+        )
+    )
+    low, high = (row[name] for name in ports)
     parts = [names.network(network)] if network or not mask else []
     if mask:
         address, length = narrow_address(row[side]), mask.bit_count()
         if address.version == 4:
             length -= 96
         parts.append(str(Prefix(address.value, length, address.version)))
-    if (low, high) != (0, 65535):
+    if (low, high) != ANY_PORTS and row["protocol"] not in _ICMPS:
         parts.append(f"port {low}" if low == high else f"ports {low}-{high}")
     return " ".join(parts)
 
@@ -205,8 +236,11 @@ _PRESENT: dict[str, Callable[[Key, dict[str, int], Names], Phrase]] = {
     "routes6": _route6,
     "vnis": _vni,
     "labels": _label,
-    "acls": _acl,
-    "acl_rules": _rule,
+    "lists": _acl,
+    "rules": _rule,
+    "shapes": _inner,
+    "buckets": _inner,
+    "ranges": _inner,
     "flows": _flow,
     "host": _host,
 }
@@ -226,10 +260,10 @@ def _absent(table: str, key: Key, names: Names) -> Phrase:
             return Phrase("label", f"VNI {key[0]} is nobody's")
         case "labels":
             return Phrase("label", f"{key[0]} is nobody's")
-        case "acls":
-            return Phrase("policy", f"list of {names.acl(key[0])} does not exist")
-        case "acl_rules":
-            return Phrase("policy", "no rule matches, so it is denied")
+        case "lists":
+            return Phrase("policy", f"{names.acl(key[0])} does not exist: denied")
+        case "rules":
+            return Phrase("policy", f"rule {key[1] + 1} of {names.acl(key[0])}")
         case "flows":
             return Phrase("policy", "no earlier packet of this flow")
         case _:

@@ -23,7 +23,8 @@ SPACES: Mapping[str, tuple[int, int]] = {
     "vif": (1, TABLE_BY_NAME["counters"].max_entries - 1),
     "next_hop": (1, TABLE_BY_NAME["next_hops"].max_entries - 1),
     "label": (16, TABLE_BY_NAME["labels"].max_entries - 16),
-    "acl": (1, 1 << 20),
+    "list": (1, 1 << 20),
+    "groups": (1, 1 << 20),
 }
 
 

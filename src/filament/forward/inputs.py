@@ -35,6 +35,7 @@ class Port(msgspec.Struct, frozen=True):
     `vrf` is the routing instance's name, `network` the network's fq name, `acl` the ACL's name or
     None, `addresses` the IPv4 instance-ips and `addresses6` the IPv6 ones (host order; empty until
     allocated). `flow_limit` is how many flows it may have, 0 for no limit of its own.
+    `security_groups` are the names of those it is in; in none, everything may come and go.
     """
 
     uuid: str
@@ -51,6 +52,7 @@ class Port(msgspec.Struct, frozen=True):
     origin: Origin = NOWHERE
     addresses6: tuple[int, ...] = ()
     flow_limit: int = 0
+    security_groups: tuple[str, ...] = ()
 
 
 class Vrf(msgspec.Struct, frozen=True):
@@ -141,15 +143,20 @@ class Flood(msgspec.Struct, frozen=True):
 
 
 class FilterMatch(msgspec.Struct, frozen=True):
-    """One side of a filter rule: network fq name ("" any), prefix, port range."""
+    """One side of a filter rule: network fq name ("" any), prefix (of length 0: any), port range,
+    and the number of a security group that the address must be a member of (0: none).
+    """
 
     network: str = ""
     prefix: Prefix = Prefix(0, 0)
     ports: tuple[int, int] = (0, 65535)
+    security_group: int = 0
 
 
 class FilterRule(msgspec.Struct, frozen=True):
-    """One rule of a filter; `protocol` None is any. `both_ways` rules match either direction."""
+    """One rule of a filter; `protocol` None is any, `version` 0 too. `both_ways` rules match either
+    direction. `icmp` is the type and code of an ICMP rule, None for any of them.
+    """
 
     source: FilterMatch
     destination: FilterMatch
@@ -157,6 +164,8 @@ class FilterRule(msgspec.Struct, frozen=True):
     passes: bool
     both_ways: bool
     origin: Origin = NOWHERE
+    version: int = 0
+    icmp: tuple[int | None, int | None] = (None, None)
 
 
 class Filter(msgspec.Struct, frozen=True):
@@ -164,6 +173,18 @@ class Filter(msgspec.Struct, frozen=True):
 
     name: str
     rules: tuple[FilterRule, ...]
+    origin: Origin = NOWHERE
+
+
+class SecurityGroup(msgspec.Struct, frozen=True):
+    """A security group: what its members' flows may be, as rules that pass; its `number` travels
+    with its members' routes. Egress rules have the far end for destination, ingress for source.
+    """
+
+    name: str
+    number: int
+    egress: tuple[FilterRule, ...] = ()
+    ingress: tuple[FilterRule, ...] = ()
     origin: Origin = NOWHERE
 
 
@@ -179,3 +200,4 @@ class Inputs(msgspec.Struct, frozen=True):
     vrfs: tuple[Vrf, ...] = ()
     macs: tuple[MacRoute, ...] = ()
     floods: tuple[Flood, ...] = ()
+    security_groups: tuple[SecurityGroup, ...] = ()

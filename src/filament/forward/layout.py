@@ -56,6 +56,8 @@ class DropReason(enum.IntEnum):
     FLOW_LIMIT = 20, "the port has as many flows as it may have", "New Flow Drops"
     FLOW_TABLE_FULL = 21, "the flow table of the host is full", "Flow Table Full"
     INVALID_VNI = 22, "no VRF has the packet's VXLAN identifier", "Invalid VNID"
+    SECURITY_FROM_PORT = 23, "no rule of the port's security groups lets it out", "Flow Action Drop"
+    SECURITY_TO_PORT = 24, "no rule of the port's security groups lets it in", "Flow Action Drop"
 
 
 class NextHopType(enum.IntEnum):
@@ -82,10 +84,18 @@ ROUTE_PROXY_ARP = 2  # routes.flags: answer ARP and ND for it (TF's label_flags 
 FLOW_INBOUND = 1  # flows.flags: the far end started it; policy is judged on its tuple
 FLOW_PASSED = 2  # flows.flags: a packet of it passed, so that the other direction is its answers
 FLOW_BOTH_DENIED = 4  # flows.flags: the other direction was judged on its own, and denied too
-ACL_PASS = 1  # acl_rules.action
+ACL_PASS = 1  # actions of rules and flows
 ACL_DENY = 0
-PROTOCOL_ANY = 256  # acl_rules.protocol
-RULE_NONE = 0xFFFFFFFF  # flows.rule: no rule of the ACL matched (denied)
+SECURITY_DENY = 2  # flows.action: the network's policy lets it pass, no security group does
+PROTOCOL_ANY = 256  # rules.protocol, shapes.protocol
+PROTOCOL_PORTLESS = 257  # shapes.protocol: any protocol that has no ports
+RULE_NONE = 0xFFFFFFFF  # flows.rule: no rule of the list matched (denied), or there is no list
+SHAPE_SOURCE_NETWORK = 1  # shapes.flags: what its buckets' keys hold, besides masked addresses
+SHAPE_DESTINATION_NETWORK = 2
+SHAPE_GROUPS = 4
+SHAPE_PROTOCOL = 8
+SHAPE_PORT = 16
+SHAPE_PORT_RANGE = 32  # the bucket has ranges of destination ports
 FABRIC_VIF = 0  # drops and counters of packets that belong to no port
 
 # An entry of the flow table that saw no packet for so long, in either direction, counts as absent:
@@ -134,34 +144,73 @@ def _fields(text: str) -> tuple[Field, ...]:
     return tuple(Field(*reversed(part.strip().split(" "))) for part in text.split(","))
 
 
+# A list's rules by position, as people wrote them: first match decides. 0 in a network field is
+# any, `groups` is 1 for rules about members of a security group. Planned but in no kernel, which
+# has the same in the first four tables, made by `forward.classify`.
+RULES = Table(
+    "rules",
+    "",
+    _fields("u32 list, u32 index"),
+    _fields(
+        "u32 source_network, u32 destination_network, be128 source, be128 source_mask, "
+        "be128 destination, be128 destination_mask, u16 source_port_low, u16 source_port_high, "
+        "u16 port_low, u16 port_high, u32 protocol, u32 version, u32 groups, u32 action"
+    ),
+    0,
+    True,
+)
+
 # Order matters: rows are written in this order and deleted in the reverse, so that nothing ever
 # points at a row that is not there yet.
 TABLES: tuple[Table, ...] = (
-    # One ACL's rules by position; first match decides. 0 in a network field means any.
+    # Pieces of destination ports and the rule that decides them, sorted, by position in the list.
     Table(
-        "acl_rules",
+        "ranges",
         "HASH",
-        _fields("u32 acl, u32 index"),
+        _fields("u32 list, u32 index"),
+        _fields("u32 low, u32 high, u32 rule, u32 action"),
+        1048576,
+        True,
+    ),
+    # What the rules of a shape say of packets with these values: the first rule that matches, or
+    # `range_count` rows of `ranges`. Fields that the shape does not look at are 0.
+    Table(
+        "buckets",
+        "HASH",
         _fields(
-            "u32 source_network, u32 destination_network, be128 source, be128 source_mask, "
-            "be128 destination, be128 destination_mask, u16 source_port_low, u16 source_port_high, "
-            "u16 destination_port_low, u16 destination_port_high, u32 protocol, u32 action"
+            "u32 list, u32 shape, u32 source_network, u32 destination_network, u32 groups, "
+            "u32 protocol, u32 port, be128 source, be128 destination"
+        ),
+        _fields("u32 rule, u32 action, u32 first_range, u32 range_count"),
+        1048576,
+        True,
+    ),
+    # What rules look at, in the order of their first rule. `version` 0 is any; `protocol` is 0 when
+    # the flags have SHAPE_PROTOCOL, otherwise PROTOCOL_ANY or PROTOCOL_PORTLESS.
+    Table(
+        "shapes",
+        "HASH",
+        _fields("u32 list, u32 index"),
+        _fields(
+            "u32 first_rule, u32 version, u32 source_port_low, u32 source_port_high, u32 flags, "
+            "u32 protocol, be128 source_mask, be128 destination_mask"
         ),
         262144,
         True,
     ),
-    # How many rules an ACL has.
-    Table("acls", "HASH", _fields("u32 acl"), _fields("u32 rule_count"), 16384, True),
+    # Lists of rules: those of access control lists and of security groups.
+    Table("lists", "HASH", _fields("u32 list"), _fields("u32 shape_count"), 65536, True),
     # Ports by the ifindex of their device in the host. `vif` is the small number counters use;
     # `address` and `address6` are the port's primary addresses, `flow_limit` how many flows it may
-    # have (0: as many as there is room for).
+    # have (0: as many as there is room for). `acl`, `egress` and `ingress` are lists, 0 none: the
+    # network's, and those of its security groups for flows that the port starts, or the far end.
     Table(
         "interfaces",
         "HASH",
         _fields("u32 ifindex"),
         _fields(
-            "u32 vif, u32 vrf, u32 network, u32 acl, u32 next_hop, u32 flags, "
-            "be32 address, u32 flow_limit, be128 address6, mac mac, pad2 pad"
+            "u32 vif, u32 vrf, u32 network, u32 acl, u32 egress, u32 ingress, u32 next_hop, "
+            "u32 flags, be32 address, u32 flow_limit, be128 address6, mac mac, pad2 pad"
         ),
         16384,
         True,
@@ -184,12 +233,13 @@ TABLES: tuple[Table, ...] = (
     # Incoming VXLAN identifiers: the VRF that routes what is inside.
     Table("vnis", "HASH", _fields("u32 vni"), _fields("u32 vrf"), 16384, True),
     # VRF routes. prefix_length counts the 32 bits of vrf too. `network` is the origin network of
-    # the destination, for policy; `label` (or VNI) is pushed by tunnel next hops.
+    # the destination and `groups` its set of security groups, for policy; `label` (or VNI) is
+    # pushed by tunnel next hops.
     Table(
         "routes",
         "LPM_TRIE",
         _fields("u32 prefix_length, be32 vrf, be32 address"),
-        _fields("u32 next_hop, u32 label, u32 network, u32 flags"),
+        _fields("u32 next_hop, u32 label, u32 network, u32 groups, u32 flags"),
         1048576,
         True,
     ),
@@ -198,7 +248,7 @@ TABLES: tuple[Table, ...] = (
         "routes6",
         "LPM_TRIE",
         _fields("u32 prefix_length, be32 vrf, be128 address"),
-        _fields("u32 next_hop, u32 label, u32 network, u32 flags"),
+        _fields("u32 next_hop, u32 label, u32 network, u32 groups, u32 flags"),
         1048576,
         True,
     ),
@@ -213,8 +263,10 @@ TABLES: tuple[Table, ...] = (
         True,
     ),
     # Flows, per port, owned by the kernel: both directions of a connection, and the verdict on the
-    # tuple of the end that started it, which holds for that `generation` and `acl`. `rule` is the
-    # index in the ACL that decided; `out` is from the port, `in` to it; bytes are the IP packets'.
+    # tuple of the end that started it, which holds for that `generation` and these lists. `rule`
+    # and `security_rule` are the indexes in `acl` and `security` (the port's `egress` or `ingress`)
+    # that decided; `icmp` is the type and code it began with; `out` is from the port, `in` to it;
+    # bytes are the IP packets'.
     # `tcp_out` and `tcp_in` are all TCP flags seen. Rows that have been idle for too long count as
     # absent (`forward.policy.idle_s`); the agent sweeps them out.
     Table(
@@ -226,8 +278,8 @@ TABLES: tuple[Table, ...] = (
         ),
         _fields(
             "u64 started_ns, u64 last_seen_ns, u64 out_packets, u64 out_bytes, u64 in_packets, "
-            "u64 in_bytes, u32 generation, u32 acl, u32 rule, u8 action, u8 flags, u8 tcp_out, "
-            "u8 tcp_in"
+            "u64 in_bytes, u32 generation, u32 acl, u32 rule, u32 security, u32 security_rule, "
+            "u32 icmp, u8 action, u8 flags, u8 tcp_out, u8 tcp_in, pad4 pad"
         ),
         1048576,
         False,
@@ -266,7 +318,8 @@ TABLES: tuple[Table, ...] = (
         False,
     ),
 )
-TABLE_BY_NAME = {table.name: table for table in TABLES}
+TABLE_BY_NAME = {table.name: table for table in (RULES, *TABLES)}
+PLANNED = tuple(table.name for table in (RULES, *TABLES) if table.planned)
 
 
 def _fingerprint() -> int:

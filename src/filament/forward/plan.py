@@ -1,45 +1,43 @@
 """From ports, subnets, routes and filters to the complete rows of one host. Pure.
 
 Rules of precedence for one prefix of a VRF: a local port's address, then a received route, then
-the gateway and service addresses, then the subnet. A filter becomes an ACL under a number of its
-own content: changed content is another number, so a port goes from one ACL to the next by one
-row, and never sees half of each.
+the gateway and service addresses, then the subnet. Lists of rules are `forward.lists`'s.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import NamedTuple
 
-from filament.base.net import ROUTER_MAC, Prefix, format_ipv4, format_mac, mask_of, widen_address
+from filament.base.net import ROUTER_MAC, Prefix, format_ipv4, format_mac, mask_of
 from filament.base.origin import NOWHERE, Origin
 from filament.forward.ids import SPACES, Ids
-from filament.forward.inputs import Filter, FilterMatch, FilterRule, Inputs, Port, Route, Subnet
+from filament.forward.inputs import Inputs, Port, Route, Subnet
 from filament.forward.layout import (
-    ACL_DENY,
-    ACL_PASS,
     INTERFACE_POLICY,
     NEXT_HOP_PEER,
     NEXT_HOP_VXLAN,
-    PROTOCOL_ANY,
+    PLANNED,
     ROUTE_PROXY_ARP,
-    TABLES,
     NextHopType,
 )
+from filament.forward.lists import ListPlanner, Memo, Numbers
 from filament.forward.tables import ROUTES_BY_VERSION, VRF_BITS, Key, Row, Tables
 
 _VXLAN = "vxlan"
-_WIDE_BITS = 96  # that a wide IPv4 address has before its own
+_NOBODYS = (0, 0)  # the network and security groups of an address without a route
 
 
-def plan(inputs: Inputs, ids: Ids, *, whole: bool = True) -> Tables:
+def plan(inputs: Inputs, ids: Ids, *, whole: bool = True, memo: Memo | None = None) -> Tables:
     """Return all rows of the host. Numbers come from `ids`, which changes.
 
     Write `ids` to disk before the rows. With `whole` false, inputs may still be missing (an agent
-    that has just started): no number is released then. Raises PermanentError when numbers run out.
+    that has just started): no number is released then. `memo` is from the plan before, for speed.
+    Raises PermanentError when numbers run out.
     """
-    planner = _Planner(inputs, ids)
+    planner = _Planner(inputs, ids, memo)
+    planner.plan_groups()
     planner.plan_filters()
     planner.plan_ports()
     planner.plan_vrfs()
@@ -58,15 +56,27 @@ class _Place(NamedTuple):
     prefix: Prefix
 
 
+class _To(NamedTuple):
+    """Where a route leads: the next hop, what it pushes, and whom policy takes the address for."""
+
+    next_hop: int
+    label: int = 0
+    network: str = ""
+    groups: int = 0
+
+
 class _Planner:
     """One run of `plan`: the rows so far, and the names whose numbers they use."""
 
-    def __init__(self, inputs: Inputs, ids: Ids) -> None:
+    def __init__(self, inputs: Inputs, ids: Ids, memo: Memo | None) -> None:
         self.inputs = inputs
-        self.rows: dict[str, dict[Key, Row]] = {t.name: {} for t in TABLES if t.planned}
+        self.rows: dict[str, dict[Key, Row]] = {name: {} for name in PLANNED}
         self.used: dict[str, set[str]] = {space: set() for space in SPACES}
         self._ids = ids
-        self._acl_by_filter: dict[str, int] = {}
+        self._list_by_filter: dict[str, int] = {}
+        self._groups_by_port: dict[str, int] = {}
+        self._security_groups = {one.name: one for one in inputs.security_groups}
+        self._lists = ListPlanner(Numbers(self._number), self.rows, memo)
         self._port_by_label: dict[int, Port] = {}
         self._subnets: dict[str, list[Prefix]] = {}
         for subnet in inputs.subnets:
@@ -79,43 +89,46 @@ class _Planner:
     def _network(self, name: str) -> int:
         return self._number("network", name) if name else 0
 
-    # --- filters ---
+    # --- lists of rules ---
+
+    def plan_groups(self) -> None:
+        """Number the sets of security groups that addresses have, before lists speak of them."""
+        number_by_name = {one.name: one.number for one in self.inputs.security_groups}
+        for port in self.inputs.ports:
+            members = (number_by_name.get(name, 0) for name in port.security_groups)
+            self._groups_by_port[port.uuid] = self._lists.groups(filter(None, members))
+        for route in self.inputs.routes:
+            self._lists.groups(route.security_groups)
 
     def plan_filters(self) -> None:
         for one in self.inputs.filters:
-            acl = self._number("acl", f"{one.name} {_fingerprint(_content(one))}")
-            self._acl_by_filter[one.name] = acl
-            index = 0
-            for rule in one.rules:
-                for source, destination, origin in _directions(rule):
-                    values = self._rule_values(rule, source, destination)
-                    self.rows["acl_rules"][acl, index] = Row(values, origin)
-                    index += 1
-            self.rows["acls"][acl,] = Row((index,), one.origin)
-
-    def _rule_values(
-        self, rule: FilterRule, source: FilterMatch, destination: FilterMatch
-    ) -> tuple[int, ...]:
-        return (
-            self._network(source.network),
-            self._network(destination.network),
-            *_wide_prefix(source.prefix),
-            *_wide_prefix(destination.prefix),
-            *source.ports,
-            *destination.ports,
-            PROTOCOL_ANY if rule.protocol is None else rule.protocol,
-            ACL_PASS if rule.passes else ACL_DENY,
-        )
+            self._list_by_filter[one.name] = self._lists.of_filter(one)
 
     def _acl_of(self, port: Port) -> int:
         if port.acl is None:
             return 0
-        if port.acl in self._acl_by_filter:
-            return self._acl_by_filter[port.acl]
-        # Not received: a number without rules denies everything, which is the safe side.
-        acl = self._number("acl", f"{port.acl} missing")
-        self.rows["acls"].setdefault((acl,), Row((0,), _because(port.origin, "missing-filter")))
-        return acl
+        if port.acl in self._list_by_filter:
+            return self._list_by_filter[port.acl]
+        # Not received: a list without rules denies everything, which is the safe side.
+        return self._lists.empty(f"{port.acl} missing", _because(port.origin, "missing-filter"))
+
+    def _security_of(self, port: Port) -> tuple[int, int]:
+        """Return the lists of what the port's security groups let out and in; 0 without any."""
+        if not port.security_groups:
+            return 0, 0
+        found = [
+            one
+            for name in sorted(set(port.security_groups))
+            if (one := self._security_groups.get(name)) is not None
+        ]
+        if not found:
+            origin = _because(port.origin, "missing-security-group")
+            missing = self._lists.empty("security-group missing", origin)
+            return missing, missing
+        return (
+            self._lists.of_groups(found, is_egress=True),
+            self._lists.of_groups(found, is_egress=False),
+        )
 
     # --- ports ---
 
@@ -130,6 +143,7 @@ class _Planner:
                     self._number("vrf", port.vrf),
                     self._network(port.network),
                     self._acl_of(port),
+                    *self._security_of(port),
                     next_hop,
                     INTERFACE_POLICY if port.has_policy else 0,
                     port.addresses[0] if port.addresses else 0,
@@ -170,13 +184,14 @@ class _Planner:
     def _plan_subnet(self, subnet: Subnet) -> None:
         discard = self._shared_next_hop("discard", (NextHopType.DISCARD, 0, 0, 0, 0, 0), subnet)
         place = _Place(subnet.vrf, subnet.prefix)
-        self._route(place, discard, 0, subnet.network, subnet.origin)
+        self._route(place, _To(discard, network=subnet.network), subnet.origin)
         values = (NextHopType.RECEIVE, 0, 0, 0, 0, ROUTER_MAC)
         receive = self._shared_next_hop("receive", values, subnet)
         for address, rule in ((subnet.service, "service-address"), (subnet.gateway, "gateway")):
             if address:
                 place = _Place(subnet.vrf, Prefix.host(address, subnet.prefix.version))
-                self._route(place, receive, 0, subnet.network, _because(subnet.origin, rule))
+                to = _To(receive, network=subnet.network)
+                self._route(place, to, _because(subnet.origin, rule))
 
     def _shared_next_hop(self, key: str, values: tuple[int, ...], cause: Subnet | Route) -> int:
         """Return a next hop that many routes share: it is there because of the oldest of them."""
@@ -205,7 +220,8 @@ class _Planner:
                 if place not in local:
                     local.add(place)
                     origin = _because(port.origin, "local-address")
-                    self._route(place, next_hop, 0, port.network, origin)
+                    groups = self._groups_by_port[port.uuid]
+                    self._route(place, _To(next_hop, 0, port.network, groups), origin)
 
     def _plan_received(self, place: _Place, route: Route) -> bool:
         """Add a received route; False for an echo of a port that is not here any more."""
@@ -215,11 +231,11 @@ class _Planner:
             port = None if is_vxlan else self._port_by_label.get(route.label)
             if port is None:
                 return False
-            next_hop = self._number("next_hop", f"port {port.uuid}")
-            self._route(place, next_hop, 0, route.network, route.origin)
-            return True
-        next_hop = self._tunnel(route, is_vxlan=is_vxlan)
-        self._route(place, next_hop, route.label, route.network, route.origin)
+            next_hop, label = self._number("next_hop", f"port {port.uuid}"), 0
+        else:
+            next_hop, label = self._tunnel(route, is_vxlan=is_vxlan), route.label
+        groups = self._lists.groups(route.security_groups)
+        self._route(place, _To(next_hop, label, route.network, groups), route.origin)
         return True
 
     def _tunnel(self, route: Route, *, is_vxlan: bool) -> int:
@@ -231,9 +247,7 @@ class _Planner:
         values = (NextHopType.TUNNEL, NEXT_HOP_VXLAN, 0, route.next_hop, router, ROUTER_MAC)
         return self._shared_next_hop(f"tunnel {to} vxlan {format_mac(router)}", values, route)
 
-    def _route(
-        self, place: _Place, next_hop: int, label: int, network: str, origin: Origin
-    ) -> None:
+    def _route(self, place: _Place, to: _To, origin: Origin) -> None:
         vrf, (address, length, version) = place
         # ARP is answered for what a workload believes to be on its own link.
         on_link = any(
@@ -242,7 +256,7 @@ class _Planner:
         )
         key = (VRF_BITS + length, self._number("vrf", vrf), address)
         flags = ROUTE_PROXY_ARP if on_link else 0
-        values = (next_hop, label, self._network(network), flags)
+        values = (to.next_hop, to.label, self._network(to.network), to.groups, flags)
         self.rows[ROUTES_BY_VERSION[version]][key] = Row(values, origin)
 
     # --- host ---
@@ -259,61 +273,53 @@ class _Planner:
     def _policy_facts(self) -> list[object]:
         """Return all that a verdict in the flow table may rest on, in a stable order.
 
-        ACLs are in it by their numbers, which stand for their contents.
+        Lists are in it by their numbers, which stand for their contents.
         """
-        ports = {key: row.values[:6] for key, row in self.rows["interfaces"].items()}
+        ports = {key: row.values[:8] for key, row in self.rows["interfaces"].items()}
         borders = [
-            network_borders({key: row.values[2] for key, row in self.rows[table].items()}, version)
+            network_borders(
+                {key: self._policy_of(row.values) for key, row in self.rows[table].items()},
+                version,
+            )
             for version, table in ROUTES_BY_VERSION.items()
         ]
         return [sorted(ports.items()), *borders]
 
+    def _policy_of(self, route: tuple[int, ...]) -> tuple[int, ...]:
+        """Return what rules may ask of a route's destination: its network and security groups."""
+        _, _, network, groups, _ = route
+        return network, groups if self._lists.asks_for_groups else 0
 
-def network_borders(network_by_route: Mapping[Key, int], version: int = 4) -> list[tuple[Key, int]]:
-    """Return the fewest routes that tell the same network of every address, in a stable order.
 
-    A route inside another of the same network changes no verdict: a new port in a subnet that is
-    there is no reason to judge all flows again.
+def network_borders(
+    policy_by_route: Mapping[Key, tuple[int, ...]], version: int = 4
+) -> list[tuple[Key, tuple[int, ...]]]:
+    """Return the fewest routes that tell of every address the same network and security groups, in
+    a stable order.
+
+    A route inside another of the same changes no verdict: a new port in a subnet that is there is
+    no reason to judge all flows again.
     """
-    borders: list[tuple[Key, int]] = []
+    borders: list[tuple[Key, tuple[int, ...]]] = []
     # Outer prefixes sort before inner ones; `around` are those that the current one lies in.
-    around: list[tuple[int, int, int, int]] = []
-    ordered = sorted(network_by_route, key=lambda key: (key[1], key[2], key[0]))
+    around: list[tuple[int, int, int, tuple[int, ...]]] = []
+    ordered = sorted(policy_by_route, key=lambda key: (key[1], key[2], key[0]))
     for key in ordered:
         length, vrf, address = key
         while around and not _lies_in(vrf, address, around[-1], version):
             around.pop()
-        network = network_by_route[key]
-        if network != (around[-1][3] if around else 0):
-            borders.append((key, network))
-        around.append((length, vrf, address, network))
+        policy = policy_by_route[key]
+        if policy != (around[-1][3] if around else _NOBODYS):
+            borders.append((key, policy))
+        around.append((length, vrf, address, policy))
     return borders
 
 
-def _lies_in(vrf: int, address: int, outer: tuple[int, int, int, int], version: int) -> bool:
+def _lies_in(
+    vrf: int, address: int, outer: tuple[int, int, int, tuple[int, ...]], version: int
+) -> bool:
     length, outer_vrf, outer_address, _ = outer
     return vrf == outer_vrf and address & mask_of(length - VRF_BITS, version) == outer_address
-
-
-def _wide_prefix(prefix: Prefix) -> tuple[int, int]:
-    """Return a prefix as wide address and mask; one of length 0 is any address."""
-    if not prefix.length:
-        return 0, 0
-    length = prefix.length + (_WIDE_BITS if prefix.version == 4 else 0)
-    return widen_address(prefix.address, prefix.version), mask_of(length, 6)
-
-
-def _directions(rule: FilterRule) -> Iterable[tuple[FilterMatch, FilterMatch, Origin]]:
-    yield rule.source, rule.destination, rule.origin
-    if rule.both_ways and rule.source != rule.destination:
-        yield rule.destination, rule.source, _because(rule.origin, f"{rule.origin.rule} reversed")
-
-
-def _content(one: Filter) -> list[object]:
-    return [
-        (rule.source, rule.destination, rule.protocol, rule.passes, rule.both_ways)
-        for rule in one.rules
-    ]
 
 
 def _fingerprint(content: object) -> str:

@@ -1,8 +1,8 @@
-"""Access control lists and the flow table that remembers their verdicts.
+"""Lists of rules and the flow table that remembers their verdicts.
 
 `c/lib/policy.h` and `c/lib/flow.h` say the same in C. A row of the table is both directions of a
 connection; its verdict is on the tuple of the end that started it, and holds for the generation and
-the ACL it was given under; otherwise the next packet is judged again. The other direction is the
+the lists it was given under; otherwise the next packet is judged again. The other direction is the
 flow's answers once a packet of it passed (FLOW_PASSED); until then it is judged on its own.
 """
 
@@ -13,6 +13,7 @@ from typing import NamedTuple
 import msgspec
 
 from filament.base.net import widen_address
+from filament.forward.classify import Asked
 from filament.forward.layout import (
     ACL_DENY,
     ACL_PASS,
@@ -26,15 +27,30 @@ from filament.forward.layout import (
     FLOW_INBOUND,
     FLOW_PASSED,
     INTERFACE_POLICY,
-    PROTOCOL_ANY,
+    PROTOCOL_PORTLESS,
     RULE_NONE,
+    SECURITY_DENY,
+    SHAPE_DESTINATION_NETWORK,
+    SHAPE_GROUPS,
+    SHAPE_PORT,
+    SHAPE_PORT_RANGE,
+    SHAPE_PROTOCOL,
+    SHAPE_SOURCE_NETWORK,
     TABLE_BY_NAME,
     DropReason,
 )
 from filament.forward.parse import ICMP_BY_VERSION, WITH_PORTS, Packet, parse_quoted
-from filament.forward.rows import InterfaceValues, RouteValues, Rows, RuleValues
+from filament.forward.rows import (
+    BucketValues,
+    InterfaceValues,
+    ListValues,
+    RangeValues,
+    RouteValues,
+    Rows,
+    ShapeValues,
+)
 from filament.forward.steps import Trail
-from filament.forward.tables import ROUTES_BY_VERSION, Key, Row
+from filament.forward.tables import ROUTES_BY_VERSION, Row
 from filament.wire.packet.ipv4 import TCP
 from filament.wire.packet.tcp import ACK, FIN, RST, SYN
 
@@ -55,16 +71,6 @@ class FlowKey(NamedTuple):
     protocol: int
 
 
-class Tuple(NamedTuple):
-    """A packet's addresses (wide), ports and protocol, as rules match them."""
-
-    source: int
-    destination: int
-    source_port: int
-    destination_port: int
-    protocol: int
-
-
 class Flow(msgspec.Struct):
     """A row of `flows`."""
 
@@ -77,6 +83,9 @@ class Flow(msgspec.Struct):
     generation: int
     acl: int
     rule: int
+    security: int
+    security_rule: int
+    icmp: int
     action: int
     flags: int
     tcp_out: int
@@ -116,10 +125,19 @@ def idle_s(flow: Flow, protocol: int) -> int:
     return FLOW_IDLE_TCP_S
 
 
-class Ruling(NamedTuple):
-    """What an ACL says: the deciding rule's position (or RULE_NONE) and the action."""
+class Answer(NamedTuple):
+    """What a list says: the deciding rule's position (or RULE_NONE) and the action."""
 
     rule: int
+    action: int
+
+
+class Ruling(NamedTuple):
+    """What the lists of a port say of a flow: the rules that decided, and its row's action."""
+
+    rule: int
+    security: int
+    security_rule: int
     action: int
 
 
@@ -133,12 +151,19 @@ class Passage(NamedTuple):
     now_ns: int
     is_from_port: bool
     remote_network: int
+    remote_groups: int
     version: int
     tcp_flags: int
+    icmp: int
 
     def is_current(self, flow: Flow) -> bool:
         """Say whether a flow's verdict is of the rules that hold."""
-        return flow.generation == self.generation and flow.acl == self.port.acl
+        security = self.port.ingress if flow.flags & FLOW_INBOUND else self.port.egress
+        return (
+            flow.generation == self.generation
+            and flow.acl == self.port.acl
+            and flow.security == security
+        )
 
     def is_alive(self, flow: Flow) -> bool:
         """Say whether the row is this packet's flow, and not one that ended before."""
@@ -163,9 +188,12 @@ class Passage(NamedTuple):
             flow.tcp_in |= self.tcp_flags
         flow.last_seen_ns = self.now_ns
 
-    @property
-    def refusal(self) -> DropReason:
-        """Why the packet is dropped when the policy denies it."""
+    def refusal(self, action: int) -> DropReason:
+        """Why the packet is dropped when its flow may not pass."""
+        if action == SECURITY_DENY:
+            if self.is_from_port:
+                return DropReason.SECURITY_FROM_PORT
+            return DropReason.SECURITY_TO_PORT
         return DropReason.POLICY_FROM_PORT if self.is_from_port else DropReason.POLICY_TO_PORT
 
 
@@ -183,26 +211,6 @@ def key_of(packet: Packet, port: InterfaceValues, *, is_from_port: bool) -> Flow
         addresses = addresses[::-1]
         ports = ports if packet.protocol in _ICMPS else ports[::-1]
     return FlowKey(port.vif, port.vrf, *addresses, *ports, packet.protocol)
-
-
-def rule_matches(rule: RuleValues, networks: tuple[int, int], asked: Tuple) -> bool:
-    """Say whether a rule is about a flow between two networks (source, destination)."""
-    if rule.source_network and rule.source_network != networks[0]:
-        return False
-    if rule.destination_network and rule.destination_network != networks[1]:
-        return False
-    if rule.protocol not in (PROTOCOL_ANY, asked.protocol):
-        return False
-    if asked.source & rule.source_mask != rule.source:
-        return False
-    if asked.destination & rule.destination_mask != rule.destination:
-        return False
-    if asked.protocol not in WITH_PORTS:
-        return True
-    return (
-        rule.source_port_low <= asked.source_port <= rule.source_port_high
-        and rule.destination_port_low <= asked.destination_port <= rule.destination_port_high
-    )
 
 
 class Policy:
@@ -238,8 +246,10 @@ class Policy:
             now_ns,
             is_from_port,
             route.network if route is not None else 0,
+            route.groups if route is not None else 0,
             packet.version,
             packet.tcp_flags,
+            packet.icmp_type << 8 | packet.icmp_code,
         )
         if packet.is_error and self._is_about_flow(frame, packet, passage, trail):
             return DropReason.NONE
@@ -255,17 +265,22 @@ class Policy:
         ):
             passage.add_to(flow)
             if flow.action != ACL_PASS:
-                reason = passage.refusal
+                reason = passage.refusal(flow.action)
         else:
             flow, reason = self._judge(passage, trail)
         stage = "flow" if passage.is_forward(flow) else "answer"
         trail.meet(stage, "flows", passage.key, Row(flow.values()))
-        if flow.rule != RULE_NONE:
-            rule_key = flow.acl, flow.rule
-            trail.meet("rule", "acl_rules", rule_key, self._rows.find("acl_rules", rule_key))
-        elif flow.acl:
-            trail.meet("rule", "acls", (flow.acl,), self._rows.find("acls", (flow.acl,)))
+        self._explain(flow.acl, flow.rule, trail)
+        if flow.security and flow.action != ACL_DENY:
+            self._explain(flow.security, flow.security_rule, trail)
         return reason
+
+    def _explain(self, number: int, rule: int, trail: Trail) -> None:
+        """Note which rule of a list decided, or that none did."""
+        if rule != RULE_NONE:
+            trail.meet("rule", "rules", (number, rule), self._rows.find("rules", (number, rule)))
+        elif number:
+            trail.meet("rule", "lists", (number,), self._rows.find("lists", (number,)))
 
     def forget_port(self, vif: int) -> None:
         """Forget a port's flows and their counts."""
@@ -300,16 +315,17 @@ class Policy:
         if known is not None and passage.is_alive(known):
             flow = msgspec.structs.replace(known)
         else:
-            flags = 0 if is_from_port else FLOW_INBOUND
-            flow = Flow(passage.now_ns, 0, 0, 0, 0, 0, 0, 0, 0, 0, flags, 0, 0)
+            flow = Flow(passage.now_ns, *[0] * 15)
+            flow.flags = 0 if is_from_port else FLOW_INBOUND
         is_answer = not passage.is_forward(flow) and bool(flow.flags & FLOW_PASSED)
         # Only who started was judged, and denied: what comes the other way is not an answer.
         is_denied_already = (
             not passage.is_forward(flow) and not is_answer and passage.is_current(flow)
         )
-        ruling = self._rule_on(passage, outbound=is_from_port != is_answer)
+        icmp = flow.icmp if is_answer else passage.icmp
+        ruling = self._rule_on(passage, icmp, outbound=is_from_port != is_answer)
         if is_answer and ruling.action != ACL_PASS:
-            own = self._rule_on(passage, outbound=is_from_port)
+            own = self._rule_on(passage, passage.icmp, outbound=is_from_port)
             if own.action == ACL_PASS:
                 ruling, is_answer = own, False
         flow.generation, flow.acl = passage.generation, passage.port.acl
@@ -321,14 +337,16 @@ class Policy:
             flow.flags &= ~(FLOW_BOTH_DENIED | FLOW_INBOUND)
             flow.flags |= 0 if is_from_port else FLOW_INBOUND
         if not is_denied_already or ruling.action == ACL_PASS:
-            flow.rule, flow.action = ruling.rule, ruling.action
+            flow.rule, flow.security, flow.security_rule, flow.action = ruling
+            if not is_answer:
+                flow.icmp = passage.icmp
         passage.add_to(flow)
         reason = DropReason.NONE
         if known is None:
             reason = self._may_enter(passage)
         if reason is DropReason.NONE:
             self.flows[key] = flow
-        return flow, reason if ruling.action == ACL_PASS else passage.refusal
+        return flow, reason if ruling.action == ACL_PASS else passage.refusal(ruling.action)
 
     def _with_remote_network(self, passage: Passage, trail: Trail) -> Passage:
         """Look up which network a packet to the port comes from."""
@@ -338,7 +356,8 @@ class Policy:
         if back is None:
             return passage
         trail.meet("source", ROUTES_BY_VERSION[version], back.key, back.row)
-        return passage._replace(remote_network=RouteValues(*back.row.values).network)
+        found = RouteValues(*back.row.values)
+        return passage._replace(remote_network=found.network, remote_groups=found.groups)
 
     def _may_enter(self, passage: Passage) -> DropReason:
         """Count a flow that has no row yet; the reason when there is no room for it."""
@@ -351,28 +370,99 @@ class Policy:
         self.entered[vif] = entered + 1
         return DropReason.NONE
 
-    def _rule_on(self, passage: Passage, *, outbound: bool) -> Ruling:
-        """Judge the flow as started by the port, or by the far end."""
-        key = passage.key
-        networks = passage.port.network, passage.remote_network
-        asked = Tuple(key.local, key.remote, key.local_port, key.remote_port, key.protocol)
+    def _rule_on(self, passage: Passage, icmp: int, *, outbound: bool) -> Ruling:
+        """Judge the flow as started by the port, or by the far end: by its network's policy, then
+        by the port's security groups. ICMP is judged by what it began with.
+        """
+        key, port = passage.key, passage.port
+        networks = port.network, passage.remote_network
+        addresses = key.local, key.remote
+        ports = key.local_port, key.remote_port
         if not outbound:
-            networks = networks[1], networks[0]
-            asked = Tuple(key.remote, key.local, key.remote_port, key.local_port, key.protocol)
-        return self._ask(passage.port.acl, networks, asked)
+            networks, addresses, ports = (
+                (networks[1], networks[0]),
+                (addresses[1], addresses[0]),
+                (ports[1], ports[0]),
+            )
+        if key.protocol in _ICMPS:
+            ports = 0, icmp
+        asked = Asked(
+            *networks,
+            passage.remote_groups,
+            *addresses,
+            *ports,
+            key.protocol,
+            passage.version,
+        )
+        rule, action = self.ask(port.acl, asked)
+        security = port.egress if outbound else port.ingress
+        if action != ACL_PASS:
+            return Ruling(rule, security, RULE_NONE, action)
+        security_rule, action = self.ask(security, asked)
+        action = ACL_PASS if action == ACL_PASS else SECURITY_DENY
+        return Ruling(rule, security, security_rule, action)
 
-    def _ask(self, acl: int, networks: tuple[int, int], asked: Tuple) -> Ruling:
-        """Find the first rule that matches. ACL 0 is no ACL; one without a row denies."""
-        if not acl:
-            return Ruling(RULE_NONE, ACL_PASS)
-        row = self._rows.find("acls", (acl,))
-        rule_count = row.values[0] if row is not None else 0
-        for index in range(rule_count):
-            key: Key = acl, index
-            found = self._rows.find("acl_rules", key)
+    def ask(self, number: int, asked: Asked) -> Answer:
+        """Find the first rule of a list that matches. List 0 is none; one without a row denies."""
+        if not number:
+            return Answer(RULE_NONE, ACL_PASS)
+        best = Answer(RULE_NONE, ACL_DENY)
+        row = self._rows.find("lists", (number,))
+        for index in range(ListValues(*row.values).shape_count if row is not None else 0):
+            found = self._rows.find("shapes", (number, index))
             if found is None:
-                break  # half an ACL denies
-            rule = RuleValues(*found.values)
-            if rule_matches(rule, networks, asked):
-                return Ruling(index, rule.action)
-        return Ruling(RULE_NONE, ACL_DENY)
+                return Answer(RULE_NONE, ACL_DENY)  # half a list denies
+            shape = ShapeValues(*found.values)
+            if shape.first_rule >= best.rule:
+                break
+            if (
+                (shape.version and shape.version != asked.version)
+                or not shape.source_port_low <= asked.source_port <= shape.source_port_high
+                or (shape.protocol == PROTOCOL_PORTLESS and asked.protocol in WITH_PORTS)
+            ):
+                continue
+            answer = self._ask_bucket(number, index, shape, asked)
+            if answer is not None and answer.rule < best.rule:
+                best = answer
+        return best
+
+    def _ask_bucket(
+        self, number: int, index: int, shape: ShapeValues, asked: Asked
+    ) -> Answer | None:
+        flags = shape.flags
+        key = (
+            number,
+            index,
+            asked.source_network if flags & SHAPE_SOURCE_NETWORK else 0,
+            asked.destination_network if flags & SHAPE_DESTINATION_NETWORK else 0,
+            asked.groups if flags & SHAPE_GROUPS else 0,
+            asked.protocol if flags & SHAPE_PROTOCOL else 0,
+            asked.port if flags & SHAPE_PORT else 0,
+            asked.source & shape.source_mask,
+            asked.destination & shape.destination_mask,
+        )
+        row = self._rows.find("buckets", key)
+        if row is None:
+            return None
+        bucket = BucketValues(*row.values)
+        if not flags & SHAPE_PORT_RANGE:
+            return Answer(bucket.rule, bucket.action)
+        return self._ask_ranges(number, bucket, asked.port)
+
+    def _ask_ranges(self, number: int, bucket: BucketValues, port: int) -> Answer | None:
+        first, count = bucket.first_range, bucket.range_count
+        for _ in range(18):
+            if not count:
+                break
+            row = self._rows.find("ranges", (number, first + count // 2))
+            if row is None:
+                break
+            found = RangeValues(*row.values)
+            if port < found.low:
+                count //= 2
+            elif port > found.high:
+                first += count // 2 + 1
+                count -= count // 2 + 1
+            else:
+                return Answer(found.rule, found.action)
+        return None

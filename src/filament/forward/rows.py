@@ -11,14 +11,14 @@ from typing import NamedTuple
 
 from filament.base.net import mask_of
 from filament.base.origin import NOWHERE
-from filament.forward.layout import TABLES
+from filament.forward.layout import PLANNED, RULES, TABLES
 from filament.forward.tables import ROUTES_BY_VERSION, VRF_BITS, Change, Key, Row, Tables
 
 # One named tuple per planned table, with the layout's fields in order (a test compares them).
 
 
 class RuleValues(NamedTuple):
-    """A row of `acl_rules`."""
+    """A row of `rules`."""
 
     source_network: int
     destination_network: int
@@ -28,16 +28,49 @@ class RuleValues(NamedTuple):
     destination_mask: int
     source_port_low: int
     source_port_high: int
-    destination_port_low: int
-    destination_port_high: int
+    port_low: int
+    port_high: int
     protocol: int
+    version: int
+    groups: int
     action: int
 
 
-class AclValues(NamedTuple):
-    """A row of `acls`."""
+class RangeValues(NamedTuple):
+    """A row of `ranges`."""
 
-    rule_count: int
+    low: int
+    high: int
+    rule: int
+    action: int
+
+
+class BucketValues(NamedTuple):
+    """A row of `buckets`."""
+
+    rule: int
+    action: int
+    first_range: int
+    range_count: int
+
+
+class ShapeValues(NamedTuple):
+    """A row of `shapes`."""
+
+    first_rule: int
+    version: int
+    source_port_low: int
+    source_port_high: int
+    flags: int
+    protocol: int
+    source_mask: int
+    destination_mask: int
+
+
+class ListValues(NamedTuple):
+    """A row of `lists`."""
+
+    shape_count: int
 
 
 class InterfaceValues(NamedTuple):
@@ -47,6 +80,8 @@ class InterfaceValues(NamedTuple):
     vrf: int
     network: int
     acl: int
+    egress: int
+    ingress: int
     next_hop: int
     flags: int
     address: int
@@ -84,6 +119,7 @@ class RouteValues(NamedTuple):
     next_hop: int
     label: int
     network: int
+    groups: int
     flags: int
 
 
@@ -140,7 +176,7 @@ class Rows:
     """The planned tables of one data plane. As in the kernel a row of zeros in an array is none."""
 
     def __init__(self, tables: Tables | None = None) -> None:
-        self.by_table: dict[str, dict[Key, Row]] = {t.name: {} for t in TABLES if t.planned}
+        self.by_table: dict[str, dict[Key, Row]] = {name: {} for name in PLANNED}
         self._routes = {name: _Routes(version) for version, name in ROUTES_BY_VERSION.items()}
         if tables is not None:
             self.replace(tables)
@@ -162,10 +198,11 @@ class Rows:
                 self._put(name, key, Row(values, NOWHERE))
 
     def read_planned(self) -> dict[str, dict[Key, tuple[int, ...]]]:
-        """Return all rows' values."""
+        """Return the values of all rows that a kernel has."""
         return {
             name: {key: row.values for key, row in rows.items()}
             for name, rows in self.by_table.items()
+            if name != RULES.name
         }
 
     def _put(self, name: str, key: Key, row: Row) -> None:
@@ -196,8 +233,11 @@ class Rows:
 
 
 VALUES_BY_TABLE: Mapping[str, type[tuple[int, ...]]] = {
-    "acl_rules": RuleValues,
-    "acls": AclValues,
+    "rules": RuleValues,
+    "ranges": RangeValues,
+    "buckets": BucketValues,
+    "shapes": ShapeValues,
+    "lists": ListValues,
     "interfaces": InterfaceValues,
     "next_hops": NextHopValues,
     "labels": LabelValues,

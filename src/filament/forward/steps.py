@@ -71,8 +71,10 @@ def _value(kind: str, value: int) -> str:
 
 
 def _interface(key: Key, values: tuple[int, ...]) -> str:
-    vif, vrf, network, acl, *_ = values
-    return f"device {key[0]} is port {vif} in VRF {vrf}, network {network}, ACL {acl or 'none'}"
+    vif, vrf, network, acl, egress, ingress, *_ = values
+    groups = f", security groups {egress} and {ingress}" if egress or ingress else ""
+    lists = f"ACL {acl or 'none'}{groups}"
+    return f"device {key[0]} is port {vif} in VRF {vrf}, network {network}, {lists}"
 
 
 def _route(key: Key, values: tuple[int, ...], version: int = 4) -> str:
@@ -99,19 +101,22 @@ def _next_hop(key: Key, values: tuple[int, ...]) -> str:
 
 def _rule(key: Key, values: tuple[int, ...]) -> str:
     action = "passes" if values[-1] == ACL_PASS else "denies"
-    return f"ACL {key[0]} rule {key[1] + 1} {action}"
+    return f"list {key[0]} rule {key[1] + 1} {action}"
 
 
 def _flow(_key: Key, values: tuple[int, ...]) -> str:
-    _, _, out_packets, _, in_packets, _, generation, _, _, action, *_ = values
+    _, _, out_packets, _, in_packets, _, generation, _, _, _, _, _, action, *_ = values
     word = "may pass" if action == ACL_PASS else "is denied"
     packets = out_packets + in_packets
     return f"flow {word}, packet {packets} of it, generation {generation}"
 
 
 _WORDS: Mapping[str, Callable[[Key, tuple[int, ...]], str]] = {
-    "acl_rules": _rule,
-    "acls": lambda key, values: f"ACL {key[0]}: none of its {values[0]} rules matches, so denied",
+    "rules": _rule,
+    "lists": lambda key, _: f"list {key[0]}: no rule of it matches, so denied",
+    "shapes": lambda key, values: f"list {key[0]} shape {key[1]}: first rule {values[0] + 1}",
+    "buckets": lambda key, values: f"list {key[0]} shape {key[1]}: rule {values[0] + 1}",
+    "ranges": lambda key, values: f"list {key[0]}: ports {values[0]} to {values[1]}",
     "interfaces": _interface,
     "next_hops": _next_hop,
     "labels": lambda key, values: f"label {key[0]} is next hop {values[0]}",

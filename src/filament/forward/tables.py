@@ -10,7 +10,7 @@ from typing import NamedTuple
 import msgspec
 
 from filament.base.origin import NOWHERE, Origin
-from filament.forward.layout import TABLES, Field
+from filament.forward.layout import TABLE_BY_NAME, Field
 
 Key = tuple[int, ...]
 
@@ -31,7 +31,7 @@ class Row(msgspec.Struct, frozen=True):
 class Tables(msgspec.Struct, frozen=True):
     """The complete desired rows of one host at one revision: table name -> key -> row.
 
-    Holds every planned table of `layout.TABLES`, also empty ones. Keys and values are ints in the
+    Holds every table of `layout.PLANNED`, also empty ones. Keys and values are ints in the
     order of the layout's fields; pad fields are left out.
     """
 
@@ -99,5 +99,5 @@ class Codec:
         return tuple(values)
 
 
-KEY_CODECS = {table.name: Codec(table.key) for table in TABLES}
-VALUE_CODECS = {table.name: Codec(table.value) for table in TABLES}
+KEY_CODECS = {name: Codec(table.key) for name, table in TABLE_BY_NAME.items()}
+VALUE_CODECS = {name: Codec(table.value) for name, table in TABLE_BY_NAME.items()}

@@ -35,10 +35,12 @@ _MIDDLE = 1 << 63
 class Subnet(msgspec.Struct, frozen=True):
     """One subnet of a network, parsed. Addresses are host-order ints; gateway 0 means none.
 
-    `pools` are inclusive ranges inside the prefix, in the caller's order.
+    `uuid` is what addresses of it show as their `subnet_uuid`, `pool` the allocation pool that
+    holds them, `pools` are inclusive ranges inside the prefix, in the caller's order.
     """
 
     uuid: str
+    pool: str
     prefix: Prefix
     gateway: int
     service: int
@@ -82,25 +84,14 @@ def last_of(prefix: Prefix) -> int:
     return prefix.address + (1 << (bits_of(prefix.version) - prefix.length)) - 1
 
 
-def value_in(network: Object, subnet_uuid: str, text: str) -> int:
-    """The number by which a subnet of a network holds an address; InputError."""
-    address = parse_address(text)
-    if address.version == 4:
-        return address.value
-    for _, value in subnet_values(network):
-        if value.get("subnet_uuid") == subnet_uuid:
-            return address.value - _origin_of(_parse_prefix(value))
-    raise InputError("unknown-subnet", f"{network.name} has no subnet {subnet_uuid}")
-
-
 def pool_of(network_uuid: str, subnet_uuid: str) -> str:
     """The name of the allocation pool of a subnet."""
     return f"ip/{network_uuid}/{subnet_uuid}"
 
 
-def subnets_of(network: Object) -> list[Subnet]:
-    """The subnets of a committed virtual-network, in the order of its references."""
-    return [parse_subnet(value, "") for _, value in subnet_values(network)]
+def own_subnets(network: Object) -> list[Subnet]:
+    """The user-defined subnets of a virtual-network, in the order of its references."""
+    return [parse_subnet(value, "", network.uuid) for _, value in subnet_values(network)]
 
 
 def subnet_values(network: Object) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -114,17 +105,18 @@ def subnet_values(network: Object) -> Iterator[tuple[str, dict[str, Any]]]:
                 )
 
 
-def parse_subnet(value: dict[str, Any], path: str) -> Subnet:
-    """Parse one completed subnet; InputError names `path` and what would be right."""
+def parse_subnet(value: dict[str, Any], path: str, owner_uuid: str) -> Subnet:
+    """Parse one completed subnet of a network; InputError names `path` and what would be right."""
     try:
-        prefix = _parse_prefix(value)
-        gateway = _parse_inside(prefix, value["default_gateway"], "default_gateway")
-        service = _parse_inside(prefix, value["dns_server_address"], "dns_server_address")
-        pools = tuple(_parse_pool(prefix, pool) for pool in _own_pools(value))
+        prefix = parse_prefix(value)
+        gateway = _parse_inside(prefix, value, "default_gateway")
+        service = _parse_inside(prefix, value, "dns_server_address")
+        pools = _parse_pools(prefix, value)
     except InputError as error:
         raise InputError(error.code, error.message, path=path, hint=error.hint) from error
     return Subnet(
         uuid=value["subnet_uuid"],
+        pool=pool_of(owner_uuid, value["subnet_uuid"]),
         prefix=prefix,
         gateway=gateway,
         service=service,
@@ -134,14 +126,20 @@ def parse_subnet(value: dict[str, Any], path: str) -> Subnet:
 
 
 def complete_subnet(
-    value: dict[str, Any], before: Iterable[dict[str, Any]], new_uuid: Callable[[], str], path: str
+    value: dict[str, Any],
+    before: Iterable[dict[str, Any]],
+    new_uuid: Callable[[], str],
+    path: str,
+    *,
+    has_edges: bool = True,
 ) -> dict[str, Any]:
     """Fill in `subnet_uuid`, `default_gateway` and `dns_server_address` where absent.
 
     `before` are the network's subnets so far: a subnet with the same prefix keeps what it had.
+    Without `has_edges` a gateway and a service address are not chosen (TF's `ipam_subnetting`).
     """
     try:
-        prefix = _parse_prefix(value)
+        prefix = parse_prefix(value)
     except InputError as error:
         raise InputError(error.code, error.message, path=path, hint=error.hint) from error
     known = next((old for old in before if old["subnet"] == value["subnet"]), {})
@@ -158,6 +156,8 @@ def complete_subnet(
             value[field] = known[field]
     if not value.get("subnet_uuid"):
         value["subnet_uuid"] = new_uuid()
+    if not has_edges:
+        return value
     is_from_start = bool(value.get("addr_from_start"))
     taken: set[str] = set()
     for field in ("default_gateway", "dns_server_address"):
@@ -173,13 +173,12 @@ def complete_subnet(
     return value
 
 
-def choose_address(view: PoolView, network_uuid: str, subnet: Subnet) -> int | None:
+def choose_address(view: PoolView, subnet: Subnet) -> int | None:
     """The next free address of a subnet, or None when it is exhausted."""
-    ranges = subnet.pools or ((subnet.prefix.address, subnet.broadcast),)
-    pool = pool_of(network_uuid, subnet.uuid)
+    pool = subnet.pool
     origin = _origin_of(subnet.prefix)
     reserved = subnet.reserved
-    for first, last in ranges if subnet.is_from_start else reversed(ranges):
+    for first, last in subnet.pools if subnet.is_from_start else reversed(subnet.pools):
         if subnet.is_from_start:
             address = view.free_from(pool, first - origin) + origin
             while address in reserved:
@@ -200,13 +199,17 @@ def _edge_addresses(prefix: Prefix, is_from_start: bool) -> Iterator[str]:
         yield format_address(address, prefix.version)
 
 
-def _own_pools(value: dict[str, Any]) -> list[dict[str, Any]]:
+def _parse_pools(prefix: Prefix, value: dict[str, Any]) -> tuple[tuple[int, int], ...]:
     """Ranges for any port; those of one compute host (`vrouter_specific_pool`) are not."""
-    pools: list[dict[str, Any]] = value.get("allocation_pools") or []
-    return [pool for pool in pools if not pool.get("vrouter_specific_pool")]
+    pools = value.get("allocation_pools")
+    if not pools:
+        return ((prefix.address, last_of(prefix)),)
+    ranges = [(parse_range(prefix, pool), pool.get("vrouter_specific_pool")) for pool in pools]
+    return tuple(one for one, is_of_host in ranges if not is_of_host)
 
 
-def _parse_prefix(value: dict[str, Any]) -> Prefix:
+def parse_prefix(value: dict[str, Any]) -> Prefix:
+    """The prefix of a subnet that has room for the addresses it keeps; InputError."""
     subnet = value.get("subnet") or {}
     base, length = subnet.get("ip_prefix"), subnet.get("ip_prefix_len")
     if base is None or length is None:
@@ -240,7 +243,10 @@ def _parse_prefix(value: dict[str, Any]) -> Prefix:
     return prefix
 
 
-def _parse_inside(prefix: Prefix, text: str, field: str) -> int:
+def _parse_inside(prefix: Prefix, value: dict[str, Any], field: str) -> int:
+    text = value.get(field)
+    if not text:  # of a flat subnet that is cut into smaller ones
+        return 0
     address = parse_address(text)
     # 0.0.0.0 is TF's way to say "none"
     if address.value and not prefix.contains(address.value, address.version):
@@ -253,7 +259,8 @@ def _parse_inside(prefix: Prefix, text: str, field: str) -> int:
     return address.value
 
 
-def _parse_pool(prefix: Prefix, pool: dict[str, Any]) -> tuple[int, int]:
+def parse_range(prefix: Prefix, pool: dict[str, Any]) -> tuple[int, int]:
+    """Parse an allocation pool of a subnet: first and last address; InputError."""
     first, last = parse_address(pool.get("start") or ""), parse_address(pool.get("end") or "")
     if not (_is_in(prefix, first) and _is_in(prefix, last) and first.value <= last.value):
         raise InputError(

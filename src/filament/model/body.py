@@ -185,16 +185,16 @@ _single_keys = json.JSONDecoder(
 
 
 def _meaning(kind: Kind, given: Any) -> Body:
-    props = {}
-    for name in kind.properties:
-        value = getattr(given, name)
-        if value is not UNSET:
-            props[name] = _plain(value)
-    refs = {}
-    for field, target in kind.reference_fields.items():
-        listed = getattr(given, field)
-        if listed is not UNSET:
-            refs[target] = [_reference(kind, field, target, one) for one in listed or ()]
+    said = msgspec.to_builtins(given)  # what is unset is left out: few of the many fields are not
+    references = kind.reference_fields
+    props, refs = {}, {}
+    for name, value in said.items():
+        if name in references:
+            listed = getattr(given, name)
+            target = references[name]
+            refs[target] = [_reference(kind, name, target, one) for one in listed or ()]
+        elif name in kind.properties:
+            props[name] = _without_nulls(value)
     return Body(
         fq_name=tuple(given.fq_name) if given.fq_name else None,
         uuid=_checked_uuid(kind, given.uuid or None),

@@ -7,13 +7,14 @@ Status codes are Tungsten Fabric's (InputError 400, ForbiddenError 403, Conflict
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from itertools import combinations, islice
+from itertools import islice
 from typing import Any
 
 from filament.base.errors import ConflictError, ForbiddenError, InputError
-from filament.base.net import Prefix, RouteTarget, parse_ipv4, parse_mac
-from filament.model.address import parse_subnet, pool_of, subnet_values
+from filament.base.net import Prefix, RouteTarget, parse_address, parse_ipv4, parse_mac
 from filament.model.change import Object
+from filament.model.check_subnets import require_host, require_ipam, require_subnets
+from filament.model.flat_subnet import subnets_of
 from filament.model.kind import nearest
 from filament.model.snapshot import Candidate
 
@@ -28,6 +29,12 @@ FIRST_ROUTE_TARGET = 8_000_000
 FIRST_ROUTE_TARGET_4BYTE = 8_000  # with a 4-byte autonomous system
 # Lists that a security group makes.
 GROUP_LISTS = frozenset({"ingress-access-control-list", "egress-access-control-list"})
+# What an instance-ip takes its address from, in TF's order.
+_ADDRESS_SOURCES = {
+    "virtual-network": "network",
+    "virtual-router": "virtual-router",
+    "network-ipam": "network-ipam",
+}
 _MAX_HINT_NAMES = 1000  # a hint is not worth comparing with every network there is
 
 
@@ -46,14 +53,13 @@ def cluster_asn(view: Candidate) -> int:
 
 
 def _network(view: Candidate, item: Object, before: Object | None) -> None:
-    _require_subnets(view, item, before)
+    require_subnets(view, item, before)
     _require_free_targets(item, before, cluster_asn(view))
     attached = {ref.uuid for ref in before.refs} if before is not None else set()
     for ref in item.refs_to("network-policy"):
         policy = view.get(ref.uuid)
         if ref.uuid not in attached and policy is not None:
             _require_known_networks(view, policy, {item.name})
-    _require_l3_for_flat(view, item)
 
 
 def _system(view: Candidate, item: Object, before: Object | None) -> None:
@@ -73,47 +79,6 @@ def _require_free_targets(item: Object, before: Object | None, asn: int) -> None
                 _require_free_target(text, asn, f"$.virtual-network.{field}")
 
 
-def _require_subnets(view: Candidate, item: Object, before: Object | None) -> None:
-    subnets = [(path, parse_subnet(value, path)) for path, value in subnet_values(item)]
-    for (_, left), (path, right) in combinations(subnets, 2):
-        if left.prefix.overlaps(right.prefix):
-            raise InputError(
-                "overlapping-subnets",
-                f"subnet {right.prefix} overlaps {left.prefix} of the same network",
-                path=path,
-                hint="give the network disjoint subnets",
-            )
-        if left.uuid == right.uuid:
-            raise InputError(
-                "duplicate-subnet-uuid",
-                f"subnets {left.prefix} and {right.prefix} have the same subnet_uuid",
-                path=path,
-                hint="leave subnet_uuid out, it is generated",
-            )
-    if before is None:
-        return
-    kept = {subnet.uuid: subnet for _, subnet in subnets}
-    for path, value in subnet_values(before):
-        old = parse_subnet(value, path)
-        held = view.held_count(pool_of(item.uuid, old.uuid))
-        new = kept.get(old.uuid)
-        if held and (new is None or new.prefix != old.prefix):
-            raise ConflictError(
-                f"subnet {old.prefix} of virtual-network {item.name} cannot be removed:"
-                f" {held} addresses of it are in use; delete their instance-ip objects first"
-            )
-        if new is not None and new.gateway != old.gateway:
-            holder = view.allocated(pool_of(item.uuid, old.uuid), new.value_of(new.gateway))
-            if holder is not None:
-                said = (
-                    f"default_gateway {value['default_gateway']} of subnet {old.prefix} cannot"
-                    " become an address in use"
-                )
-                raise ConflictError(f"{said} (by instance-ip {holder.owner})").naming(
-                    holder.owner, ConflictError(said)
-                )
-
-
 def _require_free_target(text: str, asn: int, path: str) -> None:
     target = RouteTarget.parse(text)
     first = FIRST_ROUTE_TARGET if asn < 1 << 16 else FIRST_ROUTE_TARGET_4BYTE
@@ -124,21 +89,6 @@ def _require_free_target(text: str, asn: int, path: str) -> None:
             path=path,
             hint=f"use a number below {first}, or another autonomous system than {asn}",
         )
-
-
-def _require_l3_for_flat(view: Candidate, item: Object) -> None:
-    mode = (item.props.get("virtual_network_properties") or {}).get("forwarding_mode")
-    if mode == "l3":
-        return
-    for ref in item.refs_to("network-ipam"):
-        ipam = view.get(ref.uuid)
-        if ipam is not None and ipam.props.get("ipam_subnet_method") == "flat-subnet":
-            raise InputError(
-                "flat-subnet-mode",
-                f"flat-subnet IPAM {ipam.name} is allowed only on networks forwarding in l3 mode",
-                path="$.virtual-network.network_ipam_refs",
-                hint='set virtual_network_properties {"forwarding_mode": "l3"}',
-            )
 
 
 def _policy(view: Candidate, item: Object, before: Object | None) -> None:
@@ -297,13 +247,14 @@ def _instance_ip(view: Candidate, item: Object, before: Object | None) -> None:
                     path=f"$.instance-ip.{field}",
                     hint="delete the instance-ip and create another",
                 )
-        if _targets(before, "virtual-network") != _targets(item, "virtual-network"):
-            raise InputError(
-                "immutable",
-                f"the network of instance-ip {item.name} cannot be changed",
-                path="$.instance-ip.virtual_network_refs",
-                hint="delete the instance-ip and create another",
-            )
+        for kind, word in _ADDRESS_SOURCES.items():
+            if _targets(before, kind) != _targets(item, kind):
+                raise InputError(
+                    "immutable",
+                    f"the {word} of instance-ip {item.name} cannot be changed",
+                    path=f"$.instance-ip.{kind.replace('-', '_')}_refs",
+                    hint="delete the instance-ip and create another",
+                )
     for ref in item.refs_to("virtual-machine-interface"):
         interface = view.get(ref.uuid)
         if interface is None:
@@ -330,12 +281,15 @@ def _require_not_gateway(view: Candidate, address: Object) -> None:
     text = address.props.get("instance_ip_address")
     for ref in address.refs_to("virtual-network"):
         network = view.get(ref.uuid)
-        for _, value in subnet_values(network) if network is not None else ():
-            if text and value.get("default_gateway") == text:
+        if network is None or network.fq_name in SYSTEM_NETWORKS or not text:
+            continue
+        wanted = parse_address(text)
+        for subnet in subnets_of(network, view.get):
+            if wanted == (subnet.gateway, subnet.prefix.version):
                 raise InputError(
                     "gateway-address",
                     f"Gateway IP cannot be used by VM port: {text} is the gateway of subnet"
-                    f" {value['subnet']['ip_prefix']}/{value['subnet']['ip_prefix_len']}",
+                    f" {subnet.prefix}",
                     path="$.instance-ip.instance_ip_address",
                     hint="ask for another address or leave it out",
                 )
@@ -412,7 +366,7 @@ def _healthmonitor(view: Candidate, item: Object, before: Object | None) -> None
 
 
 def _virtual_router(view: Candidate, item: Object, before: Object | None) -> None:
-    del view
+    require_host(view, item, before)
     text = item.props.get("virtual_router_ip_address")
     if text and (before is None or before.props.get("virtual_router_ip_address") != text):
         parse_ipv4(text)
@@ -436,6 +390,7 @@ def require_unset_by_caller(kind_name: str, field: str) -> None:
 _CHECKS: dict[str, Callable[[Candidate, Object, Object | None], None]] = {
     "access-control-list": _access_control_list,
     "global-system-config": _system,
+    "network-ipam": require_ipam,
     "virtual-network": _network,
     "network-policy": _policy,
     "security-group": _security_group,

@@ -9,13 +9,12 @@ from __future__ import annotations
 import itertools
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from typing import Any
 
 import msgspec
 
 from filament.base.errors import InputError
-from filament.model.address import pool_of, value_in
 from filament.model.change import Allocation, Object
+from filament.model.flat_subnet import held_by
 from filament.model.kinds import KINDS
 
 CLASSES = {
@@ -134,24 +133,12 @@ def _shown(item: Object, by_uuid: dict[str, Object]) -> Iterator[tuple[str, int]
         if isinstance(number, int):
             yield "vn-id", number
     elif item.kind == "instance-ip":
-        text, subnet = item.props.get("instance_ip_address"), item.props.get("subnet_uuid")
-        refs = item.refs_to("virtual-network")
-        if not (text and subnet and refs) or refs[0].uuid not in by_uuid:
-            return
-        if text in _gateways(by_uuid[refs[0].uuid]):
-            return  # shared by router ports, held by nobody
         try:
-            yield pool_of(refs[0].uuid, subnet), value_in(by_uuid[refs[0].uuid], subnet, text)
+            held = held_by(item, by_uuid.get)
         except InputError:
             return
-
-
-def _gateways(network: Object) -> set[Any]:
-    return {
-        subnet.get("default_gateway")
-        for ref in network.refs_to("network-ipam")
-        for subnet in (ref.attr or {}).get("ipam_subnets") or ()
-    }
+        if held is not None:
+            yield held
 
 
 def _log(revision: int, revisions: list[int]) -> Iterator[Problem]:

@@ -192,7 +192,13 @@ Index = dict[str, dict[str, dict[str, None]]]
 
 
 def _index(index: Index, key: str, item: Object) -> None:
-    index.setdefault(key, {}).setdefault(item.kind, {})[item.uuid] = None
+    by_kind = index.get(key)
+    if by_kind is None:
+        by_kind = index[key] = {}
+    uuids = by_kind.get(item.kind)
+    if uuids is None:
+        uuids = by_kind[item.kind] = {}
+    uuids[item.uuid] = None
 
 
 def _unindex(index: Index, key: str, item: Object) -> None:

@@ -26,7 +26,7 @@ from filament.rib.targets import TargetSet, TargetSets
 from filament.rib.vpn import VpnTable, best_of
 from filament.wire.bgp.attributes import Attributes
 from filament.wire.bgp.family import AddressFamily
-from filament.wire.bgp.nlri import join_all, withdrawn
+from filament.wire.bgp.nlri import join_all, withdrawn_all
 
 MAX_BATCH_ROUTES = 1000
 
@@ -381,5 +381,5 @@ def _withdrawals(
     names: tuple[str, ...], family: AddressFamily, keys: list[bytes]
 ) -> Iterator[OutBatch]:
     for start in range(0, len(keys), MAX_BATCH_ROUTES):
-        routes = [withdrawn(family, key) for key in keys[start : start + MAX_BATCH_ROUTES]]
+        routes = withdrawn_all(family, keys[start : start + MAX_BATCH_ROUTES])
         yield OutBatch(names, family, OutKind.WITHDRAW, None, routes)

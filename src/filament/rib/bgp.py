@@ -127,18 +127,20 @@ class BgpRib:
         now: float,
         *,
         has_llgr: bool = False,
+        ends_rib: bool = True,
     ) -> None:
         """A session is established; `families` are those that both sides want.
 
         The peer gets its first copy of each table from `take`; VPN tables wait for its
-        memberships when it speaks route-target.
+        memberships when it speaks route-target. Not so when it will never say that these are all
+        (`ends_rib`): then it is given what each of them asks for as it comes.
         """
         assert peer.kind is not PeerKind.AGENT, "agents speak XMPP"
         self.peers[peer.name] = peer
         asn = peer.asn if peer.kind is PeerKind.EXTERNAL else 0
         policy = OutPolicy(self.us, peer.kind, asn, has_llgr)
         self.out.join(peer.name, policy, frozenset(families))
-        waits = AddressFamily.ROUTE_TARGET in families
+        waits = ends_rib and AddressFamily.ROUTE_TARGET in families
         # Memberships first: the peer withholds its routes until it has ours.
         for family in sorted(families, key=_turn_of):
             if not waits or family not in CONSTRAINED:
@@ -222,6 +224,13 @@ class BgpRib:
             or bool(self._sweeping)
             or any(table.changed for table in self.tables.values())
         )
+
+    @property
+    def is_sweeping(self) -> bool:
+        """Whether `take` removes routes step by step, so that one may give nothing and the next
+        something.
+        """
+        return bool(self._sweeping)
 
     def take(
         self, limit: int = 10_000, can_write: Callable[[str], bool] = lambda _: True

@@ -426,6 +426,11 @@ class Rib:
 
     # answers ------------------------------------------------------------------------------
 
+    @property
+    def has_changes(self) -> bool:
+        """Whether `take_changes` has something to look at."""
+        return bool(self._dirty)
+
     def take_changes(self) -> list[RouteChanged]:
         """Choose where something changed; return and forget the changes a listener could see."""
         self.bgp.out.collect()

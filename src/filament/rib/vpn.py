@@ -11,7 +11,7 @@ that is all that is needed to tell peers the difference.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 
 import msgspec
 
@@ -56,22 +56,24 @@ class VpnTable:
 
     # paths --------------------------------------------------------------------------------
 
-    def announce(self, peer: Peer, attributes: Attributes, routes: Iterable[Route]) -> None:
+    def announce(self, peer: Peer, attributes: Attributes, routes: Collection[Route]) -> None:
         """Put a peer's paths with these attributes, in place of its earlier ones to these keys."""
         of_peer = self._bundles.get(peer.name)
         bundle = of_peer.get(attributes) if of_peer is not None else None
         if bundle is None:
             bundle = self._new_bundle(peer, attributes)
         table, changed, mine = self.routes, self.changed, bundle.routes
-        is_usable = not bundle.problem
+        if not bundle.problem:
+            # What comes in bulk is new: then no step is taken per route but by C code.
+            keys = [key for key, _ in routes]
+            if table.keys().isdisjoint(keys) and changed.keys().isdisjoint(keys):
+                table.update(dict.fromkeys(keys, bundle))
+                mine.update(routes)
+                changed.update(dict.fromkeys(keys))
+                return
         for key, label in routes:
             entry = table.get(key)
-            if entry is None and is_usable:
-                table[key] = bundle
-                mine[key] = label
-                if key not in changed:
-                    changed[key] = None
-            elif entry is not bundle:
+            if entry is not bundle:
                 self._put(key, label, entry, bundle)
             elif mine[key] != label:
                 mine[key] = label

@@ -118,16 +118,27 @@ class Driver(Generic[EventT]):
         try:
             while (event := self.machine.next_event()) is not None:
                 self._on_event(event)
-            for data in self.machine.data_to_send(now()):
-                self._writer.write(data)
+            output = self.machine.data_to_send(now())
+            if output:
+                self._writer.write(b"".join(output))
         finally:
             self._stepping = False
-        if self._writer.transport.get_write_buffer_size() > self._max_queue_bytes:
+        if self.backlog_bytes > self._max_queue_bytes:
             self.overflowed = True
             self._writer.transport.abort()
         elif self.machine.closed:
             self._part()
         self._arm()
+
+    @property
+    def backlog_bytes(self) -> int:
+        """What is written and has not reached the kernel yet."""
+        return self._writer.transport.get_write_buffer_size()
+
+    async def drained(self) -> None:
+        """Wait until the peer has read most of what is written, or is gone."""
+        with contextlib.suppress(OSError):
+            await self._writer.drain()
 
     async def _read(self) -> bytes:
         try:

@@ -16,7 +16,7 @@ from collections.abc import Iterator
 # Young objects before the youngest generation is collected: at Python's 700 one request in
 # three pays for a collection that finds nothing.
 _YOUNG = 20_000
-SETTLE_EVERY = 1000  # changes of the configuration: a collection of some milliseconds
+SETTLE_EVERY = 250  # changes of the configuration: a collection of a few milliseconds
 
 
 @contextlib.contextmanager

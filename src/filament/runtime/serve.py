@@ -13,10 +13,15 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import uvicorn
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import (
+    STATUS_LINE,
+    HttpToolsProtocol,
+    RequestResponseCycle,
+)
 
 from filament.base.errors import InputError, TransientError
 from filament.base.limits import MAX_HEADER_BYTES, REQUEST_HEAD_TIMEOUT_S
+from filament.runtime.web import EXCHANGE
 
 AsgiApp = Callable[[Any, Any, Any], Awaitable[None]]
 _BACKLOG = 1024
@@ -91,6 +96,37 @@ def _is_served(path: str) -> bool:
         return True
 
 
+class _Exchange:
+    """See `web.Exchange`."""
+
+    __slots__ = ("_cycle",)
+
+    def __init__(self, cycle: RequestResponseCycle) -> None:
+        self._cycle = cycle
+
+    def whole_body(self) -> bytes | None:
+        cycle = self._cycle
+        if cycle.more_body or cycle.waiting_for_100_continue or cycle.disconnected:
+            return None
+        return bytes(cycle.body)
+
+    def answer(self, status: int, headers: Sequence[tuple[bytes, bytes]], body: bytes) -> bool:
+        cycle = self._cycle
+        is_plain = cycle.keep_alive and not cycle.default_headers and not cycle.flow.write_paused
+        if not is_plain or cycle.response_started or cycle.disconnected:
+            return False
+        if cycle.scope["method"] == "HEAD":
+            return False
+        lines = b"".join([b"%b: %b\r\n" % header for header in headers])
+        if not len(headers) == lines.count(b"\r") == lines.count(b"\n"):
+            return False  # a line end inside a header: uvicorn refuses it
+        cycle.response_started = cycle.response_complete = True
+        cycle.transport.write(b"".join((STATUS_LINE[status], lines, b"\r\n", body)))
+        cycle.message_event.set()
+        cycle.on_response()
+        return True
+
+
 class PatientProtocol(HttpToolsProtocol):
     """HTTP/1.1 whose request heads are bounded in size and must arrive in time.
 
@@ -100,7 +136,8 @@ class PatientProtocol(HttpToolsProtocol):
 
     head_timeout_s = REQUEST_HEAD_TIMEOUT_S
     _head_timer: asyncio.TimerHandle | None = None
-    _is_in_head = True
+    _is_in_head = True  # the next bytes are of a head
+    _has_begun = False  # some bytes of it are there
     _heads_begun = 0  # in the bytes just received
     _head_size = 0
 
@@ -113,6 +150,8 @@ class PatientProtocol(HttpToolsProtocol):
         """Parse, and refuse a head that has become too large."""
         was_in_head, self._heads_begun = self._is_in_head, 0
         super().data_received(data)
+        if self._has_begun and self._head_timer is None and not self.transport.is_closing():
+            self._start_clock()  # most heads are whole by now and need none
         # Bytes before a head that begins in the middle of `data` are not its own.
         if self._is_in_head and was_in_head and self._heads_begun <= 1:
             self._head_size += len(data)
@@ -120,20 +159,20 @@ class PatientProtocol(HttpToolsProtocol):
                 self.send_400_response(f"The request head exceeds {MAX_HEADER_BYTES} bytes.")
 
     def on_message_begin(self) -> None:
-        """A head begins: start its clock, unless the connection's still runs."""
+        """A head begins."""
         super().on_message_begin()
         self._heads_begun += 1
-        if self._head_timer is None and not self.transport.is_closing():
-            self._start_clock()
+        self._has_begun = True
 
     def on_headers_complete(self) -> None:
         """A head is complete."""
         self._stop_clock()
-        self._is_in_head = False
+        self._is_in_head = self._has_begun = False
         size = len(self.url) + sum(len(name) + len(value) for name, value in self.headers)
         if size > MAX_HEADER_BYTES:
             raise ValueError(f"a request head of {size} bytes")  # becomes an answer of 400
         super().on_headers_complete()
+        self.scope["state"][EXCHANGE] = _Exchange(self.cycle)
 
     def on_message_complete(self) -> None:
         """A request is complete; the next bytes are another's head."""

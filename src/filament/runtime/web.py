@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
-from typing import Any
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any, Protocol
 
 import msgspec
 from starlette.applications import Starlette
@@ -25,8 +25,19 @@ from filament.base.errors import (
 )
 from filament.base.limits import MAX_REQUEST_BYTES, REQUEST_BODY_TIMEOUT_S
 
+EXCHANGE = "filament.exchange"  # where in the state of a request our server offers an Exchange
 Handler = Callable[[Request], Awaitable[Response]]
 _encoder = msgspec.json.Encoder()
+
+
+class Exchange(Protocol):
+    """A request and its answer without ASGI's messages, which cost more than most handlers."""
+
+    def whole_body(self) -> bytes | None:
+        """The body of the request if all of it has arrived, None if it must be waited for."""
+
+    def answer(self, status: int, headers: Sequence[tuple[bytes, bytes]], body: bytes) -> bool:
+        """Write a whole answer; False when it must be sent by messages."""
 
 
 class BodyTooLargeError(InputError):
@@ -91,6 +102,10 @@ async def read_body(
         raise MediaTypeError(
             "not-json", f"the body is {kind}", hint="send it as Content-Type: application/json"
         )
+    exchange = _exchange(request.scope)
+    whole = exchange.whole_body() if exchange is not None else None
+    if whole is not None and len(whole) <= limit:
+        return whole
     try:
         async with asyncio.timeout(timeout_s):
             return await _read_bounded(request, limit)
@@ -133,6 +148,7 @@ def answering_errors(handler: Handler) -> Handler:
 
 
 Handlers = Mapping[str, Handler]  # by method
+_WHOLE = frozenset({Response, PlainTextResponse})  # their body is all of the answer
 
 
 class Routes:
@@ -167,7 +183,14 @@ class Routes:
             return
         scope["path_params"] = found[1]
         response = await handler(Request(scope, receive, send))
-        await response(scope, receive, send)
+        exchange = _exchange(scope)
+        is_whole = type(response) in _WHOLE and response.background is None
+        if (
+            exchange is None
+            or not is_whole
+            or not exchange.answer(response.status_code, response.raw_headers, bytes(response.body))
+        ):
+            await response(scope, receive, send)
 
     def _find(self, path: str) -> tuple[dict[str, Handler], dict[str, str]] | None:
         handlers = self._exact.get(path)
@@ -184,6 +207,11 @@ class Routes:
             else:
                 return handlers, parameters
         return None
+
+
+def _exchange(scope: Any) -> Exchange | None:
+    exchange: Exchange | None = (scope.get("state") or {}).get(EXCHANGE)
+    return exchange
 
 
 def _by_method(handlers: Mapping[str, Handler]) -> Handler:

@@ -13,10 +13,13 @@ import time
 from collections import deque
 from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from functools import cache
+from http import HTTPStatus
+from http.client import HTTPConnection, HTTPException, HTTPSConnection
 from typing import Any
+from urllib.parse import urlsplit
 
-import httpx2
 import msgspec
 
 from filament.base.errors import InputError, PermanentError, TransientError
@@ -86,7 +89,7 @@ Op = dict[str, Any]
 @cache
 def _trusted() -> ssl.SSLContext:
     """What https:// members are checked against; reading it takes longer than connecting."""
-    return httpx2.create_ssl_context(trust_env=False)
+    return ssl.create_default_context()
 
 
 def _text(value: bytes) -> str:
@@ -114,27 +117,81 @@ def read(key: bytes) -> Op:
     return {"request_range": {"key": _text(key)}}
 
 
+class _Member:
+    """One member and a kept connection to it. On the standard library: a client of many features
+    takes longer over a request than etcd does.
+    """
+
+    def __init__(self, address: str) -> None:
+        self.address = address.rstrip("/")
+        try:
+            self._parts = urlsplit(self.address)
+            is_known = self._parts.scheme in {"http", "https"} and bool(self._parts.hostname)
+            self._port = self._parts.port
+        except ValueError:  # a port that is no number
+            is_known = False
+        if not is_known:
+            raise InputError(
+                "bad-store",
+                f"{address!r} is no address of an etcd member",
+                hint="write etcd:http://HOST:PORT,http://HOST:PORT",
+            )
+        self._connection: HTTPConnection | None = None
+
+    def close(self) -> None:
+        """Close the connection; the next request opens another."""
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+    def post(self, path: str, content: bytes) -> tuple[int, bytes]:
+        """Ask, and read status and answer. Raises OSError or HTTPException."""
+        was_open = self._connection is not None
+        try:
+            return self._post(path, content)
+        except (ConnectionError, HTTPException):
+            self.close()
+            if not was_open:
+                raise
+            return self._post(path, content)  # it was closed while nobody used it
+        except OSError:
+            self.close()
+            raise
+
+    def stream(self, path: str, content: bytes, timeout_s: float) -> Iterator[bytes]:
+        """Ask on a connection of its own and yield lines as they come. Raises as `post` does;
+        TimeoutError when there is silence for `timeout_s`.
+        """
+        with closing(self._connect(timeout_s)) as connection:
+            connection.request("POST", self._parts.path + path, content)
+            yield from connection.getresponse()
+
+    def _post(self, path: str, content: bytes) -> tuple[int, bytes]:
+        if self._connection is None or self._connection.sock is None:
+            self._connection = self._connect(REQUEST_S)
+        self._connection.request("POST", self._parts.path + path, content)
+        response = self._connection.getresponse()
+        return response.status, response.read()
+
+    def _connect(self, timeout_s: float) -> HTTPConnection:
+        host = self._parts.hostname or ""
+        if self._parts.scheme == "https":
+            context = _trusted()
+            connection: HTTPConnection = HTTPSConnection(
+                host, self._port, timeout=_CONNECT_S, context=context
+            )
+        else:
+            connection = HTTPConnection(host, self._port, timeout=_CONNECT_S)
+        connection.connect()
+        connection.sock.settimeout(timeout_s)
+        return connection
+
+
 class EtcdClient:
     """Connections to the members of one cluster. Used from one thread."""
 
     def __init__(self, endpoints: Sequence[str], patience_s: float = PATIENCE_S) -> None:
-        for endpoint in endpoints:
-            if not endpoint.startswith(("http://", "https://")):
-                raise InputError(
-                    "bad-store",
-                    f"{endpoint!r} is no address of an etcd member",
-                    hint="write etcd:http://HOST:PORT,http://HOST:PORT",
-                )
-        timeout = httpx2.Timeout(REQUEST_S, connect=_CONNECT_S)
-        self._members = [
-            httpx2.Client(
-                base_url=endpoint.rstrip("/"),
-                timeout=timeout,
-                trust_env=False,
-                verify=_trusted(),
-            )
-            for endpoint in endpoints
-        ]
+        self._members = [_Member(endpoint) for endpoint in endpoints]
         self._first = 0  # the member that answered last
         self._patience_s = patience_s
 
@@ -189,16 +246,14 @@ class EtcdClient:
         time is up.
         """
         body = {"create_request": {"key": _text(key), "start_revision": str(after + 1)}}
-        timeout = httpx2.Timeout(timeout_s, connect=_CONNECT_S)
         member = self._members[self._first]
         try:
-            with member.stream("POST", "/v3/watch", content=_encode(body), timeout=timeout) as said:
-                for line in said.iter_lines():
-                    if '"events"' in line or '"canceled"' in line or '"error"' in line:
-                        return
-        except httpx2.TimeoutException:
+            for line in member.stream("/v3/watch", _encode(body), timeout_s):
+                if b'"events"' in line or b'"canceled"' in line or b'"error"' in line:
+                    return
+        except TimeoutError:
             return
-        except httpx2.HTTPError:
+        except (OSError, HTTPException):
             self._first = (self._first + 1) % len(self._members)
 
     def compact(self, revision: int) -> None:
@@ -216,13 +271,13 @@ class EtcdClient:
             for _ in self._members:
                 member = self._members[self._first]
                 try:
-                    response = member.post(path, content=content)
-                except httpx2.HTTPError as error:
-                    reason = f"{member.base_url}: {error or type(error).__name__}"
+                    status, answer = member.post(path, content)
+                except (OSError, HTTPException) as error:
+                    reason = f"{member.address}: {error or type(error).__name__}"
                 else:
-                    if response.status_code == httpx2.codes.OK:
-                        return response.content
-                    reason = f"{member.base_url}: {_raise_final(response)}"
+                    if status == HTTPStatus.OK:
+                        return answer
+                    reason = f"{member.address}: {_raise_final(status, answer)}"
                 self._first = (self._first + 1) % len(self._members)
                 if time.monotonic() > deadline:
                     raise TransientError(
@@ -236,12 +291,12 @@ class _TooLargeError(PermanentError):
     """The answer does not fit into one message."""
 
 
-def _raise_final(response: httpx2.Response) -> str:
+def _raise_final(status: int, answer: bytes) -> str:
     """Raise when another member would say the same; else return what was wrong."""
     try:
-        failure = _failure.decode(response.content)
+        failure = _failure.decode(answer)
     except msgspec.DecodeError:
-        return f"HTTP status {response.status_code}"
+        return f"HTTP status {status}"
     if failure.code == _OUT_OF_RANGE and "compacted" in failure.error:
         raise CompactedError(failure.error)
     if failure.code == _TOO_LARGE and "larger than max" in failure.error:
@@ -250,7 +305,7 @@ def _raise_final(response: httpx2.Response) -> str:
         raise TransientError(f"etcd refused to write: {failure.error}")
     if failure.code == _INVALID:
         raise PermanentError(f"etcd refused: {failure.error}")
-    return failure.error or f"HTTP status {response.status_code}"
+    return failure.error or f"HTTP status {status}"
 
 
 def read_ranges(

@@ -178,9 +178,22 @@ class SqliteStore:
 
     def compact(self, before: int) -> None:
         """See Store."""
+        forgotten = self._connection.execute(
+            "select revision, body from log where revision < ?", (before,)
+        ).fetchall()
+        # By their keys: `touched` has no other index, and to look through all of it takes longer
+        # the more there is.
+        touched = [
+            (item.uuid, revision)
+            for revision, body in forgotten
+            for commit in (_decode_commit(body),)
+            for item in (*commit.puts, *commit.deletes)
+        ]
         with self._transaction():
+            self._connection.executemany(
+                "delete from touched where uuid = ? and revision = ?", touched
+            )
             self._connection.execute("delete from log where revision < ?", (before,))
-            self._connection.execute("delete from touched where revision < ?", (before,))
 
     def seed(
         self, revision: int, objects: Iterable[Object], allocations: Iterable[Allocation]

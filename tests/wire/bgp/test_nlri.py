@@ -7,7 +7,15 @@ from hypothesis import strategies as st
 from filament.base.errors import ProtocolError
 from filament.wire.bgp.errors import BgpError
 from filament.wire.bgp.family import AddressFamily
-from filament.wire.bgp.nlri import join, label_value, mpls_label, split, withdrawn
+from filament.wire.bgp.nlri import (
+    join,
+    join_all,
+    label_value,
+    mpls_label,
+    split,
+    withdrawn,
+    withdrawn_all,
+)
 from filament.wire.bgp.routes import decode_route, encode_route, format_route
 
 from .samples import families, families_with_routes
@@ -30,6 +38,17 @@ def test_routes_survive_the_wire(sample):
     field = b"".join(join(family, key, label) for key, label in encoded)
     assert split(family, field) == encoded
     assert [decode_route(family, key, label) for key, label in encoded] == routes
+
+
+@given(families_with_routes())
+def test_in_bulk_routes_come_out_as_single_ones_do(sample):
+    family, routes = sample
+    label_by_key = dict(encode_route(family, route) for route in routes)
+    keys = list(label_by_key)
+    assert join_all(family, keys, label_by_key) == [
+        join(family, key, label_by_key[key]) for key in keys
+    ]
+    assert withdrawn_all(family, keys) == [withdrawn(family, key) for key in keys]
 
 
 @given(families_with_routes(min_size=1), st.integers(2, 40))
@@ -88,7 +107,7 @@ def test_segment_and_labels_are_no_part_of_a_mac_route():
     segment = octets(f"02 28 {RD} {'01' * 10} 00000000 30 020000000003 20 0a010103 000191 0000c1")
     (key, label), (other_key, other_label) = split(EVPN, plain + segment)
     assert key == other_key
-    assert label == bytes(10) + octets("000191")
+    assert label == octets("000191")
     assert other_label == b"\x01" * 10 + octets("000191 0000c1")
     assert join(EVPN, other_key, other_label) == segment
     assert format_route(EVPN, key) == "2-10.0.0.1:5-0-02:00:00:00:00:03,10.1.1.3"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from filament.agent.sandesh.hops import Hops
@@ -110,22 +110,18 @@ class _Macs:
             if (row := look.row("interfaces", key)) is not None
         }
         self._own = look.host.core.host.address
+        self._known: dict[tuple[str, str], dict[tuple[int, Prefix | None], RouteItem]] = {}
 
     def bridge_values(self, row: _MacRow) -> Values | None:
         """Return a MAC with every path to it."""
-        paths = self._paths(row, is_wanted=lambda destination: destination.mac == row.mac)
+        paths = self._paths(row, None)
         if not paths:
             return None
         return {"mac": format_short_mac(row.mac), "src_vrf": row.vrf, "path_list": paths}
 
     def evpn_values(self, row: _MacRow) -> Values | None:
         """Return a MAC and address with every path to them."""
-        paths = self._paths(
-            row,
-            is_wanted=lambda destination: (
-                destination.mac == row.mac and destination.address == row.address
-            ),
-        )
+        paths = self._paths(row, row.address)
         if not paths:
             return None
         address = str(row.address) if row.address.length else "0.0.0.0"
@@ -136,25 +132,29 @@ class _Macs:
             "path_list": paths,
         }
 
-    def _paths(self, row: _MacRow, *, is_wanted: Callable[[MacKey], bool]) -> list[Values]:
+    def _paths(self, row: _MacRow, address: Prefix | None) -> list[Values]:
+        """Return the paths to a MAC with an address, or with any."""
         paths: list[Values] = []
         port = self._ports.get((row.vrf, row.mac))
         if port is not None:
             hop = self._hops.describe(self._hop_by_ifindex.get(port.ifindex, 0))
             paths.append(path_values(_LOCAL, hop, label=0, network=port.network))
-        for control, view in self._views.items():
-            items = view.items_of(row.vrf)
-            found = next(
-                (
-                    item
-                    for destination, item in items.items()
-                    if isinstance(destination, MacKey) and is_wanted(destination)
-                ),
-                None,
-            )
+        for control in self._views:
+            found = self._items(control, row.vrf).get((row.mac, address))
             if found is not None:
                 paths.append(self._told(control, found, paths))
         return paths
+
+    def _items(self, control: str, vrf: str) -> dict[tuple[int, Prefix | None], RouteItem]:
+        """Return what a control node told of a VRF's MACs: by address, and (None) the first."""
+        known = self._known.get((control, vrf))
+        if known is None:
+            known = self._known[control, vrf] = {}
+            for destination, item in self._views[control].items_of(vrf).items():
+                if isinstance(destination, MacKey):
+                    known.setdefault((destination.mac, destination.address), item)
+                    known.setdefault((destination.mac, None), item)
+        return known
 
     def _told(self, control: str, item: RouteItem, known: list[Values]) -> Values:
         destination = item.destination

@@ -69,9 +69,7 @@ class Pages:
         listed = self._lists[name]
         keys = listed.keys(query)
         last = listed.read_mark(after) if after else None
-        found = yield from lowest(
-            keys, listed.order, lambda order: last is None or order > last, PAGE_ROWS + 1
-        )
+        found = yield from lowest(keys, listed.order, PAGE_ROWS + 1, after=last)
         shown = found[:PAGE_ROWS]
         yield Message(listed.response, {listed.field: _rows(shown, listed.maker())})
         if after or len(found) > PAGE_ROWS:

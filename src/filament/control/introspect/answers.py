@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 from filament import __version__
 from filament.compiler.targets import read_asn
+from filament.control.introspect.bgp import BgpPeers
 from filament.control.introspect.configuration import ConfigurationAnswers
 from filament.control.introspect.instances import instance_answers
 from filament.control.introspect.listing import nothing
@@ -26,7 +27,6 @@ _NOTHING = {
     "ShowStaticRouteReq": "ShowStaticRouteResp",
     "ShowRouteAggregateReq": "ShowRouteAggregateResp",
     "ShowBgpRoutingPolicyConfigReq": "ShowBgpRoutingPolicyConfigResp",
-    "ShowBgpNeighborConfigReq": "ShowBgpNeighborConfigResp",
     "ShowMulticastManagerReq": "ShowMulticastManagerResp",
     "ShowMulticastManagerDetailReq": "ShowMulticastManagerDetailResp",
 }
@@ -34,7 +34,7 @@ _NOTHING = {
 
 def control_introspect(node: ControlNode) -> Introspect:
     """Return the introspect of a control node; to be called from the task that owns it."""
-    peers = PeerAnswers(node)
+    peers, bgp = PeerAnswers(node), BgpPeers(node)
     started = wall()
 
     def connections() -> list[Values]:
@@ -64,8 +64,9 @@ def control_introspect(node: ControlNode) -> Introspect:
             {
                 "BgpRouterState": ("BGPRouterInfo", router),
                 "XmppPeerInfoData": ("XMPPPeerInfo", lambda: _peers(node)),
+                "BgpPeerInfoData": ("BGPPeerInfo", bgp.observations),
             },
-            {"XmppMessageTrace": peers.trace, "BgpTraceBuf": list, "IFMapTraceBuf": list},
+            {"XmppMessageTrace": peers.trace, "BgpTraceBuf": bgp.trace, "IFMapTraceBuf": list},
         ),
     }
     for request, response in _NOTHING.items():
@@ -82,6 +83,10 @@ def _router_state(node: ControlNode, alive_s: float) -> Values:
         "local_asn": read_asn(core.snapshot),
         "global_asn": read_asn(core.snapshot),
         "uptime": round(alive_s * 1_000_000),
+        "num_bgp_peer": len(node.peering.neighbours),
+        "num_up_bgp_peer": sum(
+            each.session is not None for each in node.peering.neighbours.values()
+        ),
         "num_xmpp_peer": len(core.agents),
         "num_up_xmpp_peer": sum(each.is_served for each in core.agents.values()),
         "num_routing_instance": len(core.rib.instances),

@@ -8,6 +8,7 @@ from filament.control.introspect.tables import InstanceTable, summary_values
 from filament.control.node import ControlNode
 from filament.rib.keys import Family, table_name
 from filament.rib.rib import Instance
+from filament.rib.targets import encode_targets
 from filament.runtime.introspect.serve import Answer
 from filament.runtime.introspect.slices import Paused
 from filament.wire.sandesh.xml import Values
@@ -124,10 +125,20 @@ def _target(node: ControlNode, target: str, *, is_full: bool) -> Values:
         "export_members": _members(exporting),
     }
     if is_full:
+        wanted = encode_targets(frozenset({target}))
         values["peers_interested"] = sorted(
-            session.name
-            for session in node.core.agents.values()
-            if not session.instances.keys().isdisjoint(importing)
+            [
+                *(
+                    session.name
+                    for session in node.core.agents.values()
+                    if not session.instances.keys().isdisjoint(importing)
+                ),
+                *(
+                    name
+                    for name, member in node.core.rib.bgp.out.members.items()
+                    if member.interest is not None and member.interest.wants(wanted)
+                ),
+            ]
         )
     return values
 

@@ -35,9 +35,7 @@ def listing(
 
     def page(query: Query, after: str) -> Messages:
         found = keys(query)
-        names = yield from lowest(
-            found, lambda name: name, lambda name: name > after, MAX_INTROSPECT_ROWS + 1
-        )
+        names = yield from lowest(found, str, MAX_INTROSPECT_ROWS + 1, after=after or None)
         shown = names[:MAX_INTROSPECT_ROWS]
         cursor = Cursor(query, row=shown[-1]) if len(names) > len(shown) else None
         values: dict[str, Any] = {field: _rows(shown, values_of), **more(query)}

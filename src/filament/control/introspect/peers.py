@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from filament.compiler.targets import read_asn
+from filament.control.introspect.bgp import BgpPeers
 from filament.control.introspect.listing import listing
 from filament.control.node import ControlNode, SessionEnded
 from filament.model.change import Object
@@ -26,6 +27,7 @@ class PeerAnswers:
 
     def __init__(self, node: ControlNode) -> None:
         self._node = node
+        self._bgp = BgpPeers(node)
 
     def answers(self) -> dict[str, Answer]:
         """Return them by request."""
@@ -40,9 +42,9 @@ class PeerAnswers:
                 self._names,
                 self._short,
             ),
+            **self._bgp.answers(),
             "ShowXmppServerReq": lambda _: self._xmpp_server(),
             "ShowXmppConnectionReq": lambda _: self._xmpp_connections(),
-            "ShowBgpServerReq": lambda _: answer_with("ShowBgpServerResp", {}),
         }
 
     def trace(self) -> list[str]:
@@ -68,9 +70,12 @@ class PeerAnswers:
         core = self._node.core
         found = [each.name for each in core.agents.values() if text in (each.name + each.address)]
         away = [name for name in core.absences.stale if name not in core.agents and text in name]
-        return [*found, *away]
+        return [*found, *away, *self._bgp.names(text)]
 
     def _short(self, name: str) -> Values | None:
+        return self._bgp.short(name) or self._agent(name)
+
+    def _agent(self, name: str) -> Values:
         core = self._node.core
         session = core.agents.get(name)
         flaps = self._node.flaps.get(name)
@@ -98,10 +103,13 @@ class PeerAnswers:
         }
 
     def _full(self, name: str) -> Values | None:
-        values = self._short(name)
+        of_bgp = self._bgp.full(name)
+        if of_bgp is not None:
+            return of_bgp
+        values = self._agent(name)
         session = self._node.core.agents.get(name)
         connection = self._node.connections.get(name)
-        if values is None or session is None or connection is None:
+        if session is None or connection is None:
             return values
         trace = connection.session.trace
         last = trace[-1] if trace else None

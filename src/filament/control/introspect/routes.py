@@ -9,14 +9,12 @@ from filament.base.limits import MAX_INTROSPECT_ROWS
 from filament.control.introspect.tables import (
     COUNTED,
     Counts,
-    PrefixFilter,
     Table,
     summary_values,
     tables_named,
     tables_of,
 )
 from filament.control.node import ControlNode
-from filament.rib.keys import RouteKey
 from filament.runtime.introspect.serve import Answer, Messages
 from filament.runtime.introspect.slices import Paused, lowest
 from filament.wire.sandesh.query import Cursor, Query, format_cursor, parse_cursor
@@ -27,7 +25,7 @@ from filament.wire.sandesh.xml import Message, Values
 _ROUTES = CONTROL.requests["ShowRouteReq"]
 _SUMMARY = CONTROL.requests["ShowRouteSummaryReq"]
 # Families as people ask for them: TF's own words, and the short ones of its tools.
-_FAMILIES = {"l3vpn": "inetvpn", "rtarget": "rtarget"}
+_FAMILIES = {"l3vpn": "inetvpn", "l3vpn-inet6": "inet6vpn"}
 
 
 class _Shown(NamedTuple):
@@ -35,7 +33,7 @@ class _Shown(NamedTuple):
 
     table: Table
     counts: Counts
-    keys: list[RouteKey]
+    keys: list[Any]
 
 
 class RouteAnswers:
@@ -61,7 +59,7 @@ class RouteAnswers:
 
     def _summaries(self, cursor: Cursor) -> Messages:
         text = str(cursor.query.get("search_string", ""))
-        named = list(tables_named(tables_of(self._node), text))
+        named = tables_named(tables_of(self._node), text)
         start = _position(named, cursor.table)
         shown = named[start : start + MAX_INTROSPECT_ROWS]
         rows: list[Values] = []
@@ -98,7 +96,7 @@ class RouteAnswers:
                 counts = cursor.counts if is_counted else (yield from table.count())
                 shown.append(_Shown(table, counts, keys[:limit]))
                 if len(keys) > limit:
-                    last = str(keys[limit - 1])
+                    last = table.mark(keys[limit - 1])
                     following = Cursor(query, table.name, last, counts)
                     break
                 limit -= len(keys)
@@ -124,33 +122,25 @@ class RouteAnswers:
             and since <= table.instance
         ]
 
-    def _keys(self, table: Table, query: Query, after: str, limit: int) -> Paused[list[RouteKey]]:
+    def _keys(self, table: Table, query: Query, after: str, limit: int) -> Paused[list[Any]]:
         """Return the keys of a table that are asked for and come after a cursor, in order."""
-        is_wanted = self._wanted(table, query)
-        start = str(query.get("start_prefix", ""))
-        last = table.read_order(after) if after else None
-        first = table.read_order(start) if start else None
-
-        def comes_next(order: Any) -> bool:
-            return (
-                (last is None or order > last)
-                and (first is None or order >= first)
-                and is_wanted(order)
-            )
-
-        found = yield from lowest(table.keys(), table.order, comes_next, limit)
-        return found
-
-    def _wanted(self, table: Table, query: Query) -> Callable[[Any], bool]:
+        tests: list[Callable[[Any], bool]] = []
         prefix = str(query.get("prefix", ""))
-        if not prefix:
-            return lambda _: True
-        return PrefixFilter(
-            table,
-            prefix,
-            longer=bool(query.get("longer_match")),
-            shorter=bool(query.get("shorter_match")),
+        if prefix:
+            longer, shorter = (bool(query.get(f"{one}_match")) for one in ("longer", "shorter"))
+            tests.append(table.filter(prefix, longer=longer, shorter=shorter))
+        start = str(query.get("start_prefix", ""))
+        if start:
+            first = table.start(start)
+            tests.append(lambda key: bool(table.order(key) >= first))
+        found = yield from lowest(
+            table.keys(),
+            table.order,
+            limit,
+            after=table.read_mark(after) if after else None,
+            is_wanted=(lambda key: all(test(key) for test in tests)) if tests else None,
         )
+        return found
 
     def _table(self, shown: _Shown, query: Query) -> Values:
         return {
@@ -174,7 +164,7 @@ class RouteAnswers:
             if found:
                 last = format_time(max(at for at, _ in found))
                 paths = [path for _, path in found]
-                yield {"prefix": str(key), "last_modified": last, "paths": paths}
+                yield {"prefix": shown.table.text(key), "last_modified": last, "paths": paths}
             else:
                 yield None
 

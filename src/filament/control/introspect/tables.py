@@ -1,41 +1,68 @@
-"""The tables of the control node as introspect looks at them: names, keys in order, paths."""
+"""The tables of the control node as introspect looks at them: names, keys in order, paths.
+
+Instances' tables hold decoded keys and paths, BGP's own (`bgp.l3vpn.0` and its like) raw keys and
+bundles of attributes; here both look alike.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Protocol
+from collections.abc import Callable
+from typing import Any, Protocol
 
 from filament.base.errors import InputError
-from filament.base.net import Prefix, bits_of, mask_of
-from filament.control.introspect.paths import modified_at, path_values
+from filament.base.net import Prefix
+from filament.control.introspect.paths import bundle_values, modified_at, path_values
 from filament.control.node import ControlNode
 from filament.rib.bestpath import infeasible_reason
+from filament.rib.exchange import instance_key
 from filament.rib.keys import MASTER, Family, RouteKey, table_name
+from filament.rib.peer import PeerKind
 from filament.runtime.introspect.slices import SLICE, Paused
+from filament.wire.bgp.family import AddressFamily
+from filament.wire.bgp.routes import format_route
 from filament.wire.sandesh.xml import Values
 
-Order = Prefix | str  # of keys of one table: all of one type
 Counts = list[int]
 COUNTED = ("prefixes", "paths", "primary_paths", "secondary_paths", "infeasible_paths", "stale")
+# TF's words for the families of BGP's tables. Tables of the others appear when they have routes.
+VPN_FAMILIES = {
+    AddressFamily.INET_VPN: "inetvpn",
+    AddressFamily.INET6_VPN: "inet6vpn",
+    AddressFamily.E_VPN: "evpn",
+    AddressFamily.ERM_VPN: "ermvpn",
+    AddressFamily.ROUTE_TARGET: "rtarget",
+}
 
 
 class Table(Protocol):
-    """One table. `family` is TF's name of it, as in the table's name."""
+    """One table. `family` is TF's name of it; keys are of a type of the table's own."""
 
     name: str
     instance: str
     family: str
 
-    def keys(self) -> list[RouteKey]:
+    def keys(self) -> list[Any]:
         """Return every key there is now."""
 
-    def order(self, key: RouteKey) -> Order:
+    def order(self, key: Any) -> Any:
         """Return what stands for a key among the others."""
 
-    def read_order(self, text: str) -> Order:
-        """Return the order of a key from its text. Raises InputError."""
+    def mark(self, key: Any) -> str:
+        """Return a key's order as a text."""
 
-    def paths(self, key: RouteKey) -> list[tuple[float, Values]]:
+    def read_mark(self, text: str) -> Any:
+        """Return the order that `mark` wrote. Raises InputError."""
+
+    def text(self, key: Any) -> str:
+        """Return a key as TF writes it."""
+
+    def start(self, text: str) -> Any:
+        """Return the order of a key that somebody wrote. Raises InputError."""
+
+    def filter(self, text: str, *, longer: bool, shorter: bool) -> Callable[[Any], bool]:
+        """Return which keys a `prefix` asks for: that, those inside it, those around it."""
+
+    def paths(self, key: Any) -> list[tuple[float, Values]]:
         """Return a route's paths as ShowRoutePath, the best first, each with its (epoch) time."""
 
     def count(self) -> Paused[Counts]:
@@ -51,37 +78,45 @@ class InstanceTable:
         self.family = family.value
         self._node = node
         self._family = family
+        self._is_unicast = family in (Family.INET, Family.INET6)
 
     def keys(self) -> list[RouteKey]:
         """See Table."""
-        return [
-            key for key in self._node.core.rib.keys(self.instance) if key.family is self._family
-        ]
+        family = self._family
+        return [key for key in self._node.core.rib.keys(self.instance) if key.family is family]
 
-    @property
-    def _is_unicast(self) -> bool:
-        return self._family in (Family.INET, Family.INET6)
-
-    def order(self, key: RouteKey) -> Order:
+    def order(self, key: RouteKey) -> Any:
         """See Table."""
-        return key.prefix if self._is_unicast else str(key)
+        return key.nlri if self._is_unicast else str(key)
 
-    def read_order(self, text: str) -> Order:
+    def mark(self, key: RouteKey) -> str:
+        """See Table."""
+        return str(key)
+
+    def read_mark(self, text: str) -> Any:
         """See Table."""
         return Prefix.parse(text) if self._is_unicast else text
+
+    start = read_mark
+
+    def text(self, key: RouteKey) -> str:
+        """See Table."""
+        return str(key)
+
+    def filter(self, text: str, *, longer: bool, shorter: bool) -> Callable[[RouteKey], bool]:
+        """See Table."""
+        if not self._is_unicast:
+            return text_filter(str, text, longer=longer)
+        return prefix_filter(lambda key: key.prefix, text, longer=longer, shorter=shorter)
 
     def paths(self, key: RouteKey) -> list[tuple[float, Values]]:
         """See Table."""
         rib = self._node.core.rib
         if self.instance not in rib.instances:
             return []
-        candidates = rib.why(self.instance, key).candidates
         return [
-            (
-                modified_at(self._node, one.path),
-                path_values(self._node, self.instance, key, one.path),
-            )
-            for one in candidates
+            (modified_at(self._node, path.peer), path_values(self._node, self.instance, key, path))
+            for path in (one.path for one in rib.why(self.instance, key).candidates)
         ]
 
     def count(self) -> Paused[Counts]:
@@ -101,10 +136,93 @@ class InstanceTable:
         return [prefixes, paths, paths - secondary, secondary, infeasible, stale]
 
 
+class VpnTable:
+    """One of BGP's own tables."""
+
+    instance = MASTER
+
+    def __init__(self, node: ControlNode, family: AddressFamily) -> None:
+        self._node = node
+        self._family = family
+        self._table = node.core.rib.bgp.tables[family]
+        self.name = self._table.name
+        self.family = VPN_FAMILIES.get(family, str(family))
+
+    def keys(self) -> list[bytes]:
+        """See Table."""
+        return list(self._table.routes)
+
+    def order(self, key: bytes) -> bytes:
+        """See Table."""
+        return key
+
+    def mark(self, key: bytes) -> str:
+        """See Table."""
+        return key.hex()
+
+    def read_mark(self, text: str) -> bytes:
+        """See Table."""
+        try:
+            return bytes.fromhex(text)
+        except ValueError:
+            raise InputError("bad-cursor", f"{text!r:.64} is no key of {self.name}") from None
+
+    def start(self, text: str) -> bytes:
+        """See Table: keys here are ordered by their bytes, so that one must be there."""
+        for key in self.keys():
+            if self.text(key) == text:
+                return key
+        raise InputError("unknown-route", f"{self.name} has no route {text!r:.128}")
+
+    def text(self, key: bytes) -> str:
+        """See Table."""
+        return format_route(self._family, key)
+
+    def filter(self, text: str, *, longer: bool, shorter: bool) -> Callable[[bytes], bool]:
+        """See Table; a prefix without a distinguisher asks for it with any."""
+        try:
+            Prefix.parse(text)
+        except InputError:
+            return text_filter(self.text, text, longer=longer)
+        return prefix_filter(self.prefix, text, longer=longer, shorter=shorter)
+
+    def prefix(self, key: bytes) -> Prefix | None:
+        """Return the prefix that a key has in an instance; None where it has none."""
+        inside = instance_key(self._family, key)
+        return inside.nlri if inside is not None and isinstance(inside.nlri, Prefix) else None
+
+    def paths(self, key: bytes) -> list[tuple[float, Values]]:
+        """See Table."""
+        return [
+            (
+                modified_at(self._node, bundle.peer.name),
+                bundle_values(self._node, self._family, key, bundle),
+            )
+            for bundle in self._table.paths(key)
+        ]
+
+    def count(self) -> Paused[Counts]:
+        """See Table; paths of agents are copies of those in instances' tables."""
+        paths = secondary = infeasible = stale = 0
+        for bundle in list(self._table.bundles()):
+            size = len(bundle.routes)
+            paths += size
+            secondary += size * (bundle.peer.kind is PeerKind.AGENT)
+            infeasible += size * bool(bundle.problem)
+            stale += size * bundle.is_stale
+            yield
+        return [len(self._table.routes), paths, paths - secondary, secondary, infeasible, stale]
+
+
 def tables_of(node: ControlNode) -> list[Table]:
-    """Return every table, by instance, the master's first."""
+    """Return every table: BGP's own, then those of instances, the master's first."""
+    found = [
+        VpnTable(node, family)
+        for family, table in node.core.rib.bgp.tables.items()
+        if family in VPN_FAMILIES or table.routes
+    ]
     names = sorted(node.core.rib.instances, key=lambda name: (name != MASTER, name))
-    return [InstanceTable(node, name, family) for name in names for family in Family]
+    return [*found, *(InstanceTable(node, name, family) for name in names for family in Family)]
 
 
 def summary_values(counts: Counts) -> Values:
@@ -113,46 +231,37 @@ def summary_values(counts: Counts) -> Values:
     return dict(zip(COUNTED, named, strict=False)) | {"stale_paths": stale}
 
 
-class PrefixFilter:
-    """Which keys a `prefix` parameter asks for: that one, those inside it, those around it."""
+def text_filter(
+    text_of: Callable[[Any], str], wanted: str, *, longer: bool
+) -> Callable[[Any], bool]:
+    """Return a test of keys by their text."""
+    if longer:
+        return lambda key: text_of(key).startswith(wanted)
+    return lambda key: text_of(key) == wanted
 
-    def __init__(self, table: Table, text: str, *, longer: bool, shorter: bool) -> None:
-        self._text = text
-        self._longer = longer
-        self._wanted: Order | None
-        try:
-            self._wanted = table.read_order(text)
-        except InputError:
-            self._wanted = None  # it may be one of another table
-        self._around = (
-            {_shortened(self._wanted, length) for length in range(self._wanted.length + 1)}
-            if shorter and isinstance(self._wanted, Prefix)
-            else {self._wanted}
-        )
 
-    def __call__(self, order: Order) -> bool:
-        wanted = self._wanted
-        if wanted is None:
+def prefix_filter(
+    prefix_of: Callable[[Any], Prefix | None], text: str, *, longer: bool, shorter: bool
+) -> Callable[[Any], bool]:
+    """Return a test of keys by their prefix; one that is none asks for nothing here."""
+    try:
+        wanted = Prefix.parse(text)
+    except InputError:
+        return lambda _: False
+
+    def is_wanted(key: Any) -> bool:
+        prefix = prefix_of(key)
+        if prefix is None or prefix.version != wanted.version:
             return False
-        if order in self._around:
+        if prefix == wanted:
             return True
-        if not self._longer:
-            return False
-        if isinstance(wanted, Prefix) and isinstance(order, Prefix):
-            return (
-                order.version == wanted.version
-                and order.length >= wanted.length
-                and wanted.contains(order.address)
-            )
-        return isinstance(order, str) and order.startswith(self._text)
+        if longer and prefix.length > wanted.length:
+            return wanted.contains(prefix.address)
+        return shorter and prefix.length < wanted.length and prefix.contains(wanted.address)
+
+    return is_wanted
 
 
-def _shortened(prefix: Prefix, length: int) -> Prefix:
-    mask = mask_of(length, prefix.version)
-    assert length <= bits_of(prefix.version)
-    return Prefix(prefix.address & mask, length, prefix.version)
-
-
-def tables_named(tables: list[Table], text: str) -> Iterator[Table]:
-    """Yield the tables whose name contains a text."""
-    return (table for table in tables if text in table.name)
+def tables_named(tables: list[Table], text: str) -> list[Table]:
+    """Return the tables whose name contains a text."""
+    return [table for table in tables if text in table.name]

@@ -75,7 +75,7 @@ static __always_inline int to_port(struct __sk_buff *skb, struct packet *packet,
 
 	if (!port)
 		return drop(vif, DROP_UNKNOWN_INTERFACE);
-	reason = police(skb, packet, port, self->generation, false, 0);
+	reason = police(skb, packet, port, self->generation, false, NULL);
 	if (reason)
 		return drop(port->vif, reason);
 	return hand_over(skb, packet, port, next_hop, next_hop_id);
@@ -117,7 +117,7 @@ static __always_inline int route_packet(struct __sk_buff *skb, struct packet *pa
 		return answer_echo(skb, packet, port, route->next_hop);
 	if (packet->ttl <= 1)
 		return drop(port->vif, DROP_TTL_EXCEEDED);
-	reason = police(skb, packet, port, self->generation, true, route->network);
+	reason = police(skb, packet, port, self->generation, true, route);
 	if (reason)
 		return drop(port->vif, reason);
 	decrement_ttl(skb, packet);
@@ -285,7 +285,7 @@ int from_fabric(struct __sk_buff *skb)
 		is_parsed = parse_ip(skb, &packet, MPLS_END, 0, false);
 	if (!is_parsed)
 		return drop(port->vif, DROP_MALFORMED);
-	reason = police(skb, &packet, port, self->generation, false, 0);
+	reason = police(skb, &packet, port, self->generation, false, NULL);
 	if (reason)
 		return drop(port->vif, reason);
 	if (!merge_congestion(skb, &packet, outer_tos))

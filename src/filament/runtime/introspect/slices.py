@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from typing import Any, TypeVar
 
 ItemT = TypeVar("ItemT")
@@ -16,16 +16,21 @@ SLICE = 2000  # items looked at between two pauses
 def lowest(
     items: Sequence[ItemT],
     order: Callable[[ItemT], Any],
-    is_wanted: Callable[[Any], bool],
     limit: int,
+    *,
+    after: Any = None,
+    is_wanted: Callable[[ItemT], bool] | None = None,
 ) -> Paused[list[ItemT]]:
-    """Return the lowest `limit` items whose order is wanted, in order; no two have the same."""
+    """Return the lowest `limit` wanted items that come `after` an order; no two have the same."""
     found: list[tuple[Any, ItemT]] = []
     for start in range(0, len(items), SLICE):
-        placed = ((order(item), item) for item in items[start : start + SLICE])
-        part = [each for each in placed if is_wanted(each[0])]
-        if part:
-            found = heapq.nsmallest(limit, [*found, *part])
+        part: Iterable[ItemT] = items[start : start + SLICE]
+        if is_wanted is not None:
+            part = filter(is_wanted, part)
+        placed = ((order(item), item) for item in part)
+        if after is not None:
+            placed = (each for each in placed if each[0] > after)
+        found = heapq.nsmallest(limit, [*found, *placed])
         yield
     return [item for _, item in found]
 

@@ -6,6 +6,7 @@ Every object a lab makes could as well be made with curl; these functions are th
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from filament.base.errors import TransientError
@@ -16,6 +17,8 @@ Json = dict[str, Any]
 
 DOMAIN = "default-domain"
 PROJECT = "demo"
+# Where TF keeps its BGP speakers.
+MASTER_INSTANCE = [DOMAIN, "default-project", "ip-fabric", "__default__"]
 DEFAULT_IPAM = [DOMAIN, "default-project", "default-network-ipam"]
 
 
@@ -166,6 +169,92 @@ class Intent:
         uuid = self.client.uuid_of("virtual-network", [DOMAIN, PROJECT, network])
         require_followed(
             self.client.update("virtual-network", uuid, wait=wait, network_policy_refs=refs)
+        )
+
+    # routers -----------------------------------------------------------------------------
+
+    def create_bgp_router(
+        self,
+        name: str,
+        address: int,
+        asn: int,
+        families: Sequence[str],
+        *,
+        router_type: str = "router",
+        vendor: str = "",
+        wait: str = "",
+        **parameters: Any,
+    ) -> str:
+        """Describe a BGP speaker, ours (`control-node`) or somebody's; returns its uuid.
+
+        `parameters` are further members of `bgp_router_parameters`.
+        """
+        text = format_ipv4(address)
+        asked = {
+            "autonomous_system": asn,
+            "identifier": text,
+            "address": text,
+            "port": 179,
+            "router_type": router_type,
+            "vendor": vendor or ("contrail" if router_type == "control-node" else "unknown"),
+            "address_families": {"family": list(families)},
+        }
+        return self.client.create(
+            "bgp-router",
+            [*MASTER_INSTANCE, name],
+            parent_type="routing-instance",
+            wait=wait,
+            bgp_router_parameters=asked | parameters,
+        )
+
+    def set_bgp_router(self, name: str, **parameters: Any) -> None:
+        """Change members of a BGP speaker's parameters; None removes one."""
+        uuid = self.client.uuid_of("bgp-router", [*MASTER_INSTANCE, name])
+        now = self.client.get("bgp-router", uuid)["bgp_router_parameters"] | parameters
+        wanted = {member: value for member, value in now.items() if value is not None}
+        require_followed(
+            self.client.update("bgp-router", uuid, wait="control", bgp_router_parameters=wanted)
+        )
+
+    def set_graceful_restart(self, *, restart_time_s: int) -> None:
+        """Let routes of BGP peers and agents outlive their sessions for so long (RFC 4724)."""
+        uuid = self.client.uuid_of("global-system-config", ["default-global-system-config"])
+        wanted = {
+            "enable": True,
+            "restart_time": restart_time_s,
+            "long_lived_restart_time": 0,
+            "end_of_rib_timeout": 30,
+            "bgp_helper_enable": True,
+            "xmpp_helper_enable": True,
+        }
+        self.client.update("global-system-config", uuid, graceful_restart_parameters=wanted)
+
+    def peer(self, name: str, others: Sequence[str], **attributes: Any) -> None:
+        """Give a speaker sessions with exactly these others, with these session attributes.
+
+        Speakers of one AS peer by themselves (`ibgp_auto_mesh`).
+        """
+        session = {"attributes": [attributes]}
+        refs = [
+            {"to": [*MASTER_INSTANCE, other], "attr": {"session": [session]}} for other in others
+        ]
+        uuid = self.client.uuid_of("bgp-router", [*MASTER_INSTANCE, name])
+        require_followed(
+            self.client.update("bgp-router", uuid, wait="control", bgp_router_refs=refs)
+        )
+
+    def delete_bgp_router(self, name: str) -> None:
+        """Forget a speaker, and its sessions with it."""
+        uuid = self.client.uuid_of("bgp-router", [*MASTER_INSTANCE, name])
+        self.client.update("bgp-router", uuid, bgp_router_refs=[])
+        self.client.delete("bgp-router", uuid)
+
+    def set_route_targets(self, network: str, targets: Sequence[str], *, wait: str = "") -> None:
+        """Import and export exactly these targets (`target:A:B`) besides the network's own."""
+        uuid = self.client.uuid_of("virtual-network", [DOMAIN, PROJECT, network])
+        wanted = {"route_target": list(targets)}
+        require_followed(
+            self.client.update("virtual-network", uuid, wait=wait, route_target_list=wanted)
         )
 
     def touch(self, *, wait: str, timeout_s: float) -> None:

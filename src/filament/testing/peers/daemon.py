@@ -102,6 +102,17 @@ class Peer(ABC):
                 processes.send_signal(process, signal.SIGKILL)
                 processes.wait_gone(process, _END_S)
 
+    def kill(self, name: str) -> None:
+        """Kill one of its programs, as a crash would."""
+        process = processes.read_pid_file(processes.pid_file(self._pids, name))
+        processes.send_signal(process, signal.SIGKILL)
+        processes.wait_gone(process, _END_S)
+
+    def revive(self, name: str) -> None:
+        """Start one of its programs again, as before."""
+        process = processes.read_pid_file(processes.pid_file(self._pids, name))
+        processes.spawn(self._pids, process.program)
+
     @property
     def _pids(self) -> Path:
         return self.directory / "pid"

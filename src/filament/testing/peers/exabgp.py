@@ -54,6 +54,8 @@ class ExaBgp(Peer):
             "api.ack": "true",
             "bgp.openwait": "10",
         }
+        if any(neighbour.is_passive for neighbour in self.settings.neighbours):
+            settings |= {"tcp.bind": self.settings.address, "tcp.port": "179"}
         environment = {f"exabgp.{name}": value for name, value in settings.items()}
         environment |= {"PATH": os.environ["PATH"], "LANG": "C.UTF-8"}
         return [self.program("exabgp", ["exabgp", str(path)], environment)]

@@ -68,9 +68,7 @@ class Frr(Peer):
         wait = f"until [ -S {sockets}/zserv.api ]; do sleep 0.02; done"
         return [
             self._daemon("zebra", f"-n -f {zebra} -i {sockets}/zebra.pid {common}"),
-            self._daemon(
-                "bgpd", f"-f {bgpd} -i {sockets}/bgpd.pid {common} -l {self.settings.address}", wait
-            ),
+            self._daemon("bgpd", f"-f {bgpd} -i {sockets}/bgpd.pid {common}", wait),
         ]
 
     def _daemon(self, name: str, options: str, first: str = ":") -> Program:

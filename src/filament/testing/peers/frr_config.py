@@ -40,6 +40,8 @@ def bgpd(settings: PeerSettings) -> str:
         lines.append(f" bgp cluster-id {settings.cluster_id}")
     if times := [peer.restart_time_s for peer in settings.neighbours if peer.restart_time_s]:
         lines += [" bgp graceful-restart", f" bgp graceful-restart restart-time {max(times)}"]
+        # Else a helper forgets its routes once it is back: nothing says they are still forwarded.
+        lines.append(" bgp graceful-restart preserve-fw-state")
     for neighbour in settings.neighbours:
         lines += _neighbour(neighbour, settings)
     for family, name in _FAMILIES.items():

@@ -152,6 +152,10 @@ class GoBgp(Peer):
             for found in self._ask("neighbor")
         }
 
+    def flaps(self) -> int:
+        """How often a session was lost since the start."""
+        return sum(found["state"].get("flops", 0) for found in self._ask("neighbor"))
+
     def received(self, family: Family) -> list[PeerRoute]:
         """What it accepted from its neighbours."""
         table: dict[str, list[Any]] = self._ask("global", "rib", "-a", _FAMILIES[family][1])
@@ -161,6 +165,11 @@ class GoBgp(Peer):
             for path in paths
             if path.get("neighbor-ip")
         ]
+
+    def advertised_prefixes(self, neighbour: str, family: Family) -> set[str]:
+        """Prefixes it sends to a neighbour, after constraint and policy."""
+        table = self._ask("neighbor", neighbour, "adj-out", "-a", _FAMILIES[family][1])
+        return {path["nlri"]["prefix"] for paths in table.values() for path in paths}
 
     def announce(self, route: PeerRoute) -> None:
         """Originate a route; of `others` nothing, it has no words for them."""

@@ -122,7 +122,7 @@ def split_attributes(body: bytes) -> list[Attribute]:
 
 
 class RawSpeaker:
-    """One TCP connection from a namespace; a context manager."""
+    """One TCP connection from a namespace; a context manager, which connects unless it has."""
 
     def __init__(
         self,
@@ -141,10 +141,12 @@ class RawSpeaker:
         self._families, self._password = tuple(families), password
         self._capabilities = capabilities
         self._buffer = bytearray()
+        self._is_connected = False
         self.heard: list[Message] = []
 
     def __enter__(self) -> Self:
-        self.connect()
+        if not self._is_connected:
+            self.connect()
         return self
 
     def __exit__(
@@ -162,6 +164,7 @@ class RawSpeaker:
             self._socket = self._make_socket()
             try:
                 self._socket.connect((self._remote, BGP_PORT))
+                self._is_connected = True
                 return
             except OSError:
                 self._socket.close()
@@ -182,6 +185,10 @@ class RawSpeaker:
             option = address + struct.pack("=BBHi80s", 0, 0, len(key), 0, key)
             made.setsockopt(socket.IPPROTO_TCP, _TCP_MD5SIG, option)
         return made
+
+    def settle(self, timeout_s: float) -> None:
+        """Let a send wait so long for a peer that is slow to read."""
+        self._socket.settimeout(timeout_s)
 
     def close(self) -> None:
         """Close the connection without a word."""

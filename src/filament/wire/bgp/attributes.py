@@ -10,10 +10,12 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Callable
+from functools import lru_cache
 from typing import NamedTuple
 
 import msgspec
 
+from filament.base.limits import MAX_BGP_ATTRIBUTE_SETS_CACHED
 from filament.base.net import Address
 
 AS_TRANS = 23456  # RFC 6793 section 2
@@ -409,6 +411,7 @@ def encode_attribute(flags: int, code: int, value: bytes) -> bytes:
     return bytes((flags, code, len(value))) + value
 
 
+@lru_cache(maxsize=MAX_BGP_ATTRIBUTE_SETS_CACHED)
 def encode_attributes(attributes: Attributes, *, is_as4: bool = True, has_next_hop: bool) -> bytes:
     """Return all attributes in ascending order, but for MP_REACH_NLRI.
 

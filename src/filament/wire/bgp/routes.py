@@ -199,14 +199,16 @@ def _decode_auto_discovery(key: bytes, label: bytes) -> Route:
 
 
 def _decode_mac(key: bytes, label: bytes) -> Route:
+    if len(label) <= 3:  # no segment, one label: see `nlri`
+        label = NO_ESI + label
     return MacRoute(
         RouteDistinguisher.decode(key[2:10]),
-        _int(key[10:14]),
-        _int(key[15:21]),
-        _optional_host(key[22:]),
+        _int(key[20:24]),
+        _int(key[25:31]),
+        _optional_host(key[32:]),
         _int(label[10:13]),
         _int(label[13:16]) if len(label) == 16 else None,
-        label[:10] or NO_ESI,
+        label[:10],
     )
 
 
@@ -278,7 +280,7 @@ def encode_route(family: AddressFamily, route: Route) -> Nlri:
         case OpaqueRoute(kind=kind, value=value):
             return bytes((kind, len(value))) + value, b""
     kind, key, label = _encode_evpn(route)
-    return bytes((kind, len(key))) + key, label
+    return bytes((kind, len(key) + (3 if kind == EVPN_MAC_IP else 0))) + key, label
 
 
 def _encode_prefix(family: AddressFamily, route: PrefixRoute) -> Nlri:
@@ -302,14 +304,17 @@ def _encode_evpn(route: Route) -> tuple[int, bytes, bytes]:
         case MacRoute():
             key = (
                 route.distinguisher.encode()
+                + NO_ESI
                 + route.tag.to_bytes(4, "big")
                 + b"\x30"
                 + route.mac.to_bytes(6, "big")
                 + _bits_and_address(route.address)
             )
-            label = route.segment + route.label.to_bytes(3, "big")
+            label = route.label.to_bytes(3, "big")
             if route.l3_label is not None:
                 label += route.l3_label.to_bytes(3, "big")
+            if route.segment != NO_ESI or len(label) > 3:
+                label = route.segment + label
             return EVPN_MAC_IP, key, label
         case MulticastRoute():
             key = route.tag.to_bytes(4, "big") + _bits_and_address(route.originator)

@@ -30,6 +30,7 @@ from filament.wire.bgp.errors import (
     BAD_CAPABILITY,
     BAD_IDENTIFIER,
     BAD_PEER_AS,
+    HARD_RESET,
     OUT_OF_RESOURCES,
     UNEXPECTED_IN_ESTABLISHED,
     UNEXPECTED_IN_OPEN_CONFIRM,
@@ -153,7 +154,7 @@ class Offer(msgspec.Struct, frozen=True):
     peer_as: int | None = None
     hold_time_s: int = DEFAULT_HOLD_TIME_S
     has_four_octet_as: bool = True
-    restart: GracefulRestart = GracefulRestart()
+    restart: GracefulRestart | None = GracefulRestart()
     long_lived: tuple[LongLived, ...] = ()
 
 
@@ -471,9 +472,23 @@ class BgpSession:
         self.cease(ADMIN_SHUTDOWN, reason, now)
 
     def cease(self, subcode: int, reason: str, now: float) -> None:
-        """End the session with a Cease; what was heard but not yet told is dropped."""
+        """End the session with a Cease; what was heard but not yet told is dropped.
+
+        A peer that would keep our routes through notifications is told that this one is meant: a
+        hard reset around the subcode (RFC 8538 section 3.1).
+        """
         has_words = subcode in (ADMIN_SHUTDOWN, ADMIN_RESET)
         octets = encode_communication(reason) if has_words and reason else b""
+        restart = self.agreement.restart if self.agreement is not None else None
+        if (
+            self.is_established
+            and restart is not None
+            and restart.is_for_notifications
+            and self.offer.restart is not None
+            and self.offer.restart.is_for_notifications
+        ):
+            octets = bytes((Code.CEASE, subcode)) + octets
+            subcode = HARD_RESET
         self._events.clear()
         self._pending = Notification(Code.CEASE, subcode, octets)
         self._step(Input.CLOSE, now, reason)

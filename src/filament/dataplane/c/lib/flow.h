@@ -2,7 +2,7 @@
 /* The flow table: per port and connection, both directions in one row, and the port's verdict.
  *
  * The verdict is on the tuple of the end that started the flow. It holds for the policy generation
- * and the ACL it was given under; otherwise the next packet is judged again. Packets of the other
+ * and the lists it was given under; otherwise the next packet is judged again. Packets of the other
  * direction are the flow's answers once a packet of it passed; otherwise they are judged on their
  * own. Where the answers' own direction is allowed when the flow's no longer is, the answerer
  * becomes the one who started. */
@@ -19,21 +19,32 @@
 struct passage {
 	struct flow_key key;
 	__u32 network; /* the port's */
-	__u32 acl;
+	__u32 acl;     /* and its lists */
+	__u32 egress;
+	__u32 ingress;
 	__u32 generation;
 	__u32 flow_limit;
 	__u32 remote_network; /* of the route to the far address; to a port: looked up when needed */
+	__u32 remote_groups;
 	__u32 bytes;
+	__u32 icmp; /* type << 8 | code */
 	__u64 now_ns;
 	bool is_from_port;
 	__u8 version;
 	__u8 tcp_flags;
 };
 
+/* What the lists say of a flow: the rules that decided, and the action for its row. */
+struct ruling {
+	__u32 rule;
+	__u32 security;
+	__u32 security_rule;
+	__u8 action;
+};
+
 /* What judging needs and the stack has no room for. */
 struct judging {
 	struct question asked;
-	struct question own;
 	struct flow entry;
 };
 
@@ -110,7 +121,10 @@ static __always_inline bool is_alive(const struct flow *flow, const struct passa
 
 static __always_inline bool is_current(const struct flow *flow, const struct passage *passage)
 {
-	return flow->generation == passage->generation && flow->acl == passage->acl;
+	__u32 security = flow->flags & FLOW_INBOUND ? passage->ingress : passage->egress;
+
+	return flow->generation == passage->generation && flow->acl == passage->acl &&
+	       flow->security == security;
 }
 
 /* Whether the packet goes the way of who started the flow. */
@@ -119,21 +133,39 @@ static __always_inline bool is_forward(const struct flow *flow, bool is_from_por
 	return is_from_port == !(flow->flags & FLOW_INBOUND);
 }
 
-/* Judge the flow as started by the port, or by the far end. */
+/* Judge the flow as started by the port (`outbound`), or by the far end: first by the network's
+ * policy, then by the port's security groups. ICMP is judged by what it began with. */
 static __always_inline void judge_tuple(const struct passage *passage, struct question *asked,
-					bool outbound)
+					struct ruling *ruling, bool outbound, __u32 icmp)
 {
 	const struct flow_key *key = &passage->key;
 
-	asked->acl = passage->acl;
 	asked->protocol = key->protocol;
+	asked->version = passage->version;
+	asked->groups = passage->remote_groups;
 	asked->source_network = outbound ? passage->network : passage->remote_network;
 	asked->destination_network = outbound ? passage->remote_network : passage->network;
 	asked->source = outbound ? key->local : key->remote;
 	asked->destination = outbound ? key->remote : key->local;
 	asked->source_port = bpf_ntohs(outbound ? key->local_port : key->remote_port);
-	asked->destination_port = bpf_ntohs(outbound ? key->remote_port : key->local_port);
+	asked->port = bpf_ntohs(outbound ? key->remote_port : key->local_port);
+	if (is_icmp(key->protocol)) {
+		asked->source_port = 0;
+		asked->port = icmp;
+	}
+	asked->list = passage->acl;
 	ask(asked);
+	ruling->rule = asked->rule;
+	ruling->action = asked->action;
+	ruling->security = outbound ? passage->egress : passage->ingress;
+	ruling->security_rule = RULE_NONE;
+	if (ruling->action != ACL_PASS)
+		return;
+	asked->list = ruling->security;
+	ask(asked);
+	ruling->security_rule = asked->rule;
+	if (asked->action != ACL_PASS)
+		ruling->action = SECURITY_DENY;
 }
 
 static __always_inline void count_flow(struct flow *flow, const struct passage *passage)
@@ -150,9 +182,11 @@ static __always_inline void count_flow(struct flow *flow, const struct passage *
 	flow->last_seen_ns = passage->now_ns;
 }
 
-static __always_inline __u32 refusal(const struct passage *passage)
+static __always_inline __u32 refusal(bool is_from_port, __u8 action)
 {
-	return passage->is_from_port ? DROP_POLICY_FROM_PORT : DROP_POLICY_TO_PORT;
+	if (action == SECURITY_DENY)
+		return is_from_port ? DROP_SECURITY_FROM_PORT : DROP_SECURITY_TO_PORT;
+	return is_from_port ? DROP_POLICY_FROM_PORT : DROP_POLICY_TO_PORT;
 }
 
 /* Enter a flow that has no row; the reason when there is no room for it. */
@@ -165,7 +199,9 @@ static __always_inline __u32 enter(const struct passage *passage, const struct f
 
 	if (!entered || !swept)
 		return DROP_FLOW_LIMIT;
-	if (passage->flow_limit && entered->count - swept->count >= passage->flow_limit)
+	/* Signed: the agent may have swept out what it forgot with a port that had the number. */
+	if (passage->flow_limit &&
+	    (__s64)(entered->count - swept->count) >= (__s64)passage->flow_limit)
 		return DROP_FLOW_LIMIT;
 	failed = bpf_map_update_elem(&flows, &passage->key, entry, BPF_NOEXIST);
 	if (!failed)
@@ -178,10 +214,11 @@ static __always_inline __u32 enter(const struct passage *passage, const struct f
 __noinline int judge(struct passage *passage)
 {
 	bool is_from_port, is_answer, is_known, is_denied_already;
+	struct ruling ruling = {}, own = {};
 	struct flow *known, *entry;
 	struct judging *judging;
 	struct question *asked;
-	__u32 zero = 0, reason;
+	__u32 zero = 0, reason, icmp;
 
 	judging = bpf_map_lookup_elem(&judgings, &zero);
 	if (!passage || !judging)
@@ -195,6 +232,7 @@ __noinline int judge(struct passage *passage)
 						passage->version);
 
 		passage->remote_network = back ? back->network : 0;
+		passage->remote_groups = back ? back->groups : 0;
 	}
 	is_known = known;
 	if (known && is_alive(known, passage)) {
@@ -208,17 +246,18 @@ __noinline int judge(struct passage *passage)
 	/* Only who started was judged, and denied: what comes the other way is not an answer. */
 	is_denied_already = !is_forward(entry, is_from_port) && !is_answer &&
 			    is_current(entry, passage);
-	judge_tuple(passage, asked, is_from_port != is_answer);
-	if (is_answer && asked->action != ACL_PASS) {
-		judge_tuple(passage, &judging->own, is_from_port);
-		if (judging->own.action == ACL_PASS) {
-			*asked = judging->own;
+	icmp = is_answer ? entry->icmp : passage->icmp;
+	judge_tuple(passage, asked, &ruling, is_from_port != is_answer, icmp);
+	if (is_answer && ruling.action != ACL_PASS) {
+		judge_tuple(passage, asked, &own, is_from_port, passage->icmp);
+		if (own.action == ACL_PASS) {
+			ruling = own;
 			is_answer = false;
 		}
 	}
 	entry->generation = passage->generation;
 	entry->acl = passage->acl;
-	if (asked->action == ACL_PASS) {
+	if (ruling.action == ACL_PASS) {
 		entry->flags = (is_from_port != is_answer ? 0 : FLOW_INBOUND) | FLOW_PASSED;
 	} else if (is_answer || is_denied_already) {
 		entry->flags |= FLOW_BOTH_DENIED;
@@ -226,9 +265,13 @@ __noinline int judge(struct passage *passage)
 		entry->flags &= ~(FLOW_BOTH_DENIED | FLOW_INBOUND);
 		entry->flags |= is_from_port ? 0 : FLOW_INBOUND;
 	}
-	if (!is_denied_already || asked->action == ACL_PASS) {
-		entry->rule = asked->rule;
-		entry->action = asked->action;
+	if (!is_denied_already || ruling.action == ACL_PASS) {
+		entry->rule = ruling.rule;
+		entry->action = ruling.action;
+		entry->security = ruling.security;
+		entry->security_rule = ruling.security_rule;
+		if (!is_answer)
+			entry->icmp = passage->icmp;
 	}
 	count_flow(entry, passage);
 	if (is_known) {
@@ -239,7 +282,7 @@ __noinline int judge(struct passage *passage)
 	} else {
 		reason = enter(passage, entry);
 	}
-	return asked->action == ACL_PASS ? reason : refusal(passage);
+	return ruling.action == ACL_PASS ? reason : refusal(is_from_port, ruling.action);
 }
 
 /* Whether an ICMP error is about a flow that may pass: then it may too. It enters nothing: what it
@@ -270,11 +313,11 @@ __noinline int is_about_flow(struct __sk_buff *skb, struct packet *packet,
 	       !is_idle(flow, key.protocol, passage->now_ns);
 }
 
-/* DROP_NONE if the port's policy lets the packet pass, otherwise the reason. `remote_network` is of
- * the route to the destination of a packet from the port. */
+/* DROP_NONE if the port's policy lets the packet pass, otherwise the reason. `route` is the one to
+ * the destination of a packet from the port, NULL of one to it. */
 static __always_inline __u32 police(struct __sk_buff *skb, struct packet *packet,
 				    const struct interface *port, __u32 generation,
-				    bool is_from_port, __u32 remote_network)
+				    bool is_from_port, const struct route *route)
 {
 	struct passage passage = {};
 	struct flow *flow;
@@ -283,6 +326,8 @@ static __always_inline __u32 police(struct __sk_buff *skb, struct packet *packet
 		return DROP_NONE;
 	key_of(&passage.key, packet, port, is_from_port);
 	passage.acl = port->acl;
+	passage.egress = port->egress;
+	passage.ingress = port->ingress;
 	passage.generation = generation;
 	passage.now_ns = bpf_ktime_get_coarse_ns();
 	passage.is_from_port = is_from_port;
@@ -306,11 +351,15 @@ static __always_inline __u32 police(struct __sk_buff *skb, struct packet *packet
 				flow->tcp_in |= passage.tcp_flags;
 		}
 		flow->last_seen_ns = passage.now_ns;
-		return flow->action == ACL_PASS ? DROP_NONE : refusal(&passage);
+		return flow->action == ACL_PASS ? DROP_NONE : refusal(is_from_port, flow->action);
 	}
 	passage.network = port->network;
 	passage.flow_limit = port->flow_limit;
-	passage.remote_network = remote_network;
+	passage.icmp = packet->icmp_type << 8 | packet->icmp_code;
+	if (route) {
+		passage.remote_network = route->network;
+		passage.remote_groups = route->groups;
+	}
 	passage.version = packet->version;
 	return judge(&passage);
 }

@@ -1,82 +1,130 @@
 /* SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only */
-/* Access control lists: the first rule that matches decides, none denies. */
+/* Lists of rules: the first rule that matches decides, none denies.
+ *
+ * Tuple space search: a list has a few shapes, each of which tells what to keep of a packet to find
+ * its bucket of rules in one hash table (`forward/classify.py` makes them). Shapes come in the order
+ * of their first rule, so that the walk ends where nothing better can come. */
 #pragma once
 
+#include "address.h"
 #include "kernel.h"
 #include "parse.h"
 #include "tables.gen.h"
 
-/* What is asked of an ACL, and the answer. Ports are in host order. */
+#define PORT_BITS 16
+
+/* What is asked of a list, and the answer. Ports are in host order. */
 struct question {
-	__u32 acl;
+	__u32 list;
 	__u32 source_network;
 	__u32 destination_network;
+	__u32 groups; /* the far end's set of security groups */
 	__u32 protocol;
 	struct address source;
 	struct address destination;
 	__u16 source_port;
-	__u16 destination_port;
-	/* The answer: the rule's position or RULE_NONE, and its action. */
-	__u32 rule;
-	__u16 action;
+	__u16 port; /* the destination's; of ICMP its type and code */
+	__u8 version;
+	__u8 action; /* the answer: what the rule does, */
+	__u32 rule;  /* and its position or RULE_NONE */
+	struct bucket_key key;
 };
 
-static __always_inline bool is_within(const struct address *address, const struct address *prefix,
-				      const struct address *mask)
+static __always_inline void mask_address(struct address *masked, const struct address *address,
+					 const struct address *mask)
 {
-	return !(((address->words[0] & mask->words[0]) ^ prefix->words[0]) |
-		 ((address->words[1] & mask->words[1]) ^ prefix->words[1]) |
-		 ((address->words[2] & mask->words[2]) ^ prefix->words[2]) |
-		 ((address->words[3] & mask->words[3]) ^ prefix->words[3]));
+	masked->words[0] = address->words[0] & mask->words[0];
+	masked->words[1] = address->words[1] & mask->words[1];
+	masked->words[2] = address->words[2] & mask->words[2];
+	masked->words[3] = address->words[3] & mask->words[3];
 }
 
-static __always_inline bool rule_matches(const struct acl_rule *rule, const struct question *asked)
+/* Find what a bucket's rules say of the destination port, by bisection. */
+static __always_inline void ask_ranges(struct question *asked, const struct bucket *bucket)
 {
-	if (rule->source_network && rule->source_network != asked->source_network)
-		return false;
-	if (rule->destination_network && rule->destination_network != asked->destination_network)
-		return false;
-	if (rule->protocol != PROTOCOL_ANY && rule->protocol != asked->protocol)
-		return false;
-	if (!is_within(&asked->source, &rule->source, &rule->source_mask) ||
-	    !is_within(&asked->destination, &rule->destination, &rule->destination_mask))
-		return false;
-	if (!has_ports(asked->protocol))
-		return true;
-	return asked->source_port >= rule->source_port_low &&
-	       asked->source_port <= rule->source_port_high &&
-	       asked->destination_port >= rule->destination_port_low &&
-	       asked->destination_port <= rule->destination_port_high;
+	__u32 first = bucket->first_range, count = bucket->range_count;
+
+	for (int step = 0; step <= PORT_BITS + 1 && count; step++) {
+		struct range_key key = {.list = asked->list, .index = first + count / 2};
+		struct range *range = bpf_map_lookup_elem(&ranges, &key);
+
+		if (!range)
+			return;
+		if (asked->port < range->low) {
+			count /= 2;
+		} else if (asked->port > range->high) {
+			first += count / 2 + 1;
+			count -= count / 2 + 1;
+		} else {
+			if (range->rule < asked->rule) {
+				asked->rule = range->rule;
+				asked->action = range->action;
+			}
+			return;
+		}
+	}
 }
 
 /* One step of the walk; returns 1 to end it. */
-static long try_rule(__u32 index, void *context)
+static long try_shape(__u32 index, void *context)
 {
 	struct question *asked = *(struct question **)context;
-	struct acl_rule_key key = {.acl = asked->acl, .index = index};
-	struct acl_rule *rule = bpf_map_lookup_elem(&acl_rules, &key);
+	struct shape_key shape_key = {.list = asked->list, .index = index};
+	struct shape *shape = bpf_map_lookup_elem(&shapes, &shape_key);
+	struct bucket_key *key = &asked->key;
+	struct bucket *bucket;
 
-	if (!rule)
-		return 1; /* half an ACL denies */
-	if (!rule_matches(rule, asked))
+	if (!shape) {
+		/* Half a list denies. */
+		asked->rule = RULE_NONE;
+		asked->action = ACL_DENY;
+		return 1;
+	}
+	if (shape->first_rule >= asked->rule)
+		return 1;
+	if ((shape->version && shape->version != asked->version) ||
+	    asked->source_port < shape->source_port_low ||
+	    asked->source_port > shape->source_port_high ||
+	    (shape->protocol == PROTOCOL_PORTLESS && has_ports(asked->protocol)))
 		return 0;
-	asked->rule = index;
-	asked->action = rule->action;
-	return 1;
+	key->list = asked->list;
+	key->shape = index;
+	key->source_network = shape->flags & SHAPE_SOURCE_NETWORK ? asked->source_network : 0;
+	key->destination_network =
+		shape->flags & SHAPE_DESTINATION_NETWORK ? asked->destination_network : 0;
+	key->groups = shape->flags & SHAPE_GROUPS ? asked->groups : 0;
+	key->protocol = shape->flags & SHAPE_PROTOCOL ? asked->protocol : 0;
+	key->port = shape->flags & SHAPE_PORT ? asked->port : 0;
+	mask_address(&key->source, &asked->source, &shape->source_mask);
+	mask_address(&key->destination, &asked->destination, &shape->destination_mask);
+	bucket = bpf_map_lookup_elem(&buckets, key);
+	if (!bucket)
+		return 0;
+	if (shape->flags & SHAPE_PORT_RANGE) {
+		ask_ranges(asked, bucket);
+	} else if (bucket->rule < asked->rule) {
+		asked->rule = bucket->rule;
+		asked->action = bucket->action;
+	}
+	return 0;
 }
 
-/* Answer a question. ACL 0 is no ACL and lets everything pass; one without a row denies. */
-static __always_inline void ask(struct question *asked)
+/* Answer a question. List 0 is none and lets everything pass; one without a row denies. */
+__noinline int ask(struct question *asked)
 {
-	struct acl_key key = {.acl = asked->acl};
-	struct acl *acl;
+	struct list_key key = {};
+	struct list *list;
 
+	if (!asked)
+		return 0;
+	key.list = asked->list;
 	asked->rule = RULE_NONE;
 	asked->action = ACL_PASS;
-	if (!asked->acl)
-		return;
+	if (!asked->list)
+		return 0;
 	asked->action = ACL_DENY;
-	acl = bpf_map_lookup_elem(&acls, &key);
-	if (acl)
-		bpf_loop(acl->rule_count, try_rule, &asked, 0);
+	list = bpf_map_lookup_elem(&lists, &key);
+	if (list)
+		bpf_loop(list->shape_count, try_shape, &asked, 0);
+	return 0;
 }

@@ -1,0 +1,1 @@
+"""Reflection of VPN routes beside other BGP speakers."""

@@ -1,0 +1,239 @@
+"""Why routes are as they are: choice, import and its policy, export, and who is told."""
+
+import json
+
+import pytest
+from starlette.requests import Request
+
+from filament.base.errors import InputError
+from filament.base.net import Address, Prefix, RouteDistinguisher, RouteTarget, parse_ipv4
+from filament.compiler.peers import PeerPlan
+from filament.control.explain import covering, explain_routes
+from filament.control.neighbour import Neighbour
+from filament.rib.peer import Peer, PeerKind
+from filament.wire.bgp.attributes import Attributes, Segment, SegmentKind
+from filament.wire.bgp.family import AddressFamily
+from filament.wire.bgp.routes import PrefixRoute, encode_route
+from filament.wire.bgp.session import Offer
+
+from .control_world import BLUE, RED, demo_world
+from .introspected import Introspected, column
+
+VPN = AddressFamily.INET_VPN
+GATEWAY = "default-domain:default-project:ip-fabric:__default__:gw1"
+OTHER = "default-domain:default-project:ip-fabric:__default__:gw2"
+
+
+def vpn_route(text, label=300):
+    route = PrefixRoute(Prefix.parse(text), RouteDistinguisher.parse("10.9.9.9:7"), label << 4 | 1)
+    return encode_route(VPN, route)
+
+
+class Asked(Introspected):
+    """With two routers: gw1 announces, gw2 only hears and speaks route-target."""
+
+    def __init__(self, tmp_path):
+        world = demo_world()
+        world.commit(
+            world.network("red", "p"), world.network("blue", "p"), world.policy("p", "red", "blue")
+        )
+        super().__init__(tmp_path, world)
+        self.rib = self.cluster.core.rib
+        for number, name in enumerate((GATEWAY, OTHER), start=1):
+            families = (VPN,) if name == GATEWAY else (VPN, AddressFamily.ROUTE_TARGET)
+            address = Address(parse_ipv4(f"10.9.9.{number}"), 4)
+            plan = PeerPlan(name, address, 179, 64512, 64999, families, password="secret")
+            offer = Offer(local_as=64512, identifier=1, families=families)
+            neighbour = Neighbour(plan, offer, lambda: 0.5)
+            neighbour.changed_at = 1796000000.0
+            self.node.peering.neighbours[name] = neighbour
+            self.rib.bgp.peer_up(
+                Peer(name, PeerKind.EXTERNAL, 64999, address.value), families, now=0.0
+            )
+        [target] = self.rib.instances[RED].exports
+        self.target = RouteTarget.parse(target).encode()
+
+    def announce(self, text, *, targets=None, ases=(64999,)):
+        attributes = Attributes(
+            as_path=(Segment(SegmentKind.SEQUENCE, ases),),
+            next_hop=Address(parse_ipv4("10.9.9.9"), 4),
+            extended_communities=(self.target,) if targets is None else targets,
+        )
+        self.rib.bgp.announce(GATEWAY, VPN, attributes, (vpn_route(text),))
+        while self.rib.bgp.has_work:
+            self.rib.bgp.take(1000, lambda _: True)
+        self.cluster.core.take_outbox()
+
+    async def get(self, name, query=""):
+        [route] = [one for one in explain_routes(self.node) if one.path == f"/filament/{name}"]
+        scope = {
+            "type": "http",
+            "method": "GET",
+            "path": route.path,
+            "query_string": query.encode(),
+            "headers": [],
+        }
+        response = await route.endpoint(Request(scope))
+        return json.loads(response.body) if response.status_code == 200 else response.body.decode()
+
+
+@pytest.fixture
+def asked(tmp_path):
+    return Asked(tmp_path)
+
+
+def test_covering_prefixes_the_longest_first():
+    found = covering(Prefix.parse("10.1.1.3"))
+    assert [str(one) for one in found[:2]] == ["10.1.1.3/32", "10.1.1.2/31"]
+    assert str(found[-1]) == "0.0.0.0/0"
+    assert len(covering(Prefix.parse("2001:db8::1"))) == 129
+
+
+async def test_why_a_route_of_an_agent_is_where_it_is(asked):
+    asked.announce("192.0.2.0/24")  # so that there are BGP tables to speak of
+    answer = await asked.get("why", "prefix=10.1.1.3")
+    routes = {one["instance"]: one for one in answer["routes"]}
+    assert routes.keys() == {RED, BLUE}
+    [own] = routes[RED]["candidates"]
+    assert (own["chosen"], own["reason"], own["import"]) == (True, "best", None)
+    assert own["origin"]["object"] == "virtual-machine-interface default-domain:demo:red-1"
+    [imported] = routes[BLUE]["candidates"]
+    assert imported["import"] == {
+        "target": min(asked.rib.instances[RED].exports),
+        "from": RED,
+        "because": "network-policy default-domain:demo:p joins the two networks",
+    }
+    assert routes[RED]["agents"] == ["host1", "host2"]
+    vpn = own["vpn"]
+    assert vpn["table"] == "bgp.l3vpn.0"
+    assert vpn["route"].startswith("172.30.0.1:")
+    assert vpn["route"].endswith(":10.1.1.3/32")
+    told = {one["peer"]: (one["is_sent"], one["reason"]) for one in vpn["told"]}
+    assert told == {
+        GATEWAY: (True, ""),
+        OTHER: (False, "the peer has not said yet which targets it wants"),
+    }
+
+
+async def test_why_a_route_of_a_router_is_imported(asked):
+    asked.announce("192.0.2.0/24")
+    answer = await asked.get("why", f"prefix=192.0.2.7&instance={RED}")
+    [route] = answer["routes"]
+    [candidate] = route["candidates"]
+    assert (candidate["protocol"], candidate["as_path"]) == ("BGP", "64999")
+    assert candidate["import"]["because"] == "it is the network's own target"
+    told = {one["peer"]: one["reason"] for one in candidate["vpn"]["told"]}
+    assert told[GATEWAY] == "split horizon: it came from this peer"
+
+
+async def test_why_a_route_is_nowhere(asked):
+    other = b"\x00\x02\xfc\x00\x00\x00\x00\x09"  # target:64512:9
+    asked.announce("192.0.2.0/24", targets=(other,))
+    answer = await asked.get("why", "prefix=192.0.2.0/24")
+    assert answer["routes"] == []
+    [found] = answer["unimported"]
+    assert found["not_imported"] == "no routing instance here imports target:64512:9"
+    assert found["candidates"][0]["peer"] == GATEWAY
+
+
+async def test_a_path_that_cannot_be_used_says_so(asked):
+    asked.announce("192.0.2.0/24", ases=(64999, 64512))
+    answer = await asked.get("rejected")
+    [one] = answer["rejected"]
+    assert one["peer"] == GATEWAY
+    assert one["reason"] == "AS path loop: our AS 64512 is in its AS path"
+    root = asked.ask("ShowRouteReq?routing_table=bgp.l3vpn.0&prefix=192.0.2.0/24")
+    [path] = root.iter("ShowRoutePath")
+    assert [flag.text for flag in path.iterfind("flags/list/element")] == ["AsPathLooped"]
+    answer = await asked.get("why", "prefix=192.0.2.0/24&unimported=1")
+    assert "AS path loop" in json.dumps(answer["unimported"])
+
+
+async def test_a_prefix_that_is_none_is_refused(asked):
+    assert "no prefix was asked for" in await asked.get("why")
+    assert "is not an IP address" in await asked.get("why", "prefix=x")
+    assert "no routing instance is called 'x'" in await asked.get(
+        "why", "prefix=10.0.0.1&instance=x"
+    )
+
+
+async def test_tables_and_routes_as_json(asked):
+    asked.announce("192.0.2.0/24")
+    answer = await asked.get("tables", "name=bgp.l3vpn.0")
+    [table] = answer["tables"]
+    assert (table["prefixes"], table["primary"], table["secondary"]) == (4, 1, 3)
+    answer = await asked.get("table-routes", "routing_table=bgp.l3vpn.0&prefix=192.0.2.0/24")
+    [route] = answer["routes"]
+    assert (route["table"], route["prefix"]) == ("bgp.l3vpn.0", "10.9.9.9:7:192.0.2.0/24")
+    assert (route["paths"][0]["source"], route["paths"][0]["label"]) == ("10.9.9.1", 300)
+    assert answer["next"] == ""
+
+
+async def test_routes_as_json_go_on_where_they_ended(asked, monkeypatch):
+    monkeypatch.setattr("filament.control.introspect.routes.MAX_INTROSPECT_ROWS", 2)
+    seen = []
+    query = "routing_table=bgp.l3vpn.0"
+    while query:
+        answer = await asked.get("table-routes", query)
+        seen += [one["prefix"] for one in answer["routes"]]
+        query = f"next={answer['next']}" if answer["next"] else ""
+    assert len(seen) == len(set(seen)) == 3
+
+
+# the same, as TF shows it ---------------------------------------------------------------------
+
+
+def test_tables_of_bgp_are_tables_too(asked):
+    asked.announce("192.0.2.0/24")
+    root = asked.ask("ShowRouteSummaryReq?search_string=l3vpn.0")
+    assert column(root, ".//ShowRouteTableSummary", "prefixes") == ["4"]
+    root = asked.ask("ShowRouteReq?family=l3vpn&prefix=192.0.2.0/24")
+    [route] = root.iter("ShowRoute")
+    assert route.find("prefix").text == "10.9.9.9:7:192.0.2.0/24"
+    [path] = route.iter("ShowRoutePath")
+    read = ("protocol", "source", "as_path", "next_hop", "label", "peer_as")
+    assert [path.find(one).text for one in read] == [
+        *("BGP", "10.9.9.1", "64999", "10.9.9.9", "300", "64999")
+    ]
+    assert path.find("last_modified").text.startswith("2026-Nov-30")
+    exact = asked.ask("ShowRouteReq?routing_table=bgp.l3vpn.0&prefix=10.9.9.9:7:192.0.2.0/24")
+    assert len(list(exact.iter("ShowRoute"))) == 1
+    root = asked.ask(f"ShowRouteReq?routing_table={RED}.inet.0&prefix=192.0.2.0/24")
+    [path] = root.iter("ShowRoutePath")
+    assert path.find("primary_table").text == "bgp.l3vpn.0"
+    root = asked.ask("ShowRouteReq?family=rtarget")
+    assert any(one.text.startswith("64512:target:") for one in root.iter("prefix"))
+
+
+def test_bgp_neighbours(asked):
+    root = asked.ask("BgpNeighborReq?search_string=gw1")
+    [row] = root.findall(".//BgpNeighborResp[encoding='BGP']")
+    read = ("peer", "peer_address", "peer_asn", "peer_type", "send_state", "flap_time", "auth_type")
+    assert [row.find(one).text for one in read] == [
+        *("gw1", "10.9.9.1", "64999", "external", "not advertising", "n/a", "md5")
+    ]
+    families = row.iterfind("configured_address_families/list/element")
+    assert [one.text for one in families] == ["inet-vpn"]
+    both = asked.ask("ShowBgpNeighborSummaryReq?x=")
+    assert column(both, ".//BgpNeighborResp", "encoding") == ["BGP", "BGP", "XMPP", "XMPP"]
+    root = asked.ask("ShowBgpNeighborConfigReq?search_string=")
+    rows = root.findall(".//ShowBgpNeighborConfig")
+    assert [one.find("address").text for one in rows] == ["10.9.9.1", "10.9.9.2"]
+    for field in ("name", "admin_down", "passive", "local_as", "autonomous_system"):
+        assert rows[0].find(field).text
+    assert (rows[0].find("router_type").text or "").strip() == ""
+    assert "secret" not in asked.text("ShowBgpNeighborConfigReq?search_string=")
+    observed = asked.ask("SandeshUVECacheReq?x=BgpPeerInfoData")
+    assert len(list(observed.iter("BgpPeerInfoData"))) == 2
+
+
+def test_who_wants_a_target(asked):
+    [target] = asked.rib.instances[RED].exports
+    root = asked.ask(f"ShowRtGroupReq?x={target}")
+    peers = [one.text for one in root.iterfind(".//peers_interested/list/element")]
+    assert peers == ["host1", "host2"]
+
+
+def test_a_cursor_of_another_table_is_refused(asked):
+    with pytest.raises(InputError, match=r"bgp\.l3vpn\.0 has no route 'x'"):
+        asked.ask("ShowRouteReq?routing_table=bgp.l3vpn.0&start_prefix=x")

@@ -1,0 +1,309 @@
+"""Filament among real routers: what each of them learns of a workload, and packets both ways."""
+
+import contextlib
+import re
+import signal
+import subprocess
+import time
+
+import pytest
+
+from filament.testing.lab import namespaces
+from filament.testing.lab.lab import CONTROL_NAME
+from filament.testing.peers.route import PeerRoute
+from filament.testing.peers.router import Router
+
+from .filament_world import ASN, ASNS, LABELS, MACS, RED, FilamentWorld
+from .logs import shown
+from .packets import ping
+
+pytestmark = pytest.mark.interop
+
+NAMES = tuple(ASNS)
+# Peers whose VPN routes lead somewhere, and the number of the network behind each.
+ROUTERS = {"gobgp": 201, "frr": 202, "edge": 203}
+
+
+@pytest.fixture(scope="module")
+def world(run_directory):
+    with shown(run_directory), contextlib.ExitStack() as stack:
+        yield FilamentWorld(run_directory, stack)
+
+
+@pytest.fixture(scope="module")
+def routers(world):
+    """The stand-ins of every peer with a VRF red, and a host behind each."""
+    made = {}
+    try:
+        for name, number in ROUTERS.items():
+            peer = world.peers[name]
+            router = Router(peer, vrfs=peer.settings.vrfs[:1], mac=MACS[name])
+            router.make_vrfs()
+            place = router.add_outside("red", f"10.{number}.0.1/24", f"10.{number}.0.9/24")
+            router.add_addresses("red", f"fd00:{number}::1/64", f"fd00:{number}::9/64")
+            router.start()
+            made[name] = (router, place)
+        yield made
+    finally:
+        for router, _ in made.values():
+            router.stop()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_workloads_route_is_on_every_peer(world, name):
+    heard = world.peers[name].wait_received("inet-vpn", prefix=world.route_of("red-1"))
+    assert heard.rd.startswith(f"{world.host_of('red-1')}:")
+    assert heard.next_hop == world.host_of("red-1")
+    assert RED in heard.targets
+    assert len(heard.targets) == 2  # and the network's own
+    assert "udp" in heard.encapsulations
+    assert heard.label >= 16
+    assert heard.as_path == (() if ASNS[name] == ASN else (ASN,))
+
+
+def test_every_peer_is_told_the_same(world):
+    said = {
+        (heard.rd, heard.label, heard.next_hop, heard.targets, heard.encapsulations)
+        for name in NAMES
+        for heard in [world.peers[name].wait_received("inet-vpn", prefix=world.route_of("blue-2"))]
+    }
+    assert len(said) == 1
+
+
+def network_of(name):
+    return f"10.{ROUTERS[name]}.0.0/24"
+
+
+@pytest.mark.parametrize("name", ROUTERS)
+def test_packets_to_and_from_behind_a_router(world, routers, name):
+    """A peer's route leads into the workload's VRF, and the workload's to the peer's."""
+    peer, (router, outside) = world.peers[name], routers[name]
+    address = f"10.{ROUTERS[name]}.0.9"
+    if name == "gobgp":
+        peer.announce(world.peer_route(name, network_of(name)))
+    peer.wait_received("inet-vpn", prefix=world.route_of("red-1"))
+    peer.wait_received("inet-vpn", prefix=world.route_of("red-2"))
+    router.follow()
+    wait_reached(world, "red-1", address)
+    assert world.pings("red-1", address)
+    assert world.pings("red-2", address)
+    assert not world.pings("blue-1", address)
+    assert ping(outside, world.route_of("red-1").partition("/")[0])
+
+
+def wait_reached(world, source, address, timeout_s=5.0):
+    deadline = time.monotonic() + timeout_s
+    while not world.pings(source, address, 1):
+        assert time.monotonic() < deadline, f"{source} does not reach {address}"
+
+
+def test_a_withdrawn_route_is_gone_within_two_seconds(world, routers):
+    route = world.peer_route("gobgp", "10.211.0.0/24")
+    world.peers["gobgp"].announce(route)
+    wait_routed(world, "10.211.0.0/24")
+    world.peers["gobgp"].withdraw(route)
+    wait_routed(world, "10.211.0.0/24", present=False, timeout_s=2.0)
+
+
+def routes_of(world, host="host1"):
+    return world.lab.ask(f"agent-{host}", "/filament/routes")
+
+
+def wait_routed(world, prefix, *, present=True, timeout_s=5.0):
+    deadline = time.monotonic() + timeout_s
+    while (prefix in str(routes_of(world))) != present:
+        assert time.monotonic() < deadline, f"{prefix}: still {'absent' if present else 'there'}"
+        time.sleep(0.05)
+
+
+def test_a_workload_removed_is_gone_from_every_peer_within_two_seconds(world):
+    network = world.intent.find_network(["default-domain", "demo", "red"])
+    world.lab.add_workload("red-9", "host2", network)
+    prefix = world.route_of("red-9")
+    for peer in world.peers.values():
+        peer.wait_received("inet-vpn", prefix=prefix)
+    world.lab.remove_workload("red-9")
+    began = time.monotonic()
+    for peer in world.peers.values():
+        peer.wait_gone("inet-vpn", prefix=prefix, timeout_s=2.0)
+    assert time.monotonic() - began < 2.0
+
+
+def test_what_a_peer_did_not_ask_for_is_not_sent(world):
+    """Route-target constraint towards GoBGP; FRR, which does not have it, hears everything."""
+    gobgp, frr = world.peers["gobgp"], world.peers["frr"]
+    prefix = world.route_of("red-1")
+    gobgp.wait_received("inet-vpn", prefix=prefix)
+    gobgp.remove_vrf("red")
+    gobgp.wait_gone("inet-vpn", prefix=prefix, timeout_s=5.0)
+    assert frr.find("inet-vpn", prefix=prefix)
+    assert gobgp.find("inet-vpn", prefix=world.route_of("blue-1"))
+    red = gobgp.settings.vrfs[0]
+    gobgp.add_vrf(red.name, red.rd, red.targets)
+    gobgp.wait_received("inet-vpn", prefix=prefix)
+
+
+def test_what_no_network_imports_is_not_drawn(world):
+    """Route-target constraint from us: GoBGP sends only what a network with members imports."""
+    gobgp = world.peers["gobgp"]
+    wanted = "target:64512:777"
+    route = world.peer_route("gobgp", "10.212.0.0/24", target=RED, targets=frozenset({wanted}))
+    gobgp.announce(route)
+    heard = {each.prefix for each in gobgp.received("route-target")}
+    assert f"{ASN}:{RED}" in heard
+    assert f"{ASN}:{wanted}" not in heard
+    assert route.prefix not in gobgp.advertised_prefixes(world.control, "inet-vpn")
+    world.intent.set_route_targets("red", [RED, wanted], wait="agents")
+    gobgp.wait_received("route-target", prefix=f"{ASN}:{wanted}")
+    wait_routed(world, route.prefix)
+    world.intent.set_route_targets("red", [RED], wait="agents")
+    gobgp.wait_gone("route-target", prefix=f"{ASN}:{wanted}")
+    wait_routed(world, route.prefix, present=False)
+    gobgp.withdraw(route)
+
+
+def test_an_external_peers_route_goes_on_to_internal_ones(world):
+    route = PeerRoute(
+        family="inet-vpn",
+        prefix="10.213.0.0/24",
+        rd="65003:1",
+        label=99,
+        targets=frozenset({RED}),
+        encapsulations=frozenset({"udp"}),
+        communities=frozenset({"65003:7"}),
+        med=17,
+    )
+    world.peers["exabgp"].announce(route)
+    for name in ("gobgp", "frr"):
+        heard = world.peers[name].wait_received("inet-vpn", prefix=route.prefix)
+        assert (heard.rd, heard.label, heard.targets) == (route.rd, 99, route.targets)
+        assert heard.as_path == (65003,)
+        assert heard.local_pref == 100
+        assert heard.med == 17
+        assert heard.next_hop == world.address["exabgp"]
+        assert heard.communities == route.communities
+    heard = world.peers["edge"].wait_received("inet-vpn", prefix=route.prefix)
+    assert heard.as_path == (ASN, 65003)
+    assert heard.med is None
+    world.peers["exabgp"].withdraw(route)
+    for name in ("gobgp", "frr", "edge"):
+        world.peers[name].wait_gone("inet-vpn", prefix=route.prefix, timeout_s=2.0)
+
+
+def test_an_external_route_through_our_own_as_is_refused(world):
+    route = world.peer_route("exabgp", "10.214.0.0/24", as_path=(65003, ASN, 65009))
+    world.peers["exabgp"].announce(route)
+    sentinel = world.peer_route("exabgp", "10.215.0.0/24")
+    world.peers["exabgp"].announce(sentinel)
+    world.peers["frr"].wait_received("inet-vpn", prefix=sentinel.prefix)
+    assert not world.peers["frr"].find("inet-vpn", prefix=route.prefix)
+    for each in (route, sentinel):
+        world.peers["exabgp"].withdraw(each)
+
+
+def test_reflection_begins_and_ends_with_the_cluster_id(world):
+    """Between internal peers only a reflector passes routes on (RFC 4456)."""
+    gobgp, frr = world.peers["gobgp"], world.peers["frr"]
+    route = world.peer_route("gobgp", "10.216.0.0/24")
+    gobgp.announce(route)
+    wait_routed(world, route.prefix)
+    assert not frr.find("inet-vpn", prefix=route.prefix)
+    world.intent.set_bgp_router(CONTROL_NAME, cluster_id=0x0A0B0C0D)
+    heard = frr.wait_received("inet-vpn", prefix=route.prefix)
+    assert heard.originator_id == world.address["gobgp"]
+    assert heard.cluster_list == ("10.11.12.13",)
+    assert heard.next_hop == world.address["gobgp"]
+    assert heard.label == LABELS["gobgp"]
+    world.intent.set_bgp_router(CONTROL_NAME, cluster_id=None)
+    frr.wait_gone("inet-vpn", prefix=route.prefix)
+    gobgp.withdraw(route)
+    # Who we are has changed for all of them.
+    for peer in world.peers.values():
+        peer.wait_established()
+        peer.wait_received("inet-vpn", prefix=world.route_of("red-1"))
+
+
+def test_a_forgotten_peer_is_let_go_and_comes_back(world):
+    edge = world.peers["edge"]
+    others = [peer for name, peer in world.peers.items() if name != "edge"]
+    world.intent.delete_bgp_router("edge")
+    edge.wait_for(lambda: set(edge.sessions().values()) != {"established"}, "is let go")
+    assert all(set(peer.sessions().values()) == {"established"} for peer in others)
+    world.describe("edge", world.lab.plan.routers[NAMES.index("edge")].address)
+    edge.wait_established()
+    edge.wait_received("inet-vpn", prefix=world.route_of("red-1"))
+
+
+class RunningPing:
+    """An echo every 20 ms, from a workload or from a namespace, and how many were lost."""
+
+    def __init__(self, place, address):
+        command = ["ping", "-nq", "-i0.02", "-W1", address]
+        with namespaces.inside(place):
+            self._ping = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+
+        self._counts = None
+
+    def stop(self):
+        if self._counts is None:
+            self._ping.send_signal(signal.SIGINT)
+            text, _ = self._ping.communicate(timeout=5)
+            found = re.search(r"(\d+) packets transmitted, (\d+) received", text)
+            self._counts = int(found[1]), int(found[2])
+        return self._counts
+
+
+@pytest.fixture
+def pings_behind_frr(world, routers):
+    """Echoes both ways between a workload and the host behind FRR."""
+    router, outside = routers["frr"]
+    router.follow()
+    address = f"10.{ROUTERS['frr']}.0.9"
+    wait_reached(world, "red-1", address)
+    workload = world.route_of("red-1").partition("/")[0]
+    pings = [RunningPing(world.lab.place("red-1"), address), RunningPing(outside, workload)]
+    yield pings
+    for each in pings:
+        each.stop()
+
+
+def test_a_crash_of_the_control_node_costs_no_packet(world, routers, pings_behind_frr):
+    """FRR keeps what it learnt while the control node is away (RFC 4724, FRR the helper)."""
+    frr, (router, _) = world.peers["frr"], routers["frr"]
+    prefix = world.route_of("red-1")
+    world.lab.kill("control")
+    frr.wait_for(lambda: set(frr.sessions().values()) != {"established"}, "misses the control node")
+    assert [route.is_stale for route in frr.find("inet-vpn", prefix=prefix)] == [True]
+    router.follow()
+    world.lab.restart("control")
+    frr.wait_established()
+    frr.wait_received("inet-vpn", prefix=prefix, is_stale=False)
+    router.follow()
+    for peer in world.peers.values():
+        peer.wait_established()
+        peer.wait_received("inet-vpn", prefix=prefix)
+    for sent, received in [each.stop() for each in pings_behind_frr]:
+        assert sent > 50
+        assert received >= sent - 1  # the last may be on its way
+
+
+def test_a_crash_of_a_peer_costs_no_packet(world, pings_behind_frr):
+    """We keep FRR's routes while its bgpd comes back (RFC 4724, we the helper)."""
+    frr = world.peers["frr"]
+    prefix = network_of("frr")
+    frr.kill("bgpd")
+    time.sleep(1.0)  # a workload's echoes must go on although the session has ended
+    assert prefix in str(routes_of(world))
+    frr.revive("bgpd")
+    frr.wait_for(frr.is_ready, "takes commands")
+    frr.wait_established()
+    frr.wait_received("inet-vpn", prefix=world.route_of("red-1"))
+    wait_routed(world, prefix)
+    for sent, received in [each.stop() for each in pings_behind_frr]:
+        assert sent > 50
+        assert received >= sent - 1
+
+
+def test_every_capture_decodes(world):
+    world.capture.stop()
+    world.capture.require_clean()
