@@ -52,6 +52,7 @@ async def control(tmp_path, context=None):
         for task in (*serving, flushing):
             task.cancel()
         await asyncio.gather(*serving, flushing, return_exceptions=True)
+        await asyncio.sleep(0.05)  # transports close in the loop's next turns
 
 
 async def until(condition):

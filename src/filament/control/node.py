@@ -211,6 +211,7 @@ class ControlNode:
                 await self._converse(reader, writer, names)
         finally:
             self._half_open.pop(writer, None)
+            writer.close()
 
     def _make_room(self) -> None:
         """Drop the oldest of too many who have not said who they are; agents do so at once."""
