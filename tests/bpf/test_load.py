@@ -202,6 +202,7 @@ def test_a_port_that_left_leaves_nothing_to_its_successor(pinned: PinnedMaps) ->
     for vif in (1, 2):
         flow = (vif, 1, 1, 2, 3, 4, 17)
         pinned.write([Change("flows", flow, (1,) * 16)])
+        pinned.write([Change("fragments", (vif, 1, 2, 3, 17), (1, 2, 3, 4))])
         pinned.write([Change(name, (vif,), (5,)) for name in ("flows_entered", "flows_swept")])
         raw = VALUE_CODECS["counters"].encode((1, 1, 1, 1)) * possible_cpus()
         with _opened(pinned.directory / "counters") as descriptor:
@@ -210,7 +211,7 @@ def test_a_port_that_left_leaves_nothing_to_its_successor(pinned: PinnedMaps) ->
             key = KEY_CODECS["drops"].encode((vif, 3))
             bpf.update(descriptor, key, (8).to_bytes(8, "little") * possible_cpus())
     pinned.forget_port(1)
-    for name in ("flows", "counters", "drops", "flows_entered", "flows_swept"):
+    for name in ("flows", "fragments", "counters", "drops", "flows_entered", "flows_swept"):
         assert {key[0] for key in pinned.read_all(name)} == {2}
 
 

@@ -109,6 +109,8 @@ FLOW_IDLE_TCP_OPENING_S = 60
 FLOW_IDLE_TCP_CLOSED_S = 10
 FLOW_IDLE_DENIED_S = 30
 
+FRAGMENT_IDLE_S = 2  # TF's: how long fragments may come after the first one
+
 # The gateway's link-local address in every network: TF's. Its MAC is the router MAC.
 GATEWAY_LINK_LOCAL = 0xFE800000_00000000_00000000_5E000100
 
@@ -282,6 +284,15 @@ TABLES: tuple[Table, ...] = (
             "u32 icmp, u8 action, u8 flags, u8 tcp_out, u8 tcp_in, pad4 pad"
         ),
         1048576,
+        False,
+    ),
+    # What the first fragment of a packet said, for those that follow it. Old rows mean nothing.
+    Table(
+        "fragments",
+        "LRU_HASH",
+        _fields("u32 vif, be128 source, be128 destination, be32 id, u32 protocol"),
+        _fields("u64 seen_ns, be16 source_port, be16 destination_port, u32 icmp"),
+        8192,
         False,
     ),
     # How many flows the kernel entered per port, and how many the agent swept out: each counter has
