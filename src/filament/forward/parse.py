@@ -38,9 +38,9 @@ class Packet(msgspec.Struct):
 
     `header_bytes` goes to the transport header, whose `protocol` it is, with options or extension
     headers. `tos` and `ttl` are IPv6's traffic class and hop limit too. Ports are 0 in protocols
-    without, and in fragments after the first until it is known what that one said; ICMP echo has its identifier and 0, in both
-    directions, other ICMP has 0 and its type. `is_error` is an ICMP error, which quotes the packet
-    that it is about.
+    without, and in fragments after the first until it is known what that one said; ICMP echo has
+    its identifier and 0, in both directions, other ICMP has 0 and its type. `is_error` is an ICMP
+    error, which quotes the packet that it is about.
     """
 
     version: int
