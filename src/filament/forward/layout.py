@@ -329,12 +329,21 @@ TABLES: tuple[Table, ...] = (
         False,
     ),
 )
+# What the kernel shows of some of the packets it drops: records of a ring that the agent reads.
+# `head` is the start of the frame, `captured` bytes of it, as it was when it was dropped.
+DROP_SAMPLES = "drop_samples"
+DROP_SAMPLE = _fields("u64 at_ns, u32 vif, u32 reason, u32 length, u32 captured")
+DROP_SAMPLE_BYTES = 96  # of `head`, which follows those fields
+DROP_SAMPLES_BYTES = 262144  # of the ring
+DROP_SAMPLES_SLICE_BITS = 27  # a slice of time is 2^27 ns, an eighth of a second
+DROP_SAMPLES_PER_SLICE = 32  # per CPU
+
 TABLE_BY_NAME = {table.name: table for table in (RULES, *TABLES)}
 PLANNED = tuple(table.name for table in (RULES, *TABLES) if table.planned)
 
 
 def _fingerprint() -> int:
-    digest = hashlib.sha256(repr(TABLES).encode())
+    digest = hashlib.sha256(repr((TABLES, DROP_SAMPLE, DROP_SAMPLE_BYTES)).encode())
     return int.from_bytes(digest.digest()[:8], "little")
 
 
