@@ -110,6 +110,7 @@ class ControlNode:
         self.endings: deque[SessionEnded] = deque(maxlen=_ENDINGS_KEPT)
         self.connections: dict[str, Connection] = {}
         self.incarnation = secrets.token_hex(16)
+        self.started_at = wall()
         self.most_connections = 0
         self.flaps: dict[str, Flaps] = {}
         self.hold_time_s = hold_time_s
