@@ -325,10 +325,14 @@ BAD_RULES = {
         rule(dst_port={"start_port": 9, "end_port": 8}),
         "ports are 9 to 8; write 0 <= start <= end <= 65535",
     ),
-    "ethertype": (rule(ethertype="IPv6"), "ethertype IPv6 is not served"),
+    "ethertype": (rule(ethertype="ARP"), "ethertype is 'ARP'; write IPv4 or IPv6"),
+    "icmp": (
+        rule(protocol="1", dst_port={"start_port": 300, "end_port": 301}),
+        "ICMP type 300 and code 301; write numbers 0-255",
+    ),
     "group": (
         rule(source={"security_group": "d:p:web"}),
-        "security_group is not served in network policies",
+        "security_group is 'd:p:web'; write a group's number or any",
     ),
     "host bits": (
         rule(source={"subnet": {"ip_prefix": "10.1.1.1", "ip_prefix_len": 24}}),
@@ -476,3 +480,52 @@ def test_lists_that_are_too_long_together_end_in_deny(script):
             " evaluated, those after them are replaced by deny",
         ),
     )
+
+
+def group_of(script, *lists, number=8000001):
+    """A security group of the port, with lists by name."""
+    group = "default-domain:demo:web"
+    props = {"security_group_id": number, "uuid": script.uuid(8)}
+    nodes = [Node("security-group", group, props, 9)]
+    links = [Link(VMI, PORT, "security-group", group, f"{VMI}-security-group")]
+    for name, rules in lists:
+        full = f"{group}:{name}"
+        entries = {"access_control_list_entries": {"acl_rule": rules}}
+        nodes.append(Node("access-control-list", full, entries, 9))
+        metadata = "security-group-access-control-list"
+        links.append(Link("security-group", group, "access-control-list", full, metadata))
+    return ConfigSent(nodes=tuple(nodes), links=tuple(links))
+
+
+def test_security_groups_are_their_two_lists_and_go_with_the_port(script):
+    remote = {"security_group": "8000002"}
+    ping = rule("1", source={"security_group": "-1"}, dst_port={"start_port": 8, "end_port": 8})
+    lists = (
+        ("egress-access-control-list", [rule("17", ethertype="IPv6")]),
+        ("ingress-access-control-list", [rule("6", source=remote), ping]),
+    )
+    found = read(script.network(), script.port(), script.acl([]), group_of(script, *lists))
+    (group,) = found.security_groups
+    assert found.ports[script.uuid(3)].security_groups == (group.name,)
+    assert (group.number, len(group.egress), len(group.ingress)) == (8000001, 1, 2)
+    assert (group.egress[0].version, group.egress[0].protocol) == (6, 17)
+    assert group.ingress[0].source.security_group == 8000002
+    assert (group.ingress[1].source.security_group, group.ingress[1].icmp) == (0, (8, None))
+
+
+def test_a_security_group_without_lists_lets_nothing_pass(script):
+    found = read(script.network(), script.port(), script.acl([]), group_of(script))
+    (group,) = found.security_groups
+    assert (group.egress, group.ingress) == ((), ())
+    assert found.ports[script.uuid(3)].security_groups == (group.name,)
+
+
+def test_groups_that_did_not_change_are_the_same_objects(script):
+    graph = Graph()
+    reader = ConfigReader()
+    for one in (script.network(), script.port(), group_of(script)):
+        graph.receive(one)
+    (before,) = reader.read(graph).security_groups
+    graph.receive(script.port())
+    (after,) = reader.read(graph).security_groups
+    assert after is before

@@ -161,6 +161,8 @@ def test_the_same_agent_by_xmpp_and_by_the_other_control_node_is_one_path(world)
     world.bgp.announce("peer1", AF.INET_VPN, exported.attributes, [(exported.key, exported.label)])
     [path] = paths(world, RED)
     assert path.peer == "host1"
+    twin = world.rib.why(RED, KEY).candidates[1]
+    assert twin.reason == "the same next hop and label as the path from host1"
     world.rib.mark_stale("host1")
     [path] = paths(world, RED)
     assert path.peer == "peer1", "the other node's word counts while the agent is away"

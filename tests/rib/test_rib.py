@@ -154,10 +154,10 @@ def test_imports_of_one_instance_touch_only_the_routes_it_gains(rib):
         ({"local_preference": 100}, "local preference: 100, best has 200"),
         ({"sequence": 0}, "mobility sequence: 0, best has 1"),
         ({"stale": True}, "freshness: host1 is away, best has host2 is connected"),
-        ({"label": 0}, "feasibility: it has no label, best has feasible"),
+        ({"label": 0}, "not usable: it has no label"),
         (
             {"encapsulations": ("l2tp",)},
-            "feasibility: none of its encapsulations is known: l2tp, best has feasible",
+            "not usable: none of its encapsulations is known: l2tp",
         ),
     ],
 )

@@ -8,6 +8,7 @@ everybody (type 3): by VXLAN when the cluster prefers it, else by MPLS, as far a
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from types import MappingProxyType
 
 from filament.base.net import Prefix
 from filament.base.origin import NOWHERE, Origin
@@ -24,11 +25,12 @@ def published_routes(
     ports: Iterable[Port],
     labels: Mapping[str, int],
     encapsulations: tuple[str, ...],
+    groups: Mapping[str, int] = MappingProxyType({}),
 ) -> Iterator[RoutePublished]:
     """Yield what the host at `address` (its tunnel end) publishes for ports that are forwarded to.
 
     `labels` are as `AgentCore.applied` has them; `encapsulations` what packets may come in, best
-    first.
+    first. `groups` are the numbers of security groups by name; routes carry those of their port.
     """
     by_name = {vrf.name: vrf for vrf in vrfs}
     mpls = tuple(one for one in encapsulations if one != _VXLAN)
@@ -36,6 +38,7 @@ def published_routes(
     flooded: dict[str, Origin] = {}
     for port in ports:
         vrf = by_name.get(port.vrf, Vrf(port.vrf, port.network, is_layer2=False))
+        members = tuple(sorted(groups[one] for one in port.security_groups if groups.get(one)))
         prefixes = [
             *(Prefix.host(one) for one in port.addresses),
             *(Prefix.host(one, 6) for one in port.addresses6),
@@ -43,14 +46,19 @@ def published_routes(
         if vrf.is_layer3 and mpls:
             hop = NextHop(address, labels[port.uuid], port.network, mpls, port.mac)
             for prefix in prefixes:
-                yield RoutePublished(port.vrf, prefix, hop, origin=port.origin)
+                yield RoutePublished(
+                    port.vrf, prefix, hop, origin=port.origin, security_groups=members
+                )
         if not vrf.is_layer2:
             continue
         way = _layer2_hop(vrf, address, labels.get(f"bridge {port.uuid}", 0), mpls, prefers_vxlan)
         if way is not None:
             flooded.setdefault(vrf.name, port.origin)
             for prefix in prefixes or [NO_ADDRESS]:
-                yield RoutePublished(port.vrf, MacKey(port.mac, prefix), way, origin=port.origin)
+                key = MacKey(port.mac, prefix)
+                yield RoutePublished(
+                    port.vrf, key, way, origin=port.origin, security_groups=members
+                )
     for name in flooded:
         vrf = by_name[name]
         way = _layer2_hop(vrf, address, labels.get(f"flood {name}", 0), mpls, prefers_vxlan)

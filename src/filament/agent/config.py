@@ -19,12 +19,21 @@ from filament.base.errors import InputError
 from filament.base.limits import MAX_ACL_RULES
 from filament.base.net import Prefix, parse_address, parse_mac
 from filament.base.origin import NOWHERE, Origin
-from filament.forward.inputs import ABILITIES, Abilities, Filter, Subnet, Vrf
+from filament.forward.inputs import (
+    ABILITIES,
+    Abilities,
+    Filter,
+    FilterRule,
+    SecurityGroup,
+    Subnet,
+    Vrf,
+)
 from filament.wire.xmpp.stanza import Node
 
 VMI = "virtual-machine-interface"
 DEFAULT_ENCAPSULATIONS = ("udp", "gre", "vxlan")
 _ENCAPSULATION_BY_NAME = {"MPLSoUDP": "udp", "MPLSoGRE": "gre", "VXLAN": "vxlan"}
+_GROUP = "security-group"
 _SUBNETS = "virtual-network-network-ipam"
 ShapeT = TypeVar("ShapeT")
 
@@ -49,6 +58,7 @@ class PortConfig(Struct, frozen=True):
     has_policy: bool
     origin: Origin = NOWHERE
     addresses6: tuple[int, ...] = ()
+    security_groups: tuple[str, ...] = ()
 
 
 class Configuration(Struct, frozen=True):
@@ -67,6 +77,7 @@ class Configuration(Struct, frozen=True):
     routers: dict[str, Origin] = {}
     vrfs: tuple[Vrf, ...] = ()
     encapsulations: tuple[str, ...] = DEFAULT_ENCAPSULATIONS
+    security_groups: tuple[SecurityGroup, ...] = ()
 
 
 class _MacAddresses(Struct):
@@ -77,6 +88,11 @@ class _Interface(Struct):
     uuid: str = ""
     virtual_machine_interface_mac_addresses: _MacAddresses | None = None
     virtual_machine_interface_disable_policy: bool | None = None
+    port_security_enabled: bool | None = None
+
+
+class _SecurityGroup(Struct):
+    security_group_id: int | None = None
 
 
 class _InstanceIp(Struct):
@@ -143,6 +159,7 @@ class ConfigReader:
     def __init__(self, abilities: Abilities = ABILITIES) -> None:
         self.ip_versions = abilities.ip_versions
         self._filters: dict[str, tuple[Node, Filter, list[str]]] = {}
+        self._groups: dict[str, SecurityGroup] = {}
 
     def read(self, graph: Graph) -> Configuration:
         """Return the meaning of a graph."""
@@ -155,6 +172,16 @@ class ConfigReader:
             known = (node, *read_filter(node))
             self._filters[node.name] = known
         return known[1], known[2]
+
+    def remember_groups(self, groups: list[SecurityGroup]) -> tuple[SecurityGroup, ...]:
+        """Return the groups, those that did not change as the objects they were: planners know
+        them by that.
+        """
+        before = self._groups
+        self._groups = {
+            one.name: before[one.name] if before.get(one.name) == one else one for one in groups
+        }
+        return tuple(self._groups.values())
 
     def forget_filters_but(self, names: set[str]) -> None:
         """Forget access lists that are gone."""
@@ -184,6 +211,7 @@ class _Reading:
                 vrf_by_network[network.name] = vrf
                 vrfs.append(self._read_vrf(network, vrf, cluster))
                 subnets.extend(self._read_subnets(network, vrf))
+        groups = [self._read_group(node) for node in self._graph.of_kind(_GROUP)]
         acls = self._graph.of_kind("access-control-list")
         self._reader.forget_filters_but({node.name for node in acls})
         ports: dict[str, PortConfig] = {}
@@ -211,6 +239,25 @@ class _Reading:
             },
             vrfs=tuple(vrfs),
             encapsulations=_encapsulations(cluster),
+            security_groups=self._reader.remember_groups(groups),
+        )
+
+    def _read_group(self, node: Node) -> SecurityGroup:
+        """Read a security group; a list of it that is not there lets nothing pass."""
+        shape = self._shape(node, _SecurityGroup) or _SecurityGroup()
+        rules: dict[str, tuple[FilterRule, ...]] = {}
+        metadata = f"{_GROUP}-access-control-list"
+        for acl in self._graph.linked(node, metadata, "access-control-list"):
+            one, faults = self._reader.filter_of(acl)
+            for fault in faults:
+                self._report(acl, fault)
+            rules[acl.name.rpartition(":")[2]] = one.rules
+        return SecurityGroup(
+            node.name,
+            shape.security_group_id or 0,
+            rules.get("egress-access-control-list", ()),
+            rules.get("ingress-access-control-list", ()),
+            Origin(f"{_GROUP} {node.name}", "group", node.revision),
         )
 
     def _read_port(
@@ -240,6 +287,7 @@ class _Reading:
         addresses, revision = self._read_addresses(node)
         if not addresses[4] and not addresses[6]:
             return "an instance-ip with an address"
+        groups = tuple(one.name for one in self._graph.linked(node, f"{VMI}-{_GROUP}", _GROUP))
         return PortConfig(
             uuid=interface.uuid,
             name=node.name,
@@ -250,6 +298,7 @@ class _Reading:
             network=network,
             acl=acl_by_network.get(network),
             has_policy=not interface.virtual_machine_interface_disable_policy,
+            security_groups=() if interface.port_security_enabled is False else groups,
             origin=Origin(f"{VMI} {node.name}", "port", max(node.revision, revision)),
         )
 

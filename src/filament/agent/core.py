@@ -225,7 +225,12 @@ class AgentCore:
             if one in self._abilities.encapsulations
         )
         published = published_routes(
-            self.host.address, inputs.vrfs, ports, labels, encapsulations or ("udp",)
+            self.host.address,
+            inputs.vrfs,
+            ports,
+            labels,
+            encapsulations or ("udp",),
+            {one.name: one.number for one in inputs.security_groups},
         )
         self._published = {(route.instance, route.destination): route for route in published}
         for control, session in self._sessions.items():
@@ -352,6 +357,7 @@ class AgentCore:
         ]
         instances = frozenset(config.vrf for _, config in configs)
         acls = {config.acl for _, config in configs}
+        groups = {name for _, config in configs for name in config.security_groups}
         router = configuration.routers.get(f"{ROUTER_PARENT}:{self.host.name}", NOWHERE)
         collected = self._collect_routes(instances)
         inputs = Inputs(
@@ -368,6 +374,9 @@ class AgentCore:
             vrfs=tuple(one for one in configuration.vrfs if one.name in instances),
             macs=collected.macs,
             floods=collected.floods,
+            security_groups=tuple(
+                one for one in configuration.security_groups if one.name in groups
+            ),
         )
         syncs = [
             (session, session.unanswered)
@@ -439,5 +448,6 @@ def _port(config: PortConfig, device: Device) -> Port:
         acl=config.acl,
         has_policy=config.has_policy,
         origin=config.origin,
+        security_groups=config.security_groups,
         addresses6=config.addresses6,
     )

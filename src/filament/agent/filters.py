@@ -17,6 +17,8 @@ from filament.forward.inputs import Filter, FilterMatch, FilterRule
 from filament.wire.xmpp.stanza import Node
 
 _ANY_PORTS = (0, 65535)
+_ICMPS = (1, 58)
+_VERSION_BY_ETHERTYPE = {None: 0, "": 0, "IPv4": 4, "IPv6": 6}
 
 
 class _Prefix(Struct):
@@ -106,12 +108,18 @@ def _rule(value: object, name: str, index: int, revision: int) -> FilterRule:
         raise InputError("bad-action", f"simple_action is {action!r}", hint="write pass or deny")
     if rule.direction not in (None, ">", "<>"):
         raise InputError("bad-direction", f"direction is {rule.direction!r}", hint="write > or <>")
-    if match.ethertype not in (None, "", "IPv4"):
-        raise InputError("bad-ethertype", f"ethertype {match.ethertype} is not served")
+    if match.ethertype not in _VERSION_BY_ETHERTYPE:
+        raise InputError(
+            "bad-ethertype", f"ethertype is {match.ethertype!r}", hint="write IPv4 or IPv6"
+        )
+    destination = _side(match.dst_address, match.dst_port)
+    protocol = _protocol(match.protocol)
     return FilterRule(
         source=_side(match.src_address, match.src_port),
-        destination=_side(match.dst_address, match.dst_port),
-        protocol=_protocol(match.protocol),
+        destination=destination,
+        protocol=protocol,
+        version=_VERSION_BY_ETHERTYPE[match.ethertype],
+        icmp=_icmp(destination.ports) if protocol in _ICMPS else (None, None),
         passes=action == "pass",
         both_ways=rule.direction == "<>",
         origin=rule.origin
@@ -130,18 +138,48 @@ def _protocol(given: str | int | None) -> int | None:
     return int(text)
 
 
+def _icmp(ports: tuple[int, int]) -> tuple[int | None, int | None]:
+    """Read ICMP type and code out of destination ports: Neutron's words for them. One number is a
+    type with any code.
+    """
+    kind, code = ports
+    if ports in (_ANY_PORTS, (0, 255)):
+        return None, None
+    if kind > 255 or code > 255:
+        raise InputError(
+            "bad-icmp", f"ICMP type {kind} and code {code}", hint="write numbers 0-255"
+        )
+    return kind, None if code == kind else code
+
+
 def _side(address: _Address | None, ports: _Ports | None) -> FilterMatch:
     given = address or _Address()
-    if given.security_group not in (None, "", "any"):
-        raise InputError("bad-address", "security_group is not served in network policies")
     if given.network_policy or given.subnet_list:
         raise InputError("bad-address", "network_policy and subnet_list must be expanded by now")
     network = given.virtual_network or ""
     prefix = Prefix(0, 0)
     if given.subnet is not None and given.subnet.ip_prefix is not None:
-        length = 32 if given.subnet.ip_prefix_len is None else given.subnet.ip_prefix_len
-        prefix = Prefix.parse_ipv4(f"{given.subnet.ip_prefix}/{length}")
-    return FilterMatch("" if network == "any" else network, prefix, _port_range(ports))
+        length = given.subnet.ip_prefix_len
+        suffix = "" if length is None else f"/{length}"
+        prefix = Prefix.parse(f"{given.subnet.ip_prefix}{suffix}")
+    return FilterMatch(
+        "" if network == "any" else network,
+        prefix,
+        _port_range(ports),
+        _group(given.security_group),
+    )
+
+
+def _group(given: str | None) -> int:
+    """Read the number of a security group; 0 for none, and for any (-1 in TF)."""
+    if given in (None, "", "any", "-1"):
+        return 0
+    text = str(given)
+    if not (text.isascii() and text.isdigit() and 0 < int(text) < 1 << 32):
+        raise InputError(
+            "bad-address", f"security_group is {given!r}", hint="write a group's number or any"
+        )
+    return int(text)
 
 
 def _port_range(ports: _Ports | None) -> tuple[int, int]:

@@ -23,10 +23,10 @@ from filament.control.node import ControlNode
 from filament.model.change import Object
 from filament.rib.bgp import VpnExplanation
 from filament.rib.exchange import VPN_FAMILY, vpn_key
+from filament.rib.explain import Candidate
 from filament.rib.keys import RouteKey, unicast
 from filament.rib.path import Path
 from filament.rib.peer import PeerKind
-from filament.rib.rib import Candidate
 from filament.runtime.clock import now
 from filament.runtime.introspect.serve import SLICE_S
 from filament.runtime.introspect.slices import SLICE, Paused
@@ -210,7 +210,7 @@ def _candidate(node: ControlNode, instance: str, key: RouteKey, candidate: Candi
     family = VPN_FAMILY[key.family]
     raw = path.vpn_key if is_bgp else vpn_key(key, path)[1]
     if raw in node.core.rib.bgp.tables[family].routes:
-        record["vpn"] = _vpn(node.core.rib.bgp.why(family, raw))
+        record["vpn"] = _vpn(node.core.rib.bgp.why(family, raw), instance, path.source)
     elif not is_bgp:
         record["vpn"] = {"not_exported": _not_exported(node, path)}
     return record
@@ -264,12 +264,15 @@ def _policies(network: Object | None) -> set[str]:
     return {ref.uuid for ref in network.refs_to("network-policy")} if network is not None else set()
 
 
-def _vpn(explanation: VpnExplanation) -> Record:
+def _vpn(explanation: VpnExplanation, *holders: str) -> Record:
+    """Say who has a route of BGP's tables; `holders` are instances that need not be named."""
     return {
         "table": explanation.table,
         "route": explanation.text,
         "imports": [
-            {"instance": instance, "target": target} for instance, target in explanation.imports
+            {"instance": instance, "target": target}
+            for instance, target in explanation.imports
+            if instance not in holders
         ],
         "not_imported": explanation.not_imported,
         "told": [msgspec.to_builtins(each) for each in explanation.tellings],

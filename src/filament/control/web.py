@@ -17,9 +17,9 @@ from filament.control.explain import explain_routes
 from filament.control.node import ControlNode
 from filament.control.peer_state import peer_history, peer_states
 from filament.control.translate import next_hops_of, origin_of
+from filament.rib.explain import Explanation
 from filament.rib.keys import RouteKey, order_of, unicast
 from filament.rib.path import Path, Selection
-from filament.rib.rib import Explanation
 from filament.runtime.clock import now, wall
 from filament.runtime.web import answering_errors, json_response
 

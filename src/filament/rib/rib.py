@@ -17,7 +17,7 @@ from collections.abc import Iterable, Iterator
 import msgspec
 
 from filament.base.errors import NotFoundError
-from filament.rib.bestpath import compare, infeasible_reason, rank, select
+from filament.rib.bestpath import infeasible_reason, rank, select
 from filament.rib.bgp import BgpRib
 from filament.rib.bundle import Bundle
 from filament.rib.exchange import (
@@ -28,7 +28,9 @@ from filament.rib.exchange import (
     instance_key,
     vpn_key,
 )
+from filament.rib.explain import Candidate, Explanation, reason_of
 from filament.rib.keys import RouteKey
+from filament.rib.members import Members
 from filament.rib.path import Path, Selection
 from filament.rib.peer import Peer, PeerKind, Speaker
 from filament.rib.targets import (
@@ -65,23 +67,6 @@ class RouteChanged(msgspec.Struct, frozen=True):
     selection: Selection | None
 
 
-class Candidate(msgspec.Struct, frozen=True):
-    """One path to a key and its fate. `via` is the target it was imported by, "" for an own one."""
-
-    path: Path
-    via: str
-    chosen: bool
-    reason: str
-
-
-class Explanation(msgspec.Struct, frozen=True):
-    """Why an instance routes a key the way it does; candidates best first."""
-
-    instance: str
-    key: RouteKey
-    candidates: tuple[Candidate, ...]
-
-
 class _Source:
     """What agents published into one instance, configured or not. Exists while it has paths or
     is configured.
@@ -110,8 +95,7 @@ class Rib:
         self._imports: dict[str, Targets] = {}
         self._exporting: dict[bytes, dict[str, None]] = {}  # target -> instances
         self._networks: dict[int, dict[str, None]] = {}  # network id -> instances
-        self._members: dict[str, int] = {}  # instance -> agents here that subscribe to it
-        self._wanted: dict[bytes, int] = {}  # target -> instances with members that import it
+        self._members = Members(self.bgp.set_membership)
         self._sources: dict[str, _Source] = {}
         self._tables: dict[str, _Table] = {}
         self._selected: dict[str, dict[RouteKey, Selection]] = {}
@@ -178,9 +162,7 @@ class Rib:
     def _change_imports(self, name: str, new: Targets) -> None:
         old = self._imports.get(name, NO_TARGETS)
         self._imports[name] = new
-        if self._members.get(name):
-            self._want(old - new, -1)
-            self._want(new - old, 1)
+        self._members.change_imports(name, new)
         for target_set, imports in self.target_sets.change_imports(name, old, new):
             for source in target_set.sources - {name}:
                 if imports:
@@ -261,26 +243,11 @@ class Rib:
 
     def join(self, instance: str) -> None:
         """An agent here subscribes to an instance: BGP peers are asked for its routes."""
-        count = self._members.get(instance, 0)
-        self._members[instance] = count + 1
-        if count == 0:
-            self._want(self._imports.get(instance, NO_TARGETS), 1)
+        self._members.join(instance)
 
     def leave(self, instance: str) -> None:
         """An agent leaves an instance; without members nothing is drawn for it."""
-        self._members[instance] -= 1
-        if not self._members[instance]:
-            del self._members[instance]
-            self._want(self._imports.get(instance, NO_TARGETS), -1)
-
-    def _want(self, targets: Targets, step: int) -> None:
-        for target in sorted(targets):
-            count = self._wanted.get(target, 0) + step
-            if count:
-                self._wanted[target] = count
-            else:
-                del self._wanted[target]
-            self.bgp.set_membership(target, is_wanted=count > 0)
+        self._members.leave(instance)
 
     # VPN tables ---------------------------------------------------------------------------
 
@@ -533,7 +500,10 @@ class Rib:
             key,
             tuple(
                 Candidate(
-                    path, self.import_target(instance, path), path in chosen, _reason(path, chosen)
+                    path,
+                    self.import_target(instance, path),
+                    path in chosen,
+                    reason_of(path, chosen),
                 )
                 for path in (*chosen, *rest)
             ),
@@ -562,8 +532,7 @@ class Rib:
         imports = {name: encode_targets(each.imports) for name, each in self.instances.items()}
         assert imports == self._imports, "what instances import differs from their configuration"
         self.target_sets.verify(imports)
-        wanted = {target for name in self._members for target in imports.get(name, NO_TARGETS)}
-        assert wanted == set(self._wanted), "memberships differ from what instances import"
+        self._members.verify(imports)
 
     def _verify_tables(self) -> None:
         expected: dict[str, _Table] = {name: {} for name in self.instances}
@@ -618,13 +587,3 @@ class Rib:
             for key, label in bundle.routes.items()
         }
         assert found == expected, "VPN routes of agents differ from what they published"
-
-
-def _reason(path: Path, chosen: tuple[Path, ...]) -> str:
-    if path in chosen:
-        if len(chosen) > 1:
-            return f"one of {len(chosen)} paths of equal cost"
-        return "best"
-    if not chosen:
-        return f"not usable: {infeasible_reason(path)}"
-    return compare(path, chosen[0])
