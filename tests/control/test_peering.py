@@ -6,6 +6,7 @@ import msgspec
 import pytest
 
 from filament.base.limits import MAX_BGP_CONNECTIONS, MAX_BGP_PEER_ROUTES
+from filament.base.net import RouteTarget
 from filament.compiler.peers import PrefixLimit, RestartPlan
 from filament.control import peering as peering_module
 from filament.control.neighbour import Neighbour
@@ -32,6 +33,7 @@ from .bgp_world import (
     vpn_key,
 )
 
+OTHER = RouteTarget(64512, 2).encode()
 RESTART = RestartPlan(True, True, 300, 0, 60)
 PRESERVED = GracefulRestart(120, preserved=((VPN, True), (EVPN, True)))
 
@@ -286,6 +288,30 @@ async def test_a_helper_keeps_routes_until_the_peer_has_told_all_again():
         assert node.neighbour("a").retention.kept == {}
 
 
+async def test_what_a_restarting_peer_asked_for_still_counts():
+    families = (TARGETS, VPN)
+    preserved = GracefulRestart(120, preserved=((TARGETS, True), (VPN, True)))
+    restarting = msgspec.structs.replace(preserved, is_restarting=True)
+    keys = [membership_key(64512, TARGET), membership_key(64512, OTHER)]
+    async with running(peer("a", 2), peer("b", 3, families=families), restart=RESTART) as node:
+        a, b = speaker(2, node.port), speaker(3, node.port, families=families, restart=preserved)
+        await connected(node, a, b)
+        a.announce(range(10))
+        a.announce(range(10, 20), found=attributes(extended_communities=(OTHER,)))
+        b.send(encode_updates(TARGETS, attributes(), keys))
+        b.end(TARGETS)
+        await until(lambda: len(b.heard()) == 20)
+        await b.crash()
+        await until(lambda: node.neighbour("b").session is None)
+        b = speaker(3, node.port, families=families, restart=restarting)
+        await connected(node, b)
+        await until(lambda: VPN in b.ended, "it need not say anything for that")
+        assert len(b.heard()) == 20
+        b.send(encode_updates(TARGETS, attributes(), keys[:1]))
+        b.end(TARGETS, VPN)
+        await until(lambda: len(b.heard()) == 10, "what it did not ask for again goes")
+
+
 async def test_a_peer_that_shuts_down_is_not_waited_for():
     async with running(peer("a", 2), peer("b", 3), restart=RESTART) as node:
         a, b = speaker(2, node.port, restart=PRESERVED), speaker(3, node.port)
@@ -367,6 +393,33 @@ async def test_another_identifier_ends_all_sessions():
         node.configure(peer("a", 2), cluster_id=8)
         await until(lambda: a.closed)
         assert node.rib.bgp.us.cluster_id == 8
+
+
+async def test_another_restart_time_needs_another_open():
+    async with running(peer("a", 2), restart=RESTART) as node:
+        a = speaker(2, node.port, restart=PRESERVED)
+        await connected(node, a)
+        changed = msgspec.structs.replace
+        node.configure(peer("a", 2), restart=changed(RESTART, end_of_rib_timeout_s=5))
+        await asyncio.sleep(0.05)
+        assert a.session.is_established
+        node.configure(peer("a", 2), restart=changed(RESTART, restart_time_s=9))
+        await until(lambda: a.closed)
+        a = speaker(2, node.port, restart=PRESERVED)
+        await connected(node, a)
+        assert a.session.agreement.restart.restart_time_s == 9
+
+
+async def test_a_node_that_helps_no_more_keeps_nothing():
+    async with running(peer("a", 2), restart=RESTART) as node:
+        a = speaker(2, node.port, restart=PRESERVED)
+        await connected(node, a)
+        a.announce(range(10))
+        await until(lambda: node.count("a") == 10)
+        await a.crash()
+        await until(lambda: node.rib.bgp.stale_count("a", VPN) == 10)
+        node.configure(peer("a", 2), restart=msgspec.structs.replace(RESTART, is_helper=False))
+        await until(lambda: node.count("a") == 0)
 
 
 async def test_signed_sessions():
