@@ -33,6 +33,7 @@ from filament.dataplane.sweep import sweep
 from filament.runtime.clock import now
 from filament.runtime.log import logger
 from filament.runtime.serve import Listen, serve_http
+from filament.runtime.tls import MutualTls
 
 _log = logger("agent")
 _AUDIT_EVERY_S = 30.0
@@ -49,8 +50,9 @@ class AgentPlace(msgspec.Struct, frozen=True):
 
     `address` is the tunnel end (host-order int), `controls` are `HOST:PORT`, of which two are used
     (see `agent.homes`), `state` the directory for what survives restarts, `pins` one in a BPF file
-    system, `listens` where HTTP is served, `introspects` where Sandesh introspect is. `hook` forces
-    how programs are attached (tests).
+    system, `listens` where HTTP is served, `introspects` where Sandesh introspect is. `tls` is
+    how control nodes and we prove ourselves to one another; None: we do not. `hook` forces how
+    programs are attached (tests).
     """
 
     name: str
@@ -61,6 +63,7 @@ class AgentPlace(msgspec.Struct, frozen=True):
     pins: Path
     listens: tuple[Listen, ...]
     introspects: tuple[Listen, ...] = ()
+    tls: MutualTls | None = None
     hook: Hook | None = None
 
 
@@ -99,7 +102,12 @@ class AgentProcess:
         self._wake = asyncio.Event()
         self._state = State(place.state)
         core = AgentCore(place.name, place.address, place.controls, self._state.load_views())
-        self.connections = Connections(place.controls, core, self._wake.set)
+        self.connections = Connections(
+            place.controls,
+            core,
+            self._wake.set,
+            place.tls.client_context() if place.tls is not None else None,
+        )
         programs = opened.enter_context(load(place.pins / "maps"))
         maps = opened.enter_context(PinnedMaps(place.pins / "maps"))
         self._links = opened.enter_context(closing(Links()))

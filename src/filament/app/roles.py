@@ -11,11 +11,12 @@ import signal
 import sys
 from collections.abc import Awaitable, Callable, Sequence
 
-from filament.app.settings import Settings
+from filament.app.settings import Settings, XmppSettings
 from filament.base.errors import FilamentError, InputError
 from filament.base.net import parse_address, parse_ipv4
 from filament.runtime import log
 from filament.runtime.serve import parse_listen
+from filament.runtime.tls import MutualTls
 
 Stop = asyncio.Event
 Role = Callable[[Settings, Stop], Awaitable[None]]
@@ -38,6 +39,13 @@ async def _run_api(settings: Settings, stop: Stop) -> None:
     )
 
 
+def _xmpp_tls(settings: XmppSettings) -> MutualTls | None:
+    """What agents and control nodes prove themselves by, if they do."""
+    if not settings.xmpp_auth_enable:
+        return None
+    return MutualTls(settings.xmpp_server_cert, settings.xmpp_server_key, settings.xmpp_ca_cert)
+
+
 async def _run_control(settings: Settings, stop: Stop) -> None:
     from filament.app.protection import read_secret  # noqa: PLC0415
     from filament.client.trust import Trust  # noqa: PLC0415
@@ -52,6 +60,7 @@ async def _run_control(settings: Settings, stop: Stop) -> None:
         introspects=[parse_listen(one) for one in (settings.control.introspect,) if one],
         copy=settings.control_copy,
         stop=stop,
+        tls=_xmpp_tls(settings.control),
         trust=Trust(
             token=read_secret(settings.control.api_token, "control.api_token"),
             ca=settings.control.api_ca,
@@ -81,6 +90,7 @@ async def _run_agent(settings: Settings, stop: Stop) -> None:
         pins=settings.pins,
         listens=tuple(parse_listen(address) for address in addresses if address),
         introspects=tuple(parse_listen(one) for one in (told.introspect,) if one),
+        tls=_xmpp_tls(told),
     )
     await run_agent(place, stop)
 
