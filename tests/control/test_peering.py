@@ -6,10 +6,13 @@ import msgspec
 import pytest
 
 from filament.base.limits import MAX_BGP_CONNECTIONS, MAX_BGP_PEER_ROUTES
-from filament.base.net import RouteTarget
-from filament.compiler.peers import PrefixLimit, RestartPlan
+from filament.base.net import RouteTarget, parse_address
+from filament.compiler.peers import PrefixLimit, RestartPlan, SpeakerPlan
 from filament.control import peering as peering_module
+from filament.control.bgp_socket import connect
 from filament.control.neighbour import Neighbour
+from filament.control.peering import Peering
+from filament.rib.rib import Rib
 from filament.rib.rtc import membership_key
 from filament.wire.bgp.capability import GracefulRestart
 from filament.wire.bgp.family import AddressFamily
@@ -501,6 +504,38 @@ async def test_external_peers(asn):
         assert [segment.ases for segment in found.as_path] == [(64512,)]
         assert (found.local_preference, found.cluster_list) == (None, ())
         assert found.next_hop == attributes().next_hop
+
+
+async def test_a_peer_may_know_us_by_another_as():
+    other = peer("x", 2, peer_as=64999, local_as=65001, is_client=False)
+    async with running(other, peer("b", 3)) as node:
+        x, b = speaker(2, node.port, asn=64999, peer_as=65001), speaker(3, node.port)
+        await connected(node, x, b)
+        b.announce(range(3))
+        await until(lambda: len(x.heard()) == 3)
+        found, _ = x.routes[VPN, vpn_key(0)]
+        assert [segment.ases for segment in found.as_path] == [(65001,)]
+
+
+async def test_sessions_over_ipv6():
+    here = parse_address("::1")
+    one = msgspec.structs.replace(peer("a", 2), address=here, password="secret")
+    port = free_port()
+    rib = Rib()
+    peering = Peering(rib, listens=(here,))
+    peering.configure(
+        SpeakerPlan(name="ctl1", identifier=1, address=here, port=port, peers={"a": one})
+    )
+    task = asyncio.create_task(peering.run())
+    await until(lambda: peering._listener.port == port)
+    streams = await connect(here, port, here, "secret")
+    a = speaker(2, port)
+    a.writer = streams[1]
+    a.start(streams[0])
+    await until(lambda: a.session.is_established)
+    a.announce(range(3))
+    await until(lambda: rib.bgp.tables[VPN].count_of("a") == 3)
+    task.cancel()
 
 
 async def test_families_not_agreed_on_are_not_told():
