@@ -20,8 +20,8 @@ from .control_world import BLUE, RED, demo_world
 from .introspected import Introspected, column
 
 VPN = AddressFamily.INET_VPN
-GATEWAY = "default-domain:default-project:ip-fabric:__default__:gw1"
-OTHER = "default-domain:default-project:ip-fabric:__default__:gw2"
+GATEWAY = "gw1"
+OTHER = "gw2"
 
 
 def vpn_route(text, label=300):
@@ -201,7 +201,13 @@ def test_tables_of_bgp_are_tables_too(asked):
     root = asked.ask(f"ShowRouteReq?routing_table={RED}.inet.0&prefix=192.0.2.0/24")
     [path] = root.iter("ShowRoutePath")
     assert path.find("primary_table").text == "bgp.l3vpn.0"
+    root = asked.ask("ShowRouteReq?protocol=bgp")
+    tables = [one.text for one in root.iter("routing_table_name")]
+    assert tables == ["bgp.l3vpn.0", f"{BLUE}.inet.0", f"{RED}.inet.0"][: len(tables)]
+    root = asked.ask("ShowRouteReq?source=10.9.9.1&routing_table=bgp.l3vpn.0")
+    assert len(list(root.iter("ShowRoute"))) == 1
     root = asked.ask("ShowRouteReq?family=rtarget")
+    assert {one.text for one in root.iter("protocol")} == {"Local"}
     assert any(one.text.startswith("64512:target:") for one in root.iter("prefix"))
 
 

@@ -6,9 +6,13 @@ import msgspec
 import pytest
 
 from filament.base.limits import MAX_BGP_CONNECTIONS, MAX_BGP_PEER_ROUTES
-from filament.compiler.peers import PrefixLimit, RestartPlan
+from filament.base.net import RouteTarget, parse_address
+from filament.compiler.peers import PrefixLimit, RestartPlan, SpeakerPlan
 from filament.control import peering as peering_module
+from filament.control.bgp_socket import connect
 from filament.control.neighbour import Neighbour
+from filament.control.peering import Peering
+from filament.rib.rib import Rib
 from filament.rib.rtc import membership_key
 from filament.wire.bgp.capability import GracefulRestart
 from filament.wire.bgp.family import AddressFamily
@@ -32,6 +36,7 @@ from .bgp_world import (
     vpn_key,
 )
 
+OTHER = RouteTarget(64512, 2).encode()
 RESTART = RestartPlan(True, True, 300, 0, 60)
 PRESERVED = GracefulRestart(120, preserved=((VPN, True), (EVPN, True)))
 
@@ -286,6 +291,30 @@ async def test_a_helper_keeps_routes_until_the_peer_has_told_all_again():
         assert node.neighbour("a").retention.kept == {}
 
 
+async def test_what_a_restarting_peer_asked_for_still_counts():
+    families = (TARGETS, VPN)
+    preserved = GracefulRestart(120, preserved=((TARGETS, True), (VPN, True)))
+    restarting = msgspec.structs.replace(preserved, is_restarting=True)
+    keys = [membership_key(64512, TARGET), membership_key(64512, OTHER)]
+    async with running(peer("a", 2), peer("b", 3, families=families), restart=RESTART) as node:
+        a, b = speaker(2, node.port), speaker(3, node.port, families=families, restart=preserved)
+        await connected(node, a, b)
+        a.announce(range(10))
+        a.announce(range(10, 20), found=attributes(extended_communities=(OTHER,)))
+        b.send(encode_updates(TARGETS, attributes(), keys))
+        b.end(TARGETS)
+        await until(lambda: len(b.heard()) == 20)
+        await b.crash()
+        await until(lambda: node.neighbour("b").session is None)
+        b = speaker(3, node.port, families=families, restart=restarting)
+        await connected(node, b)
+        await until(lambda: VPN in b.ended, "it need not say anything for that")
+        assert len(b.heard()) == 20
+        b.send(encode_updates(TARGETS, attributes(), keys[:1]))
+        b.end(TARGETS, VPN)
+        await until(lambda: len(b.heard()) == 10, "what it did not ask for again goes")
+
+
 async def test_a_peer_that_shuts_down_is_not_waited_for():
     async with running(peer("a", 2), peer("b", 3), restart=RESTART) as node:
         a, b = speaker(2, node.port, restart=PRESERVED), speaker(3, node.port)
@@ -369,6 +398,33 @@ async def test_another_identifier_ends_all_sessions():
         assert node.rib.bgp.us.cluster_id == 8
 
 
+async def test_another_restart_time_needs_another_open():
+    async with running(peer("a", 2), restart=RESTART) as node:
+        a = speaker(2, node.port, restart=PRESERVED)
+        await connected(node, a)
+        changed = msgspec.structs.replace
+        node.configure(peer("a", 2), restart=changed(RESTART, end_of_rib_timeout_s=5))
+        await asyncio.sleep(0.05)
+        assert a.session.is_established
+        node.configure(peer("a", 2), restart=changed(RESTART, restart_time_s=9))
+        await until(lambda: a.closed)
+        a = speaker(2, node.port, restart=PRESERVED)
+        await connected(node, a)
+        assert a.session.agreement.restart.restart_time_s == 9
+
+
+async def test_a_node_that_helps_no_more_keeps_nothing():
+    async with running(peer("a", 2), restart=RESTART) as node:
+        a = speaker(2, node.port, restart=PRESERVED)
+        await connected(node, a)
+        a.announce(range(10))
+        await until(lambda: node.count("a") == 10)
+        await a.crash()
+        await until(lambda: node.rib.bgp.stale_count("a", VPN) == 10)
+        node.configure(peer("a", 2), restart=msgspec.structs.replace(RESTART, is_helper=False))
+        await until(lambda: node.count("a") == 0)
+
+
 async def test_signed_sessions():
     async with running(peer("a", 2, password="secret"), peer("b", 3)) as node:
         a, b = speaker(2, node.port), speaker(3, node.port)
@@ -448,6 +504,38 @@ async def test_external_peers(asn):
         assert [segment.ases for segment in found.as_path] == [(64512,)]
         assert (found.local_preference, found.cluster_list) == (None, ())
         assert found.next_hop == attributes().next_hop
+
+
+async def test_a_peer_may_know_us_by_another_as():
+    other = peer("x", 2, peer_as=64999, local_as=65001, is_client=False)
+    async with running(other, peer("b", 3)) as node:
+        x, b = speaker(2, node.port, asn=64999, peer_as=65001), speaker(3, node.port)
+        await connected(node, x, b)
+        b.announce(range(3))
+        await until(lambda: len(x.heard()) == 3)
+        found, _ = x.routes[VPN, vpn_key(0)]
+        assert [segment.ases for segment in found.as_path] == [(65001,)]
+
+
+async def test_sessions_over_ipv6():
+    here = parse_address("::1")
+    one = msgspec.structs.replace(peer("a", 2), address=here, password="secret")
+    port = free_port()
+    rib = Rib()
+    peering = Peering(rib, listens=(here,))
+    peering.configure(
+        SpeakerPlan(name="ctl1", identifier=1, address=here, port=port, peers={"a": one})
+    )
+    task = asyncio.create_task(peering.run())
+    await until(lambda: peering._listener.port == port)
+    streams = await connect(here, port, here, "secret")
+    a = speaker(2, port)
+    a.writer = streams[1]
+    a.start(streams[0])
+    await until(lambda: a.session.is_established)
+    a.announce(range(3))
+    await until(lambda: rib.bgp.tables[VPN].count_of("a") == 3)
+    task.cancel()
 
 
 async def test_families_not_agreed_on_are_not_told():

@@ -9,6 +9,10 @@ ctl1 (AS 64512) ---- gobgp   iBGP, MD5, route-target constraint; our stand-in fo
 from __future__ import annotations
 
 import contextlib
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 from filament.base.net import format_ipv4, format_mac
 from filament.testing.lab.lab import CONTROL_NAME
@@ -28,7 +32,7 @@ VPN = ("inet-vpn", "inet6-vpn", "e-vpn")
 ASNS = {"gobgp": ASN, "frr": ASN, "edge": 65002, "exabgp": 65003}
 MACS = {"gobgp": "02:00:00:00:0f:01", "frr": "02:00:00:00:0f:02", "edge": "02:00:00:00:0f:03"}
 LABELS = {"gobgp": 201, "frr": 202, "edge": 203, "exabgp": 204}
-UDP = frozenset({"udp"})
+L3_VNI = 6000
 
 
 class FilamentWorld:
@@ -43,6 +47,10 @@ class FilamentWorld:
         self.capture = stack.enter_context(
             Capture(self.lab.place(CONTROL_NAMESPACE), "eth0", run / "control.pcap")
         )
+        # Both sides must mean the same segment: FRR's has the number that the API gave the network.
+        uuid = self.intent.client.uuid_of("virtual-network", ["default-domain", "demo", "blue"])
+        network = self.intent.client.get("virtual-network", uuid)
+        self.vni = network["virtual_network_network_id"]
         routers = {name: self.lab.add_router(name) for name in ASNS}
         self.address = {name: format_ipv4(router.address) for name, router in routers.items()}
         kinds = {"gobgp": GoBgp, "frr": Frr, "edge": Frr, "exabgp": ExaBgp}
@@ -100,8 +108,8 @@ class FilamentWorld:
             name="blue",
             rd=f"{address}:6",
             targets=(BLUE,),
-            vni=6000 if has_vxlan else 0,
-            router_mac=mac if has_vxlan else "",
+            vni=L3_VNI if name != "exabgp" else 0,
+            router_mac=mac,
             label=LABELS[name] + 50,
         )
         settings = PeerSettings(
@@ -110,7 +118,7 @@ class FilamentWorld:
             asn=ASNS[name],
             neighbours=(neighbour,),
             vrfs=(red, blue) if name != "exabgp" else (),
-            segments=(Segment(vni=4000, rd=f"{address}:4000", targets=(BLUE,)),)
+            segments=(Segment(vni=self.vni, rd=f"{address}:4000", targets=(BLUE,)),)
             if has_vxlan
             else (),
             encapsulations=("udp",) if name == "gobgp" else (),
@@ -146,6 +154,15 @@ class FilamentWorld:
             "targets": frozenset({target}),
         }
         return PeerRoute(**fields | more)
+
+    def shown(self, *words: str) -> str:
+        """What `filament show` prints."""
+        program = str(Path(sys.executable).with_name("filament"))
+        environment = os.environ | {"FILAMENT_RUN": str(self.lab.directories.run)}
+        done = subprocess.run(
+            [program, "show", *words], env=environment, capture_output=True, text=True, check=True
+        )
+        return done.stdout
 
     def pings(self, source: str, address: str, count: int = 3) -> bool:
         """Whether every echo of a few comes back to a workload."""

@@ -13,7 +13,7 @@ from filament.testing.lab.lab import CONTROL_NAME
 from filament.testing.peers.route import PeerRoute
 from filament.testing.peers.router import Router
 
-from .filament_world import ASN, ASNS, LABELS, MACS, RED, FilamentWorld
+from .filament_world import ASN, ASNS, BLUE, L3_VNI, LABELS, MACS, RED, FilamentWorld
 from .logs import shown
 from .packets import ping
 
@@ -37,7 +37,9 @@ def routers(world):
     try:
         for name, number in ROUTERS.items():
             peer = world.peers[name]
-            router = Router(peer, vrfs=peer.settings.vrfs[:1], mac=MACS[name])
+            # FRR's kernel has VXLAN of its own.
+            vrfs = peer.settings.vrfs if name == "gobgp" else peer.settings.vrfs[:1]
+            router = Router(peer, vrfs=vrfs, mac=MACS[name])
             router.make_vrfs()
             place = router.add_outside("red", f"10.{number}.0.1/24", f"10.{number}.0.9/24")
             router.add_addresses("red", f"fd00:{number}::1/64", f"fd00:{number}::9/64")
@@ -302,6 +304,97 @@ def test_a_crash_of_a_peer_costs_no_packet(world, pings_behind_frr):
     for sent, received in [each.stop() for each in pings_behind_frr]:
         assert sent > 50
         assert received >= sent - 1
+
+
+@pytest.fixture(scope="module")
+def vxlan_first(world):
+    """From here on the cluster prefers VXLAN: what MAC routes are announced by (as in TF)."""
+    world.intent.set_encapsulations(["VXLAN", "MPLSoUDP", "MPLSoGRE"], wait="agents")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_workloads_mac_is_on_every_peer(world, vxlan_first, name):
+    """EVPN type 2, and type 3 of its host."""
+    peer, host = world.peers[name], world.host_of("blue-1")
+    heard = peer.wait_received(
+        "e-vpn", evpn_type=2, mac=world.mac_of("blue-1"), prefix=world.route_of("blue-1")
+    )
+    assert heard.rd.startswith(f"{host}:")
+    assert (heard.label, heard.next_hop) == (world.vni, host)
+    assert heard.encapsulations == {"vxlan"}
+    assert BLUE in heard.targets
+    heard = peer.wait_received(
+        "e-vpn", evpn_type=3, prefix=f"{host}/32", rd=heard.rd, label=world.vni
+    )
+    assert (heard.tag, heard.next_hop) == (world.vni, host)
+    assert heard.encapsulations == {"vxlan"}
+    assert BLUE in heard.targets
+
+
+def test_frr_forwards_by_a_workloads_mac(world, vxlan_first):
+    """FRR trusts what it hears enough to put it into its kernel: the MAC, and whom to flood to."""
+    frr, device = world.peers["frr"], f"vx{world.vni}"
+    for mac, name in ((world.mac_of("blue-1"), "blue-1"), ("00:00:00:00:00:00", "blue-2")):
+        line = f"{mac} dst {world.host_of(name)} self"
+        frr.wait_for(
+            lambda line=line: line in frr.run(["bridge", "fdb", "show", "dev", device]),
+            f"forwards {mac} to {name}",
+        )
+
+
+@pytest.mark.parametrize("name", ["frr", "edge"])
+def test_a_routers_mac_and_prefix_are_in_the_networks_tables(world, vxlan_first, name):
+    """Types 2 and 5 of an FRR, in the network's own table and on another router."""
+    peer, other = world.peers[name], world.peers["edge" if name == "frr" else "gobgp"]
+    number = ROUTERS[name]
+    mac = f"02:00:00:00:00:{number:02x}"
+    blue, segment = peer.settings.vrfs[1], peer.settings.segments[0]
+    bridged = PeerRoute(family="e-vpn", evpn_type=2, mac=mac, rd=segment.rd)
+    routed = PeerRoute(family="e-vpn", evpn_type=5, prefix=f"10.{number}.8.0/24", rd=blue.rd)
+    for route in (bridged, routed):
+        peer.announce(route)
+    heard = other.wait_received("e-vpn", evpn_type=2, mac=mac)
+    assert (heard.rd, heard.label) == (segment.rd, world.vni)
+    assert heard.next_hop == peer.settings.address
+    heard = other.wait_received("e-vpn", evpn_type=5, prefix=routed.prefix)
+    assert (heard.rd, heard.label, heard.router_mac) == (blue.rd, L3_VNI, blue.router_mac)
+    assert heard.targets == {BLUE}
+    shown = world.shown("bgp", "routes", "--instance", "default-domain:demo:blue:blue")
+    assert mac in shown
+    assert f"5-0:0-0-{routed.prefix}" in shown
+    for route in (bridged, routed):
+        peer.withdraw(route)
+    other.wait_gone("e-vpn", evpn_type=2, mac=mac, timeout_s=2.0)
+    other.wait_gone("e-vpn", evpn_type=5, prefix=routed.prefix, timeout_s=2.0)
+
+
+def test_packets_by_vxlan_to_a_prefix_of_evpn(world, routers, vxlan_first):
+    """Type 5 from GoBGP: out by VXLAN to the router's MAC, back by MPLS over UDP."""
+    peer = world.peers["gobgp"]
+    blue = peer.settings.vrfs[1]
+    router, _ = routers["gobgp"]
+    outside = router.add_outside("blue", "10.218.0.1/24", "10.218.0.9/24")
+    route = PeerRoute(
+        family="e-vpn",
+        evpn_type=5,
+        prefix="10.218.0.0/24",
+        rd=blue.rd,
+        label=L3_VNI,
+        targets=frozenset({BLUE}),
+        encapsulations=frozenset({"vxlan"}),
+        router_mac=blue.router_mac,
+    )
+    peer.announce(route)
+    peer.wait_received("inet-vpn", prefix=world.route_of("blue-1"))
+    router.follow()
+    before = router.refresh_counts()
+    wait_reached(world, "blue-1", "10.218.0.9")
+    assert world.pings("blue-1", "10.218.0.9")
+    assert ping(outside, world.route_of("blue-1").partition("/")[0])
+    after = router.refresh_counts()
+    assert after["vxlan in"] - before.get("vxlan in", 0) >= 6
+    assert after["udp out"] - before["udp out"] >= 6
+    peer.withdraw(route)
 
 
 def test_every_capture_decodes(world):

@@ -66,7 +66,8 @@ def _candidate_lines(candidate: Record) -> Iterator[str]:
     origin = candidate["origin"]
     if origin["object"]:
         kind, _, name = origin["object"].partition(" ")
-        yield f"      made by {kind} {short_name(name)}, revision {origin['revision']}"
+        revision = f", revision {origin['revision']}" if origin["revision"] else ""
+        yield f"      made by {kind} {short_name(name)}{revision}"
     imported = candidate["import"]
     if imported is not None:
         source = short_instance(imported["from"])

@@ -210,7 +210,7 @@ def _candidate(node: ControlNode, instance: str, key: RouteKey, candidate: Candi
     family = VPN_FAMILY[key.family]
     raw = path.vpn_key if is_bgp else vpn_key(key, path)[1]
     if raw in node.core.rib.bgp.tables[family].routes:
-        record["vpn"] = _vpn(node.core.rib.bgp.why(family, raw))
+        record["vpn"] = _vpn(node.core.rib.bgp.why(family, raw), instance, path.source)
     elif not is_bgp:
         record["vpn"] = {"not_exported": _not_exported(node, path)}
     return record
@@ -264,12 +264,15 @@ def _policies(network: Object | None) -> set[str]:
     return {ref.uuid for ref in network.refs_to("network-policy")} if network is not None else set()
 
 
-def _vpn(explanation: VpnExplanation) -> Record:
+def _vpn(explanation: VpnExplanation, *holders: str) -> Record:
+    """Say who has a route of BGP's tables; `holders` are instances that need not be named."""
     return {
         "table": explanation.table,
         "route": explanation.text,
         "imports": [
-            {"instance": instance, "target": target} for instance, target in explanation.imports
+            {"instance": instance, "target": target}
+            for instance, target in explanation.imports
+            if instance not in holders
         ],
         "not_imported": explanation.not_imported,
         "told": [msgspec.to_builtins(each) for each in explanation.tellings],

@@ -20,7 +20,7 @@ from filament.base.errors import TransientError
 from filament.base.limits import MAX_BGP_CONNECTIONS, MAX_OUTPUT_QUEUE_BYTES
 from filament.base.net import Address, parse_address
 from filament.base.origin import NOWHERE
-from filament.compiler.peers import PeerPlan, SpeakerPlan
+from filament.compiler.peers import PeerPlan, RestartPlan, SpeakerPlan
 from filament.control.bgp_socket import BgpListener, connect
 from filament.control.neighbour import Neighbour
 from filament.control.retention import Deed
@@ -123,10 +123,12 @@ class Peering:
             for name in list(self.neighbours):
                 self._remove(name, CONFIGURATION_CHANGE, "our AS, identifier or cluster id changed")
             self._rib.configure(us)
-        elif before.restart != plan.restart:
+        elif _offered(before.restart) != _offered(plan.restart):
+            for name in list(self.neighbours):
+                self._remove(name, CONFIGURATION_CHANGE, "graceful restart is configured anew")
+        elif before.restart.is_helper and not plan.restart.is_helper:
             for neighbour in self.neighbours.values():
-                if not plan.restart.is_helper:
-                    self._sweep(neighbour, neighbour.retention.forget())
+                self._sweep(neighbour, neighbour.retention.forget())
         for problem in plan.problems:
             if problem not in before.problems:
                 _log.warning("bgp-misconfigured", problem=problem)
@@ -318,7 +320,7 @@ class Peering:
         neighbour.warned.clear()
         neighbour.ended.clear()
         self._bgp.peer_up(
-            neighbour.rib_peer(agreement),
+            neighbour.rib_peer(agreement, self.speaker.asn),
             agreement.families,
             now(),
             has_llgr=bool(agreement.long_lived),
@@ -561,6 +563,13 @@ class Peering:
                     connection.session.abandon(reason, now())
             neighbour.machine.stop(ADMIN_SHUTDOWN, reason, now())
             neighbour.flush()
+
+
+def _offered(restart: RestartPlan) -> tuple[bool, int, int]:
+    """Return what an OPEN says of graceful restart: it takes another to change that."""
+    if not restart.is_enabled:
+        return False, 0, 0
+    return True, restart.restart_time_s, restart.long_lived_time_s
 
 
 def _session_of(plan: PeerPlan) -> PeerPlan:

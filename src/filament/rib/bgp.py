@@ -138,8 +138,16 @@ class BgpRib:
         assert peer.kind is not PeerKind.AGENT, "agents speak XMPP"
         self.peers[peer.name] = peer
         asn = peer.asn if peer.kind is PeerKind.EXTERNAL else 0
-        policy = OutPolicy(self.us, peer.kind, asn, has_llgr)
+        us = self.us
+        if peer.local_as:
+            us = msgspec.structs.replace(us, asn=peer.local_as)
+        policy = OutPolicy(us, peer.kind, asn, has_llgr)
         self.out.join(peer.name, policy, frozenset(families))
+        if (peer.name, AddressFamily.ROUTE_TARGET) not in self._sweeping:
+            # What it asked for before it restarted counts until it says otherwise: it may wait
+            # for our End-of-RIB before it tells anything.
+            for key in self._stale_memberships(peer.name):
+                self.out.note_interest(peer.name, key, is_there=True)
         waits = ends_rib and AddressFamily.ROUTE_TARGET in families
         # Memberships first: the peer withholds its routes until it has ours.
         for family in sorted(families, key=_turn_of):
@@ -164,8 +172,16 @@ class BgpRib:
 
     def sweep(self, name: str, family: AddressFamily) -> None:
         """Remove what a peer has not announced again (its End-of-RIB came, or its time is up)."""
-        if self.tables[family].stale_bundles_of(name):
-            self._sweeping[name, family] = None
+        if not self.tables[family].stale_bundles_of(name):
+            return
+        if family is AddressFamily.ROUTE_TARGET:
+            for key in self._stale_memberships(name):
+                self.out.note_interest(name, key, is_there=False)
+        self._sweeping[name, family] = None
+
+    def _stale_memberships(self, name: str) -> list[bytes]:
+        stale = self.tables[AddressFamily.ROUTE_TARGET].stale_bundles_of(name)
+        return [key for bundle in stale for key in bundle.routes]
 
     def stale_count(self, name: str, family: AddressFamily) -> int:
         """Return how many stale routes of a peer are kept."""

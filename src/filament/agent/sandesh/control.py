@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from operator import itemgetter
 
 import msgspec
 
@@ -66,7 +67,7 @@ def trace(look: Look) -> list[str]:
         for one in look.connections.values()
         for when, text in one.history
     ]
-    return [f"{format_time(when)} {text}" for when, text in sorted(entries)]
+    return [f"{format_time(when)} {text}" for when, text in sorted(entries, key=itemgetter(0))]
 
 
 def _sessions(look: Look) -> list[Values]:

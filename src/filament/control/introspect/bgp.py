@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from operator import itemgetter
 
 from filament.base.net import format_ipv4
+from filament.compiler.peers import FABRIC
 from filament.control.introspect.configuration import changed_at
 from filament.control.introspect.listing import listing
 from filament.control.node import ControlNode
@@ -58,7 +60,7 @@ class BgpPeers:
         speaker = self._node.peering.speaker
         return {
             "instance_name": MASTER,
-            "peer": basename(name),
+            "peer": name,
             "peer_address": state.address,
             "peer_id": state.peer_identifier,
             "peer_asn": state.peer_as,
@@ -113,7 +115,7 @@ class BgpPeers:
             for name, neighbour in self._node.peering.neighbours.items()
             for each in peer_history(neighbour)
         ]
-        return [f"{format_time(at)} {text}" for at, text in sorted(entries)]
+        return [f"{format_time(at)} {text}" for at, text in sorted(entries, key=itemgetter(0))]
 
     def observations(self) -> Iterable[Values]:
         """Return the peers as BgpPeerInfoData."""
@@ -121,7 +123,7 @@ class BgpPeers:
             state = peer_state(neighbour, self._node.core.rib)
             history = peer_history(neighbour)
             yield {
-                "name": f"{MASTER}:{self._node.core.name}:{MASTER}:{basename(name)}",
+                "name": f"{MASTER}:{self._node.core.name}:{MASTER}:{name}",
                 "admin_down": state.is_admin_down,
                 "passive": state.is_passive,
                 "router_type": state.router_type,
@@ -191,12 +193,7 @@ class BgpPeers:
         }
 
     def _router(self, name: str) -> Object | None:
-        return self._node.core.snapshot.named("bgp-router", tuple(name.split(":")))
-
-
-def basename(name: str) -> str:
-    """Return the last part of a bgp-router's name, by which TF calls the peer."""
-    return name.rpartition(":")[2]
+        return self._node.core.snapshot.named("bgp-router", (*FABRIC, name))
 
 
 def _auth(state: PeerState) -> str:

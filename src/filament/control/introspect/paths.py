@@ -8,6 +8,7 @@ from filament.base.net import format_ipv4
 from filament.compiler.targets import read_asn
 from filament.control.node import ControlNode
 from filament.rib.bestpath import infeasible_reason
+from filament.rib.bgp import OURSELVES
 from filament.rib.bundle import Bundle
 from filament.rib.exchange import default_med
 from filament.rib.keys import RouteKey, table_name
@@ -42,7 +43,22 @@ _VPN_TABLES = {"inet": "bgp.l3vpn.0", "inet6": "bgp.l3vpn-inet6.0", "evpn": "bgp
 
 def modified_at(node: ControlNode, peer: str) -> float:
     """Return since when (epoch seconds) the session is up by which a peer's paths came."""
+    if peer == OURSELVES.name:
+        return node.started_at
     return node.since(peer) if peer in node.core.agents else node.peer_since(peer)
+
+
+def protocol_of(path: Path) -> str:
+    """Return TF's word for how a path came: the protocol, and what it is a path to."""
+    protocol = "XMPP" if path.kind is PeerKind.AGENT else "BGP"
+    return f"{protocol} ({path.sub_protocol})" if path.sub_protocol else protocol
+
+
+def protocol_of_bundle(bundle: Bundle) -> str:
+    """Return the same for routes of BGP's own tables."""
+    if bundle.peer is OURSELVES:
+        return "Local"
+    return "XMPP" if bundle.peer.kind is PeerKind.AGENT else "BGP"
 
 
 def source_of(node: ControlNode, peer: str) -> str:
@@ -61,10 +77,9 @@ def path_values(node: ControlNode, instance: str, key: RouteKey, path: Path) -> 
         flags.append("LlgrStale")
     if problem := infeasible_reason(path):
         flags.append(_flag(problem))
-    protocol = "BGP" if is_bgp else "XMPP"
     primary = path.source if is_bgp else table_name(path.source, key.family)
     return {
-        "protocol": f"{protocol} ({path.sub_protocol})" if path.sub_protocol else protocol,
+        "protocol": protocol_of(path),
         "last_modified": format_time(modified_at(node, path.peer)),
         "local_preference": path.local_preference,
         "med": path.med or (0 if is_bgp else default_med(path.local_preference)),
@@ -108,7 +123,7 @@ def bundle_values(node: ControlNode, family: AddressFamily, key: bytes, bundle: 
     is_agent = peer.kind is PeerKind.AGENT
     label = bundle.routes.get(key, b"")
     values: dict[str, object] = {
-        "protocol": "XMPP" if is_agent else "BGP",
+        "protocol": protocol_of_bundle(bundle),
         "last_modified": format_time(modified_at(node, peer.name)),
         "local_preference": (
             100 if attributes.local_preference is None else attributes.local_preference
@@ -122,7 +137,7 @@ def bundle_values(node: ControlNode, family: AddressFamily, key: bytes, bundle: 
         "next_hop": str(attributes.next_hop),
         "label": _label(label_value(family, key, label), encapsulations) if label else 0,
         "origin": _origin(attributes.origin),
-        "replicated": is_agent,
+        "replicated": is_agent and peer is not OURSELVES,
         "communities": [
             *(format_community(one) for one in attributes.communities),
             *(format_extended(one) for one in attributes.extended_communities),

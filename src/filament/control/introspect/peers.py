@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from operator import itemgetter
 
 from filament.compiler.targets import read_asn
 from filament.control.introspect.bgp import BgpPeers
@@ -60,7 +61,7 @@ class PeerAnswers:
         for ended in self._node.endings:
             who = f"{ended.agent or 'somebody'} ({ended.address})"
             entries.append((ended.at, f"XmppMessage: {who}: closed: {ended.reason}"))
-        return [f"{format_time(when)} {text}" for when, text in sorted(entries)]
+        return [f"{format_time(when)} {text}" for when, text in sorted(entries, key=itemgetter(0))]
 
     # neighbours -----------------------------------------------------------------------------
 

@@ -129,6 +129,10 @@ class RouteAnswers:
         if prefix:
             longer, shorter = (bool(query.get(f"{one}_match")) for one in ("longer", "shorter"))
             tests.append(table.filter(prefix, longer=longer, shorter=shorter))
+        source, protocol = query.get("source"), str(query.get("protocol", "")).lower()
+        if source is not None or protocol:
+            wanted = str(source) if source is not None else None
+            tests.append(lambda key: table.has_path(key, wanted, protocol))
         start = str(query.get("start_prefix", ""))
         if start:
             first = table.start(start)

@@ -11,7 +11,14 @@ from typing import Any, Protocol
 
 from filament.base.errors import InputError
 from filament.base.net import Prefix
-from filament.control.introspect.paths import bundle_values, modified_at, path_values
+from filament.control.introspect.paths import (
+    bundle_values,
+    modified_at,
+    path_values,
+    protocol_of,
+    protocol_of_bundle,
+    source_of,
+)
 from filament.control.node import ControlNode
 from filament.rib.bestpath import infeasible_reason
 from filament.rib.exchange import instance_key
@@ -62,6 +69,9 @@ class Table(Protocol):
     def filter(self, text: str, *, longer: bool, shorter: bool) -> Callable[[Any], bool]:
         """Return which keys a `prefix` asks for: that, those inside it, those around it."""
 
+    def has_path(self, key: Any, source: str | None, protocol: str) -> bool:
+        """Say whether a route has a path from a source (None: any), and by a protocol."""
+
     def paths(self, key: Any) -> list[tuple[float, Values]]:
         """Return a route's paths as ShowRoutePath, the best first, each with its (epoch) time."""
 
@@ -109,14 +119,23 @@ class InstanceTable:
             return text_filter(str, text, longer=longer)
         return prefix_filter(lambda key: key.prefix, text, longer=longer, shorter=shorter)
 
+    def has_path(self, key: RouteKey, source: str | None, protocol: str) -> bool:
+        """See Table."""
+        return any(
+            source in (None, source_of(self._node, path.peer))
+            and protocol_of(path).lower().startswith(protocol)
+            for path in self._node.core.rib.paths(self.instance, key)
+        )
+
     def paths(self, key: RouteKey) -> list[tuple[float, Values]]:
         """See Table."""
         rib = self._node.core.rib
-        if self.instance not in rib.instances:
-            return []
+        paths = rib.paths(self.instance, key)
+        if len(paths) > 1:  # only then is there an order
+            paths = [one.path for one in rib.why(self.instance, key).candidates]
         return [
             (modified_at(self._node, path.peer), path_values(self._node, self.instance, key, path))
-            for path in (one.path for one in rib.why(self.instance, key).candidates)
+            for path in paths
         ]
 
     def count(self) -> Paused[Counts]:
@@ -190,6 +209,14 @@ class VpnTable:
         """Return the prefix that a key has in an instance; None where it has none."""
         inside = instance_key(self._family, key)
         return inside.nlri if inside is not None and isinstance(inside.nlri, Prefix) else None
+
+    def has_path(self, key: bytes, source: str | None, protocol: str) -> bool:
+        """See Table."""
+        return any(
+            source in (None, source_of(self._node, bundle.peer.name))
+            and protocol_of_bundle(bundle).lower().startswith(protocol)
+            for bundle in self._table.paths(key)
+        )
 
     def paths(self, key: bytes) -> list[tuple[float, Values]]:
         """See Table."""

@@ -30,7 +30,12 @@ def lowest(
         placed = ((order(item), item) for item in part)
         if after is not None:
             placed = (each for each in placed if each[0] > after)
-        found = heapq.nsmallest(limit, [*found, *placed])
+        if len(found) == limit:
+            highest = found[-1][0]
+            placed = (each for each in placed if each[0] < highest)
+        fitting = list(placed)
+        if fitting:
+            found = heapq.nsmallest(limit, [*found, *fitting])
         yield
     return [item for _, item in found]
 

@@ -216,6 +216,19 @@ class Intent:
             self.client.update("bgp-router", uuid, wait="control", bgp_router_parameters=wanted)
         )
 
+    def set_encapsulations(self, priorities: Sequence[str], *, wait: str = "") -> None:
+        """Prefer encapsulations in this order: `MPLSoUDP`, `MPLSoGRE`, `VXLAN`."""
+        uuid = self.client.uuid_of(
+            "global-vrouter-config",
+            ["default-global-system-config", "default-global-vrouter-config"],
+        )
+        wanted = {"encapsulation": list(priorities)}
+        require_followed(
+            self.client.update(
+                "global-vrouter-config", uuid, wait=wait, encapsulation_priorities=wanted
+            )
+        )
+
     def set_graceful_restart(self, *, restart_time_s: int) -> None:
         """Let routes of BGP peers and agents outlive their sessions for so long (RFC 4724)."""
         uuid = self.client.uuid_of("global-system-config", ["default-global-system-config"])

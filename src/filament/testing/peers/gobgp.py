@@ -67,7 +67,10 @@ class GoBgp(Peer):
                 "[[policy-definitions]]",
                 'name = "encapsulation"',
                 "[[policy-definitions.statements]]",
-                'name = "every"',
+                'name = "vpn"',
+                # An EVPN route names its own, and its number means nothing in another.
+                "[policy-definitions.statements.conditions.bgp-conditions]",
+                'afi-safi-in-list = ["l3vpn-ipv4-unicast", "l3vpn-ipv6-unicast"]',
                 f"[{action}]",
                 'options = "add"',
                 f"[{action}.set-ext-community-method]",

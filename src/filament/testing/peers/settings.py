@@ -45,7 +45,7 @@ class Segment(msgspec.Struct, frozen=True, kw_only=True):
 class PeerSettings(msgspec.Struct, frozen=True, kw_only=True):
     """A peer: who it is, whom it talks to, what it holds.
 
-    `encapsulations` are put on every route it announces that names none itself.
+    `encapsulations` are put on every VPN route it announces that names none itself.
     """
 
     name: str

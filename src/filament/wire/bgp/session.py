@@ -175,8 +175,10 @@ class Agreement(msgspec.Struct, frozen=True):
 
     @property
     def ends_rib(self) -> bool:
-        """Whether the peer will say when it has told us everything (RFC 4724 section 2)."""
-        return self.restart is not None
+        """Whether the peer says when it has told us everything (RFC 4724 section 2), and need not
+        hear the same of us before: one that restarts waits for that (section 4.1).
+        """
+        return self.restart is not None and not self.restart.is_restarting
 
 
 class OpenReceived(msgspec.Struct, frozen=True):
