@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable, Sequence
 
 from filament.app.settings import Settings, XmppSettings
 from filament.base.errors import FilamentError, InputError
-from filament.base.net import parse_address, parse_ipv4
+from filament.base.net import Address, parse_address, parse_ipv4
 from filament.runtime import log
 from filament.runtime.serve import parse_listen
 from filament.runtime.tls import MutualTls
@@ -55,7 +55,7 @@ async def _run_control(settings: Settings, stop: Stop) -> None:
         name=settings.control.name,
         api=settings.control.api or settings.api_socket,
         xmpp=parse_listen(settings.control.xmpp),
-        bgp=tuple(parse_address(address) for address in settings.control.bgp),
+        bgp=_bgp_addresses(settings),
         listens=[parse_listen(settings.control_socket)],
         introspects=[parse_listen(one) for one in (settings.control.introspect,) if one],
         copy=settings.control_copy,
@@ -67,6 +67,18 @@ async def _run_control(settings: Settings, stop: Stop) -> None:
             is_insecure=settings.control.is_api_insecure,
         ),
     )
+
+
+def _bgp_addresses(settings: Settings) -> tuple[Address, ...]:
+    try:
+        return tuple(parse_address(text) for text in settings.control.bgp)
+    except InputError as error:
+        raise InputError(
+            "bad-settings",
+            f"control.bgp = {list(settings.control.bgp)!r}: {error.message}",
+            hint='give addresses to listen on, for example ["0.0.0.0"], or [] for none; the port is'
+            " that of the bgp-router",
+        ) from error
 
 
 async def _run_agent(settings: Settings, stop: Stop) -> None:
