@@ -1,6 +1,7 @@
 """Measure Filament beside what it competes with, in one run: `make bench`.
 
-    python -m bench [--repetitions 5] [--seconds 2] [--ports 100] [--only packets|ports|api|bgp]
+    python -m bench [--repetitions 5] [--seconds 2] [--ports 100]
+                    [--only packets|ports|api|bgp|fanout]
                     [--store sqlite|etcd] [--full]
 
 Runs in namespaces of its own (scripts/private). Peers take turns (A-B-C-A-B-C), so that a noisy
@@ -19,7 +20,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from bench import machine, packets, ports
+from bench import fanout, machine, packets, ports
 from bench.api import measure as api
 from bench.bgp import measure as bgp
 from bench.peers import PEERS, Peer
@@ -38,6 +39,11 @@ EXPECTED = {
     "api_restart_s": 5.0,
     "api_watchers_wrong": 0,
     "cli_slowest_s": 0.25,
+    "fanout_added_s": 2.0,
+    "fanout_withdrawn_s": 2.0,
+    "fanout_longest_answer_s": 1.0,
+    "fanout_rss_mb": 600.0,
+    "fanout_to_others": 0,
     "bgp_vpnv4_of_frr": 2.0,
     "bgp_evpn_of_frr": 2.0,
     "bgp_memory_of_frr": 1.0,
@@ -68,6 +74,10 @@ def main() -> int:
         )
     if arguments.only in {None, "ports"}:
         result["ports"] = ports.measure(RUN / "ports", arguments.ports, say=_say)
+    if arguments.only in {None, "fanout"}:
+        result["fanout"] = fanout.measure(
+            RUN / "fanout", repetitions=min(arguments.repetitions, 3), say=_say
+        )
     result["load"] = {"before": before, "after": machine.load()}
     verdicts = _judge(result)
     result["verdicts"] = verdicts
@@ -89,7 +99,7 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--repetitions", type=int, default=5)
     parser.add_argument("--seconds", type=int, default=2, help="length of each measurement")
     parser.add_argument("--ports", type=int, default=100)
-    parser.add_argument("--only", choices=["packets", "ports", "api", "bgp"])
+    parser.add_argument("--only", choices=["packets", "ports", "api", "bgp", "fanout"])
     parser.add_argument("--store", choices=["sqlite", "etcd"], help="measure the API on one only")
     parser.add_argument("--full", action="store_true", help="larger sizes as well: etcd, BGP")
     return parser.parse_args()
@@ -164,6 +174,13 @@ def _judge(result: dict[str, object]) -> dict[str, dict[str, object]]:
         _judge_bgp(found, judge)
     if result.get("ports"):
         judge("first_reply_p50_ms", result["ports"]["first_reply_ms"]["p50"], at_least=False)
+    fanned = result.get("fanout")
+    if fanned:
+        judge("fanout_added_s", statistics.median(fanned["added_s"]), at_least=False)
+        judge("fanout_withdrawn_s", statistics.median(fanned["withdrawn_s"]), at_least=False)
+        judge("fanout_longest_answer_s", fanned["longest_answer_s"], at_least=False)
+        judge("fanout_rss_mb", fanned["control_rss_mb"], at_least=False)
+        judge("fanout_to_others", fanned["messages_to_others"], at_least=False)
     return verdicts
 
 

@@ -8,7 +8,7 @@ import time
 import pytest
 
 from filament.app import roles
-from filament.app.settings import ApiSettings, Settings
+from filament.app.settings import ApiSettings, ControlSettings, Settings
 from filament.base.errors import InputError, PermanentError, TransientError
 from filament.client.sync import Client
 
@@ -91,7 +91,7 @@ def test_the_api_role_serves_its_unix_socket_and_listens_as_told(tmp_path, capsy
     found = {}
 
     def ask_and_stop():
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + 60
         with Client(settings.api_socket) as client:
             while "domains" not in found and time.monotonic() < deadline:
                 with contextlib.suppress(TransientError):
@@ -106,3 +106,11 @@ def test_the_api_role_serves_its_unix_socket_and_listens_as_told(tmp_path, capsy
     with sqlite3.connect(settings.database) as database:
         assert database.execute("pragma integrity_check").fetchone() == ("ok",)
     database.close()
+
+
+def test_a_bad_address_for_bgp_is_said_with_its_setting(capsys):
+    settings = Settings(control=ControlSettings(bgp=("10.0.0.300",)))
+    assert roles.serve(settings, ["control"]) == 1
+    assert "control.bgp = ['10.0.0.300']: '10.0.0.300' is not an IP address; give addresses" in (
+        capsys.readouterr().err
+    )

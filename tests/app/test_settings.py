@@ -46,3 +46,15 @@ def test_bad_settings_say_where_and_what(tmp_path, text, complaint):
 def test_a_file_that_cannot_be_read_is_named(tmp_path):
     with pytest.raises(InputError, match=r"cannot read settings from .*absent\.toml: No such file"):
         load_settings(tmp_path / "absent.toml", {})
+
+
+def test_tls_with_agents_goes_by_tfs_names(tmp_path):
+    file = tmp_path / "filament.toml"
+    file.write_text(
+        '[control]\nxmpp_auth_enable = true\nxmpp_server_cert = "/c"\n'
+        '[agent]\nxmpp_auth_enable = true\nxmpp_ca_cert = "/a"\n'
+    )
+    settings = load_settings(file, {})
+    assert (settings.control.xmpp_auth_enable, settings.control.xmpp_server_cert) == (True, "/c")
+    assert (settings.agent.xmpp_auth_enable, settings.agent.xmpp_ca_cert) == (True, "/a")
+    assert not load_settings(None, {}).control.xmpp_auth_enable

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,7 +14,8 @@ from filament.base.errors import PermanentError
 from filament.dataplane import bpf, load, maps
 from filament.dataplane.load import PROGRAMS
 from filament.dataplane.maps import PinnedMaps, possible_cpus
-from filament.forward.layout import ABI, TABLES
+from filament.dataplane.ring import DropRing
+from filament.forward.layout import ABI, DROP_SAMPLE_BYTES, TABLES, DropReason
 from filament.forward.tables import KEY_CODECS, VALUE_CODECS, Change
 
 pytestmark = pytest.mark.bpf
@@ -41,7 +43,11 @@ def test_maps_are_pinned_by_name_and_programs_are_ours(directory: Path) -> None:
         assert set(programs.descriptor_by_name) == set(PROGRAMS)
         for name in PROGRAMS:
             assert bpf.program(programs[name]).name == name
-    assert {path.name for path in directory.iterdir()} == {"abi", *(t.name for t in TABLES)}
+    assert {path.name for path in directory.iterdir()} == {
+        "abi",
+        "drop_samples",
+        *(t.name for t in TABLES),
+    }
 
 
 def test_a_second_load_shares_the_maps_and_gives_the_same_programs(directory: Path) -> None:
@@ -202,6 +208,7 @@ def test_a_port_that_left_leaves_nothing_to_its_successor(pinned: PinnedMaps) ->
     for vif in (1, 2):
         flow = (vif, 1, 1, 2, 3, 4, 17)
         pinned.write([Change("flows", flow, (1,) * 16)])
+        pinned.write([Change("fragments", (vif, 1, 2, 3, 17), (1, 2, 3, 4))])
         pinned.write([Change(name, (vif,), (5,)) for name in ("flows_entered", "flows_swept")])
         raw = VALUE_CODECS["counters"].encode((1, 1, 1, 1)) * possible_cpus()
         with _opened(pinned.directory / "counters") as descriptor:
@@ -210,7 +217,7 @@ def test_a_port_that_left_leaves_nothing_to_its_successor(pinned: PinnedMaps) ->
             key = KEY_CODECS["drops"].encode((vif, 3))
             bpf.update(descriptor, key, (8).to_bytes(8, "little") * possible_cpus())
     pinned.forget_port(1)
-    for name in ("flows", "counters", "drops", "flows_entered", "flows_swept"):
+    for name in ("flows", "fragments", "counters", "drops", "flows_entered", "flows_swept"):
         assert {key[0] for key in pinned.read_all(name)} == {2}
 
 
@@ -249,3 +256,24 @@ def test_errors_name_command_subject_and_errno() -> None:
         bpf.update(99999, bytes(4), bytes(4))
     assert str(caught.value) == ("write to a map the key 00000000: Bad file descriptor (EBADF)")
     assert caught.value.errno == errno.EBADF
+
+
+def test_some_dropped_packets_are_shown_and_all_are_counted(directory: Path) -> None:
+    frame = bytes(range(200))
+    with load.load(directory) as programs, PinnedMaps(directory) as opened:
+        with DropRing(directory) as ring:
+            assert ring.read() == []
+            before = time.monotonic_ns()
+            bpf.run(programs["from_port"], frame[:60])
+            bpf.run(programs["from_port"], frame)
+            first, second = ring.read()
+            assert (first.vif, first.reason) == (0, DropReason.UNKNOWN_INTERFACE)
+            # The kernel took the frame's first byte for a broadcast or not; the rest is ours.
+            assert (first.length, first.head) == (60, frame[:60])
+            assert (second.length, second.head) == (200, frame[:DROP_SAMPLE_BYTES])
+            assert abs(first.at_ns - before) < 5_000_000_000
+            assert ring.read() == []
+            bpf.run(programs["from_port"], frame, repeat=100_000)
+            taken = sum(len(samples) for samples in iter(ring.read, []))
+            assert 0 < taken < 10_000
+        assert opened.read_all("drops") == {(0, 1): (100_002,)}

@@ -47,6 +47,7 @@ from filament.wire.packet.frames import (
     ipv4_frame,
     ipv4_packet,
     ipv6_frame,
+    ipv6_packet,
     solicitation_frame,
     tcp_packet,
     udp6_packet,
@@ -60,7 +61,7 @@ from filament.wire.packet.icmp import (
     Icmp,
 )
 from filament.wire.packet.ipv4 import UDP, Ipv4
-from filament.wire.packet.ipv6 import ICMPV6, decode_ipv6
+from filament.wire.packet.ipv6 import FRAGMENT, ICMPV6, Ipv6, decode_ipv6, encode_fragment
 from filament.wire.packet.mpls import LabelEntry, encode_label
 from filament.wire.packet.neighbour import (
     ALL_NODES,
@@ -418,6 +419,40 @@ def test_icmp_rules_are_about_what_a_flow_begins_with(room: Room) -> None:
     assert room.receive(echo(ECHO_REPLY, RED_NEAR, RED_0)).verdict is Verdict.REDIRECT
     request = echo(ECHO_REQUEST, RED_NEAR, RED_0, identifier=9)
     assert room.receive(request).reason is DropReason.SECURITY_TO_PORT
+    room.pair.compare_state()
+
+
+def fragment(offset: int, payload: bytes, *, number: int = 7, more: bool = True) -> bytes:
+    head = Ipv4(RED_0, RED_NEAR, UDP, 0, identification=number, offset=offset, more_fragments=more)
+    return ipv4_packet(head, payload)
+
+
+def test_fragments_go_with_their_first(room: Room) -> None:
+    to_dns = FilterRule(ANY, FilterMatch(ports=(53, 53)), UDP, passes=True, both_ways=False)
+    room.apply(to_dns)
+    first = bytes.fromhex("9c40003500200000") + bytes(16)
+    rest = fragment(3, bytes(8), more=False)
+    assert room.send(rest).reason is DropReason.POLICY_FROM_PORT
+    assert room.send(fragment(0, first)).verdict is Verdict.REDIRECT
+    assert room.send(rest).verdict is Verdict.REDIRECT
+    assert room.send(fragment(3, bytes(8), number=8)).reason is DropReason.POLICY_FROM_PORT
+    assert [key.remote_port for key in room.pair.model.flows()].count(53) == 1
+    room.pair.compare_state()
+
+
+def test_ipv6_fragments_too(room: Room) -> None:
+    to_dns = FilterRule(ANY, FilterMatch(ports=(53, 53)), UDP, passes=True, both_ways=False)
+    room.apply(to_dns)
+    packets = [
+        ipv6_packet(
+            Ipv6(RED6_0, RED6_NEAR, FRAGMENT),
+            encode_fragment(UDP, offset, more_fragments=not offset, number=77) + payload,
+        )
+        for offset, payload in ((0, bytes.fromhex("9c40003500200000") + bytes(16)), (3, bytes(8)))
+    ]
+    assert send6(room, packets[1]).reason is DropReason.POLICY_FROM_PORT
+    assert send6(room, packets[0]).verdict is Verdict.REDIRECT
+    assert send6(room, packets[1]).verdict is Verdict.REDIRECT
     room.pair.compare_state()
 
 

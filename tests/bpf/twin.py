@@ -73,7 +73,7 @@ class Twin:
 
     def reset(self) -> None:
         """Empty the kernel's tables and the model."""
-        for name in ("flows", "drops"):
+        for name in ("flows", "drops", "fragments"):
             self.maps.clear(name)
         changes = [
             Change(name, key, None)
@@ -141,6 +141,10 @@ class Twin:
         kernel_flows = {key: values[2:] for key, values in self.maps.read_all("flows").items()}
         model_flows = {tuple(key): values[2:] for key, values in self.model.flows().items()}
         assert kernel_flows == model_flows
+        fragments = {key: values[1:] for key, values in self.maps.read_all("fragments").items()}
+        assert fragments == {
+            tuple(key): tuple(row[1:]) for key, row in self.model.fragments().items()
+        }
         entered_flows = self.model.entered_flows()
         for vif in {*self.model.counters, *entered_flows}:
             entered = self.maps.read("flows_entered", (vif,)) or (0,)

@@ -206,7 +206,7 @@ def speaker(number, port, **given):
     return Speaker(address, port, Offer(asn, parse_ipv4(address), **given))
 
 
-async def until(condition, text="", timeout_s=10.0):
+async def until(condition, text="", timeout_s=30.0):
     """Let the loop run until something holds."""
     deadline = now() + timeout_s
     while not condition():

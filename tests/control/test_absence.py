@@ -1,61 +1,32 @@
-"""Whom a restarted control node awaits before agents may forget: BGP peers beside agents."""
-
-from filament.control.absence import RESTART_GRACE_S, UNENDED_S, Absences
+from filament.control.absence import RESTART_GRACE_S, SHARED_GRACE_S, Absences
 
 
-def restarted(*peers):
-    """A node whose previous process had sessions with these peers, and one agent."""
-    absences = Absences(["host1"], peers)
-    absences.begin(["host1"], [], 0.0)
-    absences.peers_configured({"mx1", "mx2"})
-    return absences
+def test_a_lone_node_awaits_those_it_knew_and_without_a_record_everybody():
+    for expected, awaited in ((["host1"], ["host1"]), (None, ["host1", "host2"])):
+        absences = Absences(expected)
+        absences.begin(["host1", "host2"], [], 100.0)
+        assert absences.awaited == awaited
+        assert not absences.is_complete
+        assert absences.timer_at() == 100.0 + RESTART_GRACE_S
 
 
-def test_whole_with_the_last_peer_complete_without():
-    absences = restarted("mx1", "mx2")
+def test_one_of_several_awaits_those_it_knew_for_a_shorter_time():
+    absences = Absences(["host1", "host2"])
+    absences.begin(["host1", "host2"], [], 100.0)
+    absences.shared(101.0)
+    assert absences.timer_at() == 101.0 + SHARED_GRACE_S
+    absences.shared(200.0)  # said again: not later for that
+    assert absences.timer_at() == 101.0 + SHARED_GRACE_S
     absences.published_again("host1")
-    assert (absences.is_complete, absences.is_whole) == (True, False)
-    absences.peer_up("mx1", 1.0, ends_rib=True)
-    absences.peer_told_all("mx1")
-    assert absences.awaited_peers == ["mx2"]
-    absences.peer_told_all("mx2")
-    assert absences.is_whole
+    assert not absences.is_complete
+    absences.expire(101.0 + SHARED_GRACE_S)
+    assert absences.is_complete
+    assert absences.awaited == []
+
+
+def test_one_of_several_without_a_record_awaits_nobody():
+    absences = Absences(None)
+    absences.begin(["host1", "host2"], [], 100.0)
+    absences.shared(100.0)
+    assert absences.is_complete
     assert absences.timer_at() is None
-
-
-def test_peers_first_then_agents():
-    absences = restarted("mx1")
-    absences.peer_told_all("mx1")
-    assert not absences.is_whole
-    absences.published_again("host1")
-    assert absences.is_whole
-
-
-def test_a_peer_that_ends_no_rib_is_awaited_a_little():
-    absences = restarted("mx1")
-    absences.published_again("host1")
-    absences.peer_up("mx1", 5.0, ends_rib=False)
-    assert absences.timer_at() == 5.0 + UNENDED_S
-    absences.expire(5.0 + UNENDED_S / 2)
-    assert not absences.is_whole
-    absences.expire(5.0 + UNENDED_S)
-    assert absences.is_whole
-
-
-def test_a_peer_that_stays_away_is_awaited_no_longer_than_the_grace():
-    absences = restarted("mx1")
-    absences.published_again("host1")
-    assert absences.timer_at() == RESTART_GRACE_S
-    absences.expire(RESTART_GRACE_S)
-    assert absences.is_whole
-
-
-def test_a_peer_configured_no_more_is_not_awaited():
-    absences = restarted("mx1", "gone")
-    assert absences.awaited_peers == ["mx1"]
-
-
-def test_the_first_start_awaits_no_peer():
-    absences = restarted()
-    absences.published_again("host1")
-    assert absences.is_whole

@@ -1,19 +1,24 @@
 """BGP peers over real sockets on loopback: routes, limits, restarts, configuration, hostility."""
 
 import asyncio
+import time
 
 import msgspec
 import pytest
 
 from filament.base.limits import MAX_BGP_CONNECTIONS, MAX_BGP_PEER_ROUTES
-from filament.base.net import RouteTarget
-from filament.compiler.peers import PrefixLimit, RestartPlan
+from filament.base.net import RouteTarget, parse_address
+from filament.compiler.peers import PrefixLimit, RestartPlan, SpeakerPlan
 from filament.control import peering as peering_module
+from filament.control.bgp_socket import connect
 from filament.control.neighbour import Neighbour
+from filament.control.peering import Peering
+from filament.rib.rib import Rib
 from filament.rib.rtc import membership_key
 from filament.wire.bgp.capability import GracefulRestart
 from filament.wire.bgp.family import AddressFamily
 from filament.wire.bgp.message import REFRESH_BEGINS, REFRESH_ENDS
+from filament.wire.bgp.nlri import join, mpls_label
 from filament.wire.bgp.session import Offer
 from filament.wire.bgp.update import encode_updates
 
@@ -83,6 +88,37 @@ async def test_a_late_peer_gets_the_whole_table():
         await connected(node, b)
         await until(lambda: VPN in b.ended, "End-of-RIB")
         assert len(b.heard()) == 3000
+
+
+async def test_no_step_is_long_enough_to_make_a_keepalive_late():
+    """Measured in processor time: another process's work is not ours to answer for."""
+    steps = []
+
+    async def watch():
+        while True:
+            began = time.thread_time()
+            await asyncio.sleep(0)
+            steps.append(time.thread_time() - began)
+
+    async with running(peer("a", 2), peer("b", 3)) as node:
+        a, b = speaker(2, node.port), speaker(3, node.port)
+        await connected(node, a, b)
+        messages = [
+            message
+            for start in range(0, 40_000, 50)
+            for message in encode_updates(
+                VPN,
+                attributes(med=start // 50 % 500),
+                [join(VPN, vpn_key(number), mpls_label(17)) for number in range(start, start + 50)],
+            )
+        ]
+        watching = asyncio.create_task(watch())
+        a.send(messages)
+        await until(lambda: len(b.heard()) == 40_000, "all reflected")
+        await a.crash()
+        await until(lambda: not b.heard(), "all withdrawn")
+        watching.cancel()
+    assert max(steps) < 0.5  # b's own decoding included
 
 
 async def test_memberships_decide_who_hears():
@@ -501,6 +537,38 @@ async def test_external_peers(asn):
         assert [segment.ases for segment in found.as_path] == [(64512,)]
         assert (found.local_preference, found.cluster_list) == (None, ())
         assert found.next_hop == attributes().next_hop
+
+
+async def test_a_peer_may_know_us_by_another_as():
+    other = peer("x", 2, peer_as=64999, local_as=65001, is_client=False)
+    async with running(other, peer("b", 3)) as node:
+        x, b = speaker(2, node.port, asn=64999, peer_as=65001), speaker(3, node.port)
+        await connected(node, x, b)
+        b.announce(range(3))
+        await until(lambda: len(x.heard()) == 3)
+        found, _ = x.routes[VPN, vpn_key(0)]
+        assert [segment.ases for segment in found.as_path] == [(65001,)]
+
+
+async def test_sessions_over_ipv6():
+    here = parse_address("::1")
+    one = msgspec.structs.replace(peer("a", 2), address=here, password="secret")
+    port = free_port()
+    rib = Rib()
+    peering = Peering(rib, listens=(here,))
+    peering.configure(
+        SpeakerPlan(name="ctl1", identifier=1, address=here, port=port, peers={"a": one})
+    )
+    task = asyncio.create_task(peering.run())
+    await until(lambda: peering._listener.port == port)
+    streams = await connect(here, port, here, "secret")
+    a = speaker(2, port)
+    a.writer = streams[1]
+    a.start(streams[0])
+    await until(lambda: a.session.is_established)
+    a.announce(range(3))
+    await until(lambda: rib.bgp.tables[VPN].count_of("a") == 3)
+    task.cancel()
 
 
 async def test_families_not_agreed_on_are_not_told():

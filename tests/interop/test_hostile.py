@@ -97,12 +97,12 @@ class World:
 class RawPeer:
     """A peer Filament knows, that we speak for byte by byte."""
 
-    def __init__(self, world, families=VPN):
+    def __init__(self, world, **parameters):
         self.world = world
         number = world.new_address()
         self.address = format_ipv4(number)
         self.name = f"raw-{self.address}"
-        world.intent.create_bgp_router(self.name, number, ASN, families, wait="control")
+        world.intent.create_bgp_router(self.name, number, ASN, VPN, wait="control", **parameters)
 
     def speaker(self, **options):
         place = self.world.lab.place("raw")
@@ -209,6 +209,19 @@ def test_a_stranger_gets_no_session(world):
         assert bgp.OPEN not in heard
 
 
+def test_a_peer_without_the_password_is_not_heard(world):
+    """TCP MD5: the kernel drops what is not signed by the key, so the other side hears nothing."""
+    key = {"key_type": "md5", "key_items": [{"key_id": 0, "key": "of-the-test"}]}
+    peer = RawPeer(world, auth_data=key)
+    try:
+        for password in ("", "another"):
+            with pytest.raises(OSError), peer.speaker(password=password, patience_s=0.5) as raw:
+                raw.send(raw.open_message())
+        peer.established(password="of-the-test").close()
+    finally:
+        world.intent.delete_bgp_router(peer.name)
+
+
 def test_exabgp_with_the_wrong_as_is_told_so(world):
     """The same by somebody else's hand: a whole daemon that believes it is in AS 65009."""
     world.exabgp.stop()
@@ -304,11 +317,11 @@ def test_a_family_that_was_not_agreed_on_is_left_out(world, peer):
 
 def reflected(raw, code):
     """Attributes by code of the first update that has the attribute."""
-    for body in raw.updates_until_quiet(1.0):
+    while True:
+        body = raw.wait(bgp.UPDATE, 10.0)
         found = {each.code: each for each in bgp.split_attributes(body)}
         if code in found:
             return found
-    raise AssertionError(f"no update with attribute {code}")
 
 
 def test_a_reflector_passes_on_what_it_does_not_know(peer, other):
@@ -388,7 +401,7 @@ def test_a_flapping_peer_is_held_back_and_disturbs_nobody(world, peer, other):
                 raw.send(peer.vpn_update("10.55.0.0/24"))
         except (OSError, EOFError, TransientError):
             held += 1
-    assert held > 5
+    assert held, "twenty flaps, and let in every time"
     other.established().close()
     world.gobgp.wait_gone("inet-vpn", prefix="10.55.0.0/24")
 
@@ -405,6 +418,17 @@ def test_every_peers_routes_are_bounded(world, peer):
             raw.send(peer.vpn_update(f"10.56.{number}.0/24"))
         assert raw.notification() == (CEASE, 1)
     world.gobgp.wait_gone("inet-vpn", prefix="10.56.0.0/24")
+
+
+def test_captures_decode_where_they_should(world, peer):
+    """What Filament sends is clean even while others are not."""
+    path = world.lab.directories.run / "clean.pcap"
+    with Capture(world.lab.place(CONTROL_NAMESPACE), "eth0", path) as capture:
+        with peer.established() as raw:
+            raw.send(peer.vpn_update("10.57.0.0/24"))
+            world.gobgp.wait_received("inet-vpn", prefix="10.57.0.0/24")
+        world.gobgp.wait_gone("inet-vpn", prefix="10.57.0.0/24")
+    capture.require_clean()
 
 
 MILLION = 1_000_000
@@ -440,14 +464,3 @@ def test_a_million_routes_are_taken_and_one_more_is_not(world, peer):
         world.gobgp.wait_received("inet-vpn", prefix="10.58.0.0/24")
     world.exabgp.start()
     world.exabgp.wait_established()
-
-
-def test_captures_decode_where_they_should(world, peer):
-    """What Filament sends is clean even while others are not."""
-    path = world.lab.directories.run / "clean.pcap"
-    with Capture(world.lab.place(CONTROL_NAMESPACE), "eth0", path) as capture:
-        with peer.established() as raw:
-            raw.send(peer.vpn_update("10.57.0.0/24"))
-            world.gobgp.wait_received("inet-vpn", prefix="10.57.0.0/24")
-        world.gobgp.wait_gone("inet-vpn", prefix="10.57.0.0/24")
-    capture.require_clean()

@@ -1,10 +1,13 @@
 """Security groups and IPv6, from the API to packets between hosts."""
 
 import re
+import time
 
 import pytest
 
+from filament.base.limits import MAX_DROP_SAMPLES
 from filament.testing.lab.intent import DOMAIN, PROJECT, require_followed
+from filament.testing.lab.lab import agent_of
 
 pytestmark = pytest.mark.lab
 
@@ -132,6 +135,22 @@ def test_addresses_that_were_not_given_are_dropped(dual):
         assert received(dual, "red-1", ADDRESSES6["red-2"], *stolen) == 0
     finally:
         dual.run("red-1", ["ip", "addr", "del", "2001:db8:1::66/64", "dev", "eth0"])
+
+
+def test_the_agent_shows_what_was_dropped(dual):
+    dual.run("red-1", ["ping", "-nq", "-c1", "-W0.2", "192.0.2.77"])
+    host = dual.plan.workload("red-1").host
+    deadline = time.monotonic() + 10
+    while True:
+        samples = dual.ask(agent_of(host), "/filament/drop-samples")["samples"]
+        heads = [
+            one for one in samples if one["reason"] == "NO_ROUTE" and "c000024d" in one["head"]
+        ]
+        if heads or time.monotonic() > deadline:
+            break
+        time.sleep(0.05)
+    assert len(samples) <= MAX_DROP_SAMPLES
+    assert heads[0]["interface"].endswith("red-1-port")
 
 
 def test_security_groups_are_of_an_ip_version(dual):

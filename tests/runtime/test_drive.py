@@ -1,7 +1,7 @@
 import asyncio
 
 from filament.runtime.clock import now
-from filament.runtime.drive import Driver
+from filament.runtime.drive import Driver, Turnstile
 
 
 class Echo:
@@ -125,3 +125,35 @@ async def test_a_peer_that_does_not_read_is_dropped():
     assert now() - started < 5
     writer.close()
     server.close()
+
+
+async def test_a_turnstile_lets_timers_in_between_portions_of_work():
+    turnstile, late, done = Turnstile(0.01), [], []
+    loop = asyncio.get_running_loop()
+
+    def tick(due):
+        late.append(now() - due)
+        loop.call_later(0.005, tick, now() + 0.005)
+
+    async def work():
+        await turnstile.enter()
+        until = now() + 0.002
+        while now() < until:
+            pass
+        done.append(now())
+
+    tick(now())
+    tasks = [asyncio.ensure_future(work()) for _ in range(60)]
+    await asyncio.gather(*tasks)
+    assert len(done) == 60
+    # All of it at once would be 120 ms without a tick; a portion is 10 ms and one piece of work.
+    assert len(late) >= 6
+    assert sorted(late)[len(late) // 2] < 0.06
+
+
+async def test_a_turnstile_delays_nobody_who_is_alone():
+    turnstile = Turnstile(0.0)
+    began = now()
+    for _ in range(3):
+        await turnstile.enter()
+    assert now() - began < 0.05

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 from collections import deque
 from collections.abc import Callable, Iterable
 
@@ -16,8 +17,10 @@ from filament.runtime.backoff import backoff
 from filament.runtime.clock import now
 from filament.runtime.drive import Driver
 from filament.runtime.log import logger
+from filament.runtime.secure import secure
 from filament.runtime.serve import parse_listen
 from filament.wire.xmpp.session import (
+    OPEN_TIME_S,
     ClientSession,
     SessionClosed,
     SessionEvent,
@@ -25,6 +28,7 @@ from filament.wire.xmpp.session import (
     StanzaReceived,
 )
 from filament.wire.xmpp.stanza import FromAgent, FromControl
+from filament.wire.xmpp.starttls import TlsClient
 
 _log = logger("agent.connection")
 _CONNECT_TIMEOUT_S = 2.0
@@ -43,7 +47,14 @@ class Connection:
     at `flapped_at`; `history` has the last changes of state: when, and to what.
     """
 
-    def __init__(self, control: str, core: AgentCore, changed: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        control: str,
+        core: AgentCore,
+        changed: Callable[[], None],
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
+        self._tls = tls
         self.control = control
         self.state = SPARE
         self.problem = ""
@@ -102,6 +113,8 @@ class Connection:
         except OSError as error:
             self._set_state("connecting", error.strerror or str(error))
             return
+        if self._tls is not None and not await self._secure(reader, writer, self._tls):
+            return
         self._session = ClientSession(self._core.host.name, now())
         self._driver = Driver(self._session, reader, writer, self._hear)
         self._set_state("opening")
@@ -115,6 +128,20 @@ class Connection:
             if self.state != "connecting":
                 self._set_state("connecting", "the connection was lost")
             self._changed()
+
+    async def _secure(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, context: ssl.SSLContext
+    ) -> bool:
+        """Switch to TLS; False when the control node will not, or is not who it should be."""
+        agreement = TlsClient(self._core.host.name)
+        host = self._place.host
+        try:
+            await secure(agreement, reader, writer, context, within_s=OPEN_TIME_S, host=host)
+        except ProtocolError as error:
+            self._set_state("connecting", error.message)
+            writer.close()
+            return False
+        return True
 
     def _hear(self, event: SessionEvent[FromControl]) -> None:
         match event:
@@ -149,9 +176,13 @@ class Connections:
     """The sessions of one agent: which control nodes it could use, and with which it talks."""
 
     def __init__(
-        self, controls: Iterable[str], core: AgentCore, changed: Callable[[], None]
+        self,
+        controls: Iterable[str],
+        core: AgentCore,
+        changed: Callable[[], None],
+        tls: ssl.SSLContext | None = None,
     ) -> None:
-        self.by_control = {control: Connection(control, core, changed) for control in controls}
+        self.by_control = {control: Connection(control, core, changed, tls) for control in controls}
         self._homes = Homes(core.host.name, list(self.by_control))
 
     async def run(self) -> None:

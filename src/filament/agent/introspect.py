@@ -7,7 +7,7 @@ it); names stand beside numbers.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any
 
 from starlette.requests import Request
@@ -20,6 +20,7 @@ from filament.agent.host import AgentHost
 from filament.base.errors import InputError
 from filament.base.net import Prefix, format_ipv4, format_ipv6, format_mac, narrow_address
 from filament.base.origin import NOWHERE, Origin
+from filament.dataplane.ring import DropSample
 from filament.forward.layout import (
     FABRIC_VIF,
     FLOW_INBOUND,
@@ -40,9 +41,15 @@ _REASONS = {reason.value: reason for reason in DropReason}
 class AgentView:
     """The answers; reads, changes nothing. Called from the task that owns `host`."""
 
-    def __init__(self, host: AgentHost, connections: Mapping[str, Connection]) -> None:
+    def __init__(
+        self,
+        host: AgentHost,
+        connections: Mapping[str, Connection],
+        samples: Iterable[DropSample] = (),
+    ) -> None:
         self._host = host
         self._connections = connections
+        self._samples = samples
 
     def status(self) -> Json:
         """The agent as a whole: control nodes, revisions, what is wrong."""
@@ -204,6 +211,23 @@ class AgentView:
             ]
         }
 
+    def samples(self) -> Json:
+        """The last dropped packets that the kernel showed, newest first: whose, why, the frame."""
+        names = self._port_names()
+        return {
+            "samples": [
+                {
+                    "interface": names.get(one.vif, f"#{one.vif}"),
+                    "vif": one.vif,
+                    "reason": _REASONS[one.reason].name if one.reason in _REASONS else "",
+                    "at_ns": one.at_ns,
+                    "bytes": one.length,
+                    "head": one.head.hex(),
+                }
+                for one in reversed(list(self._samples))
+            ]
+        }
+
     def counters(self) -> Json:
         """Packets and bytes from (rx) and to (tx) every port, and over the fabric."""
         names = self._port_names()
@@ -322,6 +346,7 @@ def agent_routes(view: AgentView) -> list[Route]:
         answer("vrfs", lambda _: view.vrfs()),
         answer("routes", lambda request: view.routes(request.query_params.get("vrf"))),
         answer("drops", lambda _: view.drops()),
+        answer("drop-samples", lambda _: view.samples()),
         answer("counters", lambda _: view.counters()),
         # The table may hold hundreds of thousands: packets and plugs need not wait for it.
         answer("flows", lambda request: asyncio.to_thread(view.flows, _limit(request))),

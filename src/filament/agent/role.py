@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import deque
 from collections.abc import Callable
 from contextlib import ExitStack, closing
 from pathlib import Path
@@ -25,17 +26,21 @@ from filament.agent.ports import port_routes
 from filament.agent.sandesh import agent_introspect
 from filament.agent.state import State
 from filament.base.errors import FilamentError
+from filament.base.limits import MAX_DROP_SAMPLES
 from filament.dataplane.attach import Attachments, Hook, forget_filters, forget_pins, probe_hook
 from filament.dataplane.load import load
 from filament.dataplane.maps import PinnedMaps
 from filament.dataplane.netlink import Links, allow_route_lookups
+from filament.dataplane.ring import DropRing, DropSample
 from filament.dataplane.sweep import sweep
 from filament.runtime.clock import now
 from filament.runtime.log import logger
 from filament.runtime.serve import Listen, serve_http
+from filament.runtime.tls import MutualTls
 
 _log = logger("agent")
 _AUDIT_EVERY_S = 30.0
+_SAMPLES_EVERY_S = 0.5
 _SWEEP_EVERY_S = 5.0
 _SWEEP_SHARE = 20  # times as long as it took
 _TRY_AGAIN_S = 1.0
@@ -49,8 +54,9 @@ class AgentPlace(msgspec.Struct, frozen=True):
 
     `address` is the tunnel end (host-order int), `controls` are `HOST:PORT`, of which two are used
     (see `agent.homes`), `state` the directory for what survives restarts, `pins` one in a BPF file
-    system, `listens` where HTTP is served, `introspects` where Sandesh introspect is. `hook` forces
-    how programs are attached (tests).
+    system, `listens` where HTTP is served, `introspects` where Sandesh introspect is. `tls` is
+    how control nodes and we prove ourselves to one another; None: we do not. `hook` forces how
+    programs are attached (tests).
     """
 
     name: str
@@ -61,6 +67,7 @@ class AgentPlace(msgspec.Struct, frozen=True):
     pins: Path
     listens: tuple[Listen, ...]
     introspects: tuple[Listen, ...] = ()
+    tls: MutualTls | None = None
     hook: Hook | None = None
 
 
@@ -99,9 +106,16 @@ class AgentProcess:
         self._wake = asyncio.Event()
         self._state = State(place.state)
         core = AgentCore(place.name, place.address, place.controls, self._state.load_views())
-        self.connections = Connections(place.controls, core, self._wake.set)
+        self.connections = Connections(
+            place.controls,
+            core,
+            self._wake.set,
+            place.tls.client_context() if place.tls is not None else None,
+        )
         programs = opened.enter_context(load(place.pins / "maps"))
         maps = opened.enter_context(PinnedMaps(place.pins / "maps"))
+        self._ring = opened.enter_context(DropRing(place.pins / "maps"))
+        self._samples: deque[DropSample] = deque(maxlen=MAX_DROP_SAMPLES)
         self._links = opened.enter_context(closing(Links()))
         allow_route_lookups()
         devices = Devices(
@@ -121,7 +135,7 @@ class AgentProcess:
         self, stop: asyncio.Event, started: Callable[[list[Listen]], None] | None
     ) -> None:
         """Run every task until `stop`."""
-        view = AgentView(self.host, self.connections.by_control)
+        view = AgentView(self.host, self.connections.by_control, self._samples)
         app = Starlette(routes=[*port_routes(self.host), *agent_routes(view)])
         loop = asyncio.get_running_loop()
         loop.add_reader(self._links.fileno(), self._wake.set)
@@ -132,6 +146,7 @@ class AgentProcess:
                     tasks.create_task(self._keep_views()),
                     tasks.create_task(self._audits()),
                     tasks.create_task(self._sweeps()),
+                    tasks.create_task(self._take_samples()),
                     tasks.create_task(self._settle_devices()),
                     tasks.create_task(self.connections.run()),
                 ]
@@ -188,6 +203,12 @@ class AgentProcess:
                 except FilamentError as error:
                     _log.warning("link-not-made", ifindex=ifindex, reason=str(error))
                 self.host.devices.settled(ifindex)
+
+    async def _take_samples(self) -> None:
+        """Keep the last packets that the kernel showed of those it dropped."""
+        while True:
+            self._samples.extend(self._ring.read())
+            await asyncio.sleep(_SAMPLES_EVERY_S)
 
     async def _sweeps(self) -> None:
         """Make room in the flow table, beside the other tasks, and spend little time on it."""

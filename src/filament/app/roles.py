@@ -11,11 +11,12 @@ import signal
 import sys
 from collections.abc import Awaitable, Callable, Sequence
 
-from filament.app.settings import Settings
+from filament.app.settings import Settings, XmppSettings
 from filament.base.errors import FilamentError, InputError
-from filament.base.net import parse_address, parse_ipv4
+from filament.base.net import Address, parse_address, parse_ipv4
 from filament.runtime import log
 from filament.runtime.serve import parse_listen
+from filament.runtime.tls import MutualTls
 
 Stop = asyncio.Event
 Role = Callable[[Settings, Stop], Awaitable[None]]
@@ -38,6 +39,13 @@ async def _run_api(settings: Settings, stop: Stop) -> None:
     )
 
 
+def _xmpp_tls(settings: XmppSettings) -> MutualTls | None:
+    """What agents and control nodes prove themselves by, if they do."""
+    if not settings.xmpp_auth_enable:
+        return None
+    return MutualTls(settings.xmpp_server_cert, settings.xmpp_server_key, settings.xmpp_ca_cert)
+
+
 async def _run_control(settings: Settings, stop: Stop) -> None:
     from filament.app.protection import read_secret  # noqa: PLC0415
     from filament.client.trust import Trust  # noqa: PLC0415
@@ -47,17 +55,30 @@ async def _run_control(settings: Settings, stop: Stop) -> None:
         name=settings.control.name,
         api=settings.control.api or settings.api_socket,
         xmpp=parse_listen(settings.control.xmpp),
-        bgp=tuple(parse_address(address) for address in settings.control.bgp),
+        bgp=_bgp_addresses(settings),
         listens=[parse_listen(settings.control_socket)],
         introspects=[parse_listen(one) for one in (settings.control.introspect,) if one],
         copy=settings.control_copy,
         stop=stop,
+        tls=_xmpp_tls(settings.control),
         trust=Trust(
             token=read_secret(settings.control.api_token, "control.api_token"),
             ca=settings.control.api_ca,
             is_insecure=settings.control.is_api_insecure,
         ),
     )
+
+
+def _bgp_addresses(settings: Settings) -> tuple[Address, ...]:
+    try:
+        return tuple(parse_address(text) for text in settings.control.bgp)
+    except InputError as error:
+        raise InputError(
+            "bad-settings",
+            f"control.bgp = {list(settings.control.bgp)!r}: {error.message}",
+            hint='give addresses to listen on, for example ["0.0.0.0"], or [] for none; the port is'
+            " that of the bgp-router",
+        ) from error
 
 
 async def _run_agent(settings: Settings, stop: Stop) -> None:
@@ -81,6 +102,7 @@ async def _run_agent(settings: Settings, stop: Stop) -> None:
         pins=settings.pins,
         listens=tuple(parse_listen(address) for address in addresses if address),
         introspects=tuple(parse_listen(one) for one in (told.introspect,) if one),
+        tls=_xmpp_tls(told),
     )
     await run_agent(place, stop)
 

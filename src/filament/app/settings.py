@@ -25,6 +25,10 @@
     name = "ctl1"
     api = "unix:/run/filament/api.sock"          # or several, with commas: processes of one API
     xmpp = "0.0.0.0:5269"
+    xmpp_auth_enable = false                    # TLS with agents, as TF names it; both must
+    xmpp_server_cert = "/etc/filament/ctl1.crt" # of this machine: of the name or address that
+    xmpp_server_key = "/etc/filament/ctl1.key"  # agents are told, or of the agent's own name
+    xmpp_ca_cert = "/etc/filament/ca.crt"       # who signed the others'
     bgp = ["0.0.0.0"]                # where to listen for BGP; the port is our bgp-router's
     introspect = "127.0.0.1:8083"    # Sandesh introspect over HTTP; "" for none
     api_token = "/etc/filament/control.token"   # when `api` is another machine's
@@ -35,6 +39,7 @@
     address = "172.30.0.1"           # tunnel end
     controls = ["172.30.0.10:5269"]
     underlay = "eth0"
+    # and xmpp_auth_enable, xmpp_server_cert, ... as above
     port_listen = "127.0.0.1:9091"   # TF's port API, besides RUN/agent-NAME.sock
     introspect = "127.0.0.1:8085"    # Sandesh introspect over HTTP; "" for none
 
@@ -102,7 +107,16 @@ class ApiSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     auth: AuthSettings = AuthSettings()
 
 
-class ControlSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class XmppSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """TLS between agents and control nodes, under TF's names; files are PEM."""
+
+    xmpp_auth_enable: bool = False
+    xmpp_server_cert: str = "/etc/filament/xmpp.crt"
+    xmpp_server_key: str = "/etc/filament/xmpp.key"
+    xmpp_ca_cert: str = "/etc/filament/ca.crt"
+
+
+class ControlSettings(XmppSettings, frozen=True, forbid_unknown_fields=True):
     """A control node; `api` "" is the API of this machine by its unix socket. With commas between
     them it is several processes of one API: one is followed, all are reported to. `bgp` are the
     addresses to listen on for BGP peers, once there is a bgp-router of the node's name.
@@ -118,7 +132,7 @@ class ControlSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     is_api_insecure: bool = False
 
 
-class AgentSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class AgentSettings(XmppSettings, frozen=True, forbid_unknown_fields=True):
     """The agent of a compute host; name, address and controls have no sensible default.
 
     `port_listen` is where TF's clients plug ports, besides the unix socket; "" is nowhere.

@@ -10,7 +10,9 @@ Two cases of agents, both TF's graceful restart (RFC 4724's idea) for XMPP:
   others only because those have not reconnected yet. Until every expected agent has published
   again, or `RESTART_GRACE_S` passed, no Sync is `whole` and no revision is settled. Expected are
   the agents that the previous process knew (the node keeps their names on disk, written before an
-  agent's routes go to anybody), or every virtual-router when there is no such record.
+  agent's routes go to anybody), or every virtual-router when there is no such record. A node that
+  is one of several awaits for `SHARED_GRACE_S` only: agents that lost it live with others since,
+  which tell of their routes by BGP; without a record it awaits nobody.
 
 BGP peers are awaited after a restart likewise: those that the previous process had sessions with,
 until each has sent End-of-RIB for every family, or is up for `UNENDED_S` when it never sends any.
@@ -24,6 +26,7 @@ from collections.abc import Collection, Iterable
 
 STALE_HOLD_S = 60.0
 RESTART_GRACE_S = 30.0
+SHARED_GRACE_S = 10.0
 UNENDED_S = 2.0
 
 
@@ -53,6 +56,14 @@ class Absences:
             self._grace_until = now + RESTART_GRACE_S
             self._awaited_peers = dict.fromkeys(self._awaited_peers, now + RESTART_GRACE_S)
         self._awaited.intersection_update(routers)
+        self._end_grace_if_done()
+
+    def shared(self, now: float) -> None:
+        """There are other control nodes, with which agents may live."""
+        if self._expected is None:
+            self._awaited.clear()
+        if self._grace_until is not None:
+            self._grace_until = min(self._grace_until, now + SHARED_GRACE_S)
         self._end_grace_if_done()
 
     def removed(self, agent: str) -> None:

@@ -53,6 +53,7 @@ from filament.wire.xmpp.stanza import (
 IDLE_SYNC_S = 1.0
 _ROUTER = "virtual-router"
 _MACHINE = "virtual-machine"
+_SPEAKER = "bgp-router"
 
 
 class Refusal(msgspec.Struct, frozen=True):
@@ -132,6 +133,8 @@ class ControlCore:
         routers = {each.fq_name[-1] for each in self.snapshot.of_kind(_ROUTER)}
         returned = [each.name for each in self.agents.values() if each.has_published_again]
         self.absences.begin(routers, returned, now)
+        if self._is_one_of_several():
+            self.absences.shared(now)
         self._touch_unwhole()
 
     def apply_commit(self, commit: Commit, now: float) -> None:
@@ -150,8 +153,19 @@ class ControlCore:
                     self._touch_unwhole()
                 if name in self.agents:
                     self._reconsider(self.agents[name])
+            elif changed.kind == _SPEAKER and self._is_one_of_several():
+                self.absences.shared(now)
+                self._touch_unwhole()
         if self._idle_sync_at is None and self.agents:
             self._idle_sync_at = now + IDLE_SYNC_S
+
+    def _is_one_of_several(self) -> bool:
+        """Say whether the cluster has other control nodes, by its bgp-routers."""
+        return any(
+            each.fq_name[-1] != self.name
+            and (each.props.get("bgp_router_parameters") or {}).get("router_type") == "control-node"
+            for each in self.snapshot.of_kind(_SPEAKER)
+        )
 
     def _follow_plan(self, delta: PlanDelta) -> None:
         plan = self._compiler.plan

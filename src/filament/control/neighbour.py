@@ -44,13 +44,19 @@ class Neighbour:
         """The bgp-router's."""
         return self.plan.name
 
-    def rib_peer(self, agreement: Agreement) -> Peer:
-        """Return the peer as the RIB knows it."""
+    def rib_peer(self, agreement: Agreement, asn: int) -> Peer:
+        """Return the peer as the RIB knows it; `asn` is our AS."""
         if agreement.is_external:
             kind = PeerKind.EXTERNAL
         else:
             kind = PeerKind.CLIENT if self.plan.is_client else PeerKind.INTERNAL
-        return Peer(self.name, kind, agreement.peer_as, agreement.peer_identifier)
+        return Peer(
+            name=self.name,
+            kind=kind,
+            asn=agreement.peer_as,
+            identifier=agreement.peer_identifier,
+            local_as=self.plan.local_as if self.plan.local_as != asn else 0,
+        )
 
     def flush(self) -> None:
         """Write what waits, and let events be heard."""

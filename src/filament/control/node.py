@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+import ssl
 from collections import deque
+from collections.abc import Callable
 
 import msgspec
 
 from filament.base.errors import FilamentError, ProtocolError
-from filament.base.limits import MAX_AGENTS, MAX_OUTPUT_QUEUE_BYTES
+from filament.base.limits import MAX_AGENTS, MAX_HALF_OPEN, MAX_OUTPUT_QUEUE_BYTES
 from filament.base.net import Address
 from filament.client.watch import Loaded, WatchClient
 from filament.compiler.peers import concerns, plan_speaker
@@ -26,21 +28,26 @@ from filament.control.peering import Peering
 from filament.model.change import Commit
 from filament.runtime.backoff import backoff
 from filament.runtime.clock import now, wall
-from filament.runtime.drive import Driver
+from filament.runtime.drive import Driver, Turnstile
 from filament.runtime.log import logger
+from filament.runtime.secure import secure
 from filament.wire.xmpp.session import (
     HOLD_TIME_S,
+    OPEN_TIME_S,
     ServerSession,
     SessionClosed,
     SessionEvent,
     SessionOpened,
     StanzaReceived,
 )
-from filament.wire.xmpp.stanza import FromAgent
+from filament.wire.xmpp.stanza import FromAgent, FromControl
+from filament.wire.xmpp.starttls import TlsServer
 
 REPORT_INTERVAL_S = 5.0
 _REPORT_RETRY_S = 1.0  # an API process that does not answer is tried again so often
 _REPORT_PAUSE_S = 0.01  # between two reports, so that a burst of acknowledgements becomes one
+# When more is said than fits into a turn of the loop: each flush costs every agent a Sync.
+_GATHER_S = 0.25
 _ENDINGS_KEPT = 64
 
 _log = logger("control")
@@ -66,10 +73,15 @@ class Connection:
     """One transport from somebody who may be an agent.
 
     `claimed` is the name it gave; `agent` is that name while it is accepted under it, else "".
+    `names` are those in its certificate, None without TLS.
     """
 
     def __init__(
-        self, node: ControlNode, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+        self,
+        node: ControlNode,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+        names: set[str] | None,
     ) -> None:
         peer = writer.get_extra_info("peername")
         self.address = str(peer[0]) if peer else ""
@@ -77,6 +89,8 @@ class Connection:
         self.local = _endpoint(writer.get_extra_info("sockname"))
         self.claimed = ""
         self.agent = ""
+        self.names = names
+        self.opened: Callable[[], object] = lambda: None
         self.has_ended = False
         self.session = ServerSession(now(), node.hold_time_s)
         self.driver: Driver[SessionEvent[FromAgent]] = Driver(
@@ -85,6 +99,7 @@ class Connection:
             writer,
             lambda event: node.take_event(self, event),
             max_queue_bytes=node.max_queue_bytes,
+            turnstile=node.turnstile,
         )
 
 
@@ -104,12 +119,16 @@ class ControlNode:
         hold_time_s: float = HOLD_TIME_S,
         max_queue_bytes: int = MAX_OUTPUT_QUEUE_BYTES,
         bgp: tuple[Address, ...] = (),
+        tls: ssl.SSLContext | None = None,
     ) -> None:
+        self._tls = tls
+        self._half_open: dict[asyncio.StreamWriter, None] = {}  # the oldest first
         self.core = ControlCore(name, copy.read_agents(), copy.read_peers())
         self.api = ApiState(api_address)
         self.endings: deque[SessionEnded] = deque(maxlen=_ENDINGS_KEPT)
         self.connections: dict[str, Connection] = {}
         self.incarnation = secrets.token_hex(16)
+        self.turnstile = Turnstile()
         self.started_at = wall()
         self.most_connections = 0
         self.flaps: dict[str, Flaps] = {}
@@ -185,7 +204,47 @@ class ControlNode:
 
     async def serve_agent(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Speak XMPP on one transport until it ends."""
-        connection = Connection(self, reader, writer)
+        self._make_room()
+        self._half_open[writer] = None
+        try:
+            names = await self._prove(reader, writer) if self._tls is not None else None
+            if self._tls is None or names is not None:
+                await self._converse(reader, writer, names)
+        finally:
+            self._half_open.pop(writer, None)
+            writer.close()
+
+    def _make_room(self) -> None:
+        """Drop the oldest of too many who have not said who they are; agents do so at once."""
+        while len(self._half_open) >= MAX_HALF_OPEN:
+            oldest = next(iter(self._half_open))
+            del self._half_open[oldest]
+            oldest.transport.abort()
+
+    async def _prove(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> set[str] | None:
+        """Switch to TLS and return the names in the peer's certificate; None when it has none."""
+        assert self._tls is not None
+        agreement = TlsServer()
+        try:
+            return await secure(agreement, reader, writer, self._tls, within_s=OPEN_TIME_S)
+        except ProtocolError as error:
+            peer = writer.get_extra_info("peername")
+            address = str(peer[0]) if peer else ""
+            self.endings.append(SessionEnded(agreement.peer, address, str(error), wall()))
+            _log.info("agent-refused", agent=agreement.peer, address=address, reason=str(error))
+            writer.close()
+            return None
+
+    async def _converse(
+        self,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+        names: set[str] | None,
+    ) -> None:
+        connection = Connection(self, reader, writer, names)
+        connection.opened = lambda: self._half_open.pop(writer, None)
         self._open.add(connection)
         try:
             if len(self._open) > 2 * MAX_AGENTS:  # with room for those that come back
@@ -226,6 +285,17 @@ class ControlNode:
 
     def _accept(self, connection: Connection, agent: str) -> None:
         connection.claimed = agent
+        connection.opened()
+        if connection.names is not None and agent not in connection.names:
+            self._refuse(
+                connection,
+                ProtocolError(
+                    "not-authorized",
+                    f"the certificate is of {', '.join(sorted(connection.names)) or 'nobody'}, not"
+                    f" of {agent!r}; give the agent one with its name",
+                ),
+            )
+            return
         known = self.connections.get(agent)
         if known is not None and known.address != connection.address:
             self._refuse(
@@ -287,14 +357,17 @@ class ControlNode:
             except TimeoutError:
                 pass  # a timer is due
             # What else is ready (stanzas of other agents, commits of one burst) goes out together.
+            began = now()
             await asyncio.sleep(0)
+            while self.turnstile.is_crowded and now() - began < _GATHER_S:  # noqa: ASYNC110
+                await asyncio.sleep(0)
             self._changed.clear()
             due_at = self.core.timer_at()
             if due_at is not None and due_at <= now():
                 self.core.handle_timer(now())
-            self._flush()
+            await self._flush()
 
-    def _flush(self) -> None:
+    async def _flush(self) -> None:
         for agent, reason in self.core.take_closures():
             connection = self.connections[agent]
             self._refuse(connection, ProtocolError("reset", reason))
@@ -303,12 +376,16 @@ class ControlNode:
             # Before anybody hears of an agent's routes: a restart must know whom to await.
             self._copy.write_agents(self.core.known_agents)
         at = now()
-        told: dict[str, Connection] = {}
+        told: dict[Connection, list[FromControl]] = {}
         for agent, stanza in self.core.take_outbox():
-            connection = told[agent] = self.connections[agent]
-            connection.session.send(stanza, at)
-        for connection in told.values():
-            connection.driver.flush()
+            told.setdefault(self.connections[agent], []).append(stanza)
+        for connection, stanzas in told.items():
+            # Meanwhile an agent may come back in a new session: this is not for that one.
+            await self.turnstile.enter()
+            if not connection.has_ended:
+                for stanza in stanzas:
+                    connection.session.send(stanza, at)
+                connection.driver.flush()
         if self.core.rib.bgp.has_work:
             self.peering.wake()
         for changed in self._report_changed:

@@ -320,7 +320,7 @@ class Peering:
         neighbour.warned.clear()
         neighbour.ended.clear()
         self._bgp.peer_up(
-            neighbour.rib_peer(agreement),
+            neighbour.rib_peer(agreement, self.speaker.asn),
             agreement.families,
             now(),
             has_llgr=bool(agreement.long_lived),

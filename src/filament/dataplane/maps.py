@@ -117,9 +117,9 @@ class PinnedMaps:
 
         Flows, drops and counts: a successor must inherit neither verdicts nor statistics.
         """
-        # Both keys begin with the number; a full flow table is too long to decode for one port.
+        # All keys begin with the number; a full flow table is too long to decode for one port.
         start = vif.to_bytes(4, sys.byteorder)
-        for name in ("flows", "drops"):
+        for name in ("flows", "drops", "fragments"):
             descriptor = self._descriptors[name]
             size = self._value_bytes(TABLE_BY_NAME[name])
             keys = [key for key, _ in bpf.items(descriptor, size) if key.startswith(start)]

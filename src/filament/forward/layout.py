@@ -109,6 +109,8 @@ FLOW_IDLE_TCP_OPENING_S = 60
 FLOW_IDLE_TCP_CLOSED_S = 10
 FLOW_IDLE_DENIED_S = 30
 
+FRAGMENT_IDLE_S = 2  # TF's: how long fragments may come after the first one
+
 # The gateway's link-local address in every network: TF's. Its MAC is the router MAC.
 GATEWAY_LINK_LOCAL = 0xFE800000_00000000_00000000_5E000100
 
@@ -284,6 +286,15 @@ TABLES: tuple[Table, ...] = (
         1048576,
         False,
     ),
+    # What the first fragment of a packet said, for those that follow it. Old rows mean nothing.
+    Table(
+        "fragments",
+        "LRU_HASH",
+        _fields("u32 vif, be128 source, be128 destination, be32 id, u32 protocol"),
+        _fields("u64 seen_ns, be16 source_port, be16 destination_port, u32 icmp"),
+        8192,
+        False,
+    ),
     # How many flows the kernel entered per port, and how many the agent swept out: each counter has
     # one writer, the difference is what the port's limit is about.
     Table("flows_entered", "ARRAY", _fields("u32 vif"), _fields("u64 count"), 16384, False),
@@ -318,12 +329,21 @@ TABLES: tuple[Table, ...] = (
         False,
     ),
 )
+# What the kernel shows of some of the packets it drops: records of a ring that the agent reads.
+# `head` is the start of the frame, `captured` bytes of it, as it was when it was dropped.
+DROP_SAMPLES = "drop_samples"
+DROP_SAMPLE = _fields("u64 at_ns, u32 vif, u32 reason, u32 length, u32 captured")
+DROP_SAMPLE_BYTES = 96  # of `head`, which follows those fields
+DROP_SAMPLES_BYTES = 262144  # of the ring
+DROP_SAMPLES_SLICE_BITS = 27  # a slice of time is 2^27 ns, an eighth of a second
+DROP_SAMPLES_PER_SLICE = 32  # per CPU
+
 TABLE_BY_NAME = {table.name: table for table in (RULES, *TABLES)}
 PLANNED = tuple(table.name for table in (RULES, *TABLES) if table.planned)
 
 
 def _fingerprint() -> int:
-    digest = hashlib.sha256(repr(TABLES).encode())
+    digest = hashlib.sha256(repr((TABLES, DROP_SAMPLE, DROP_SAMPLE_BYTES)).encode())
     return int.from_bytes(digest.digest()[:8], "little")
 
 

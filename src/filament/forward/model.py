@@ -27,7 +27,7 @@ from filament.forward.layout import (
     Verdict,
 )
 from filament.forward.parse import Packet, is_link_local, is_unicast, parse_ip
-from filament.forward.policy import FlowKey, Policy
+from filament.forward.policy import FlowKey, Fragment, FragmentKey, Policy
 from filament.forward.rows import (
     HostValues,
     InterfaceValues,
@@ -169,6 +169,10 @@ class Model:
     def flows(self) -> dict[FlowKey, tuple[int, ...]]:
         """Return the flow table."""
         return {key: flow.values() for key, flow in self._policy.flows.items()}
+
+    def fragments(self) -> dict[FragmentKey, Fragment]:
+        """Return what first fragments said."""
+        return dict(self._policy.fragments)
 
     def entered_flows(self) -> dict[int, int]:
         """Return how many flows were entered, by port's number."""

@@ -37,10 +37,10 @@ class Packet(msgspec.Struct):
     """An IP packet that begins at byte `offset` of a frame; addresses are ints of its version.
 
     `header_bytes` goes to the transport header, whose `protocol` it is, with options or extension
-    headers. `tos` and `ttl` are IPv6's traffic class and hop limit too. Ports are 0 in fragments
-    after the first and in protocols without; ICMP echo has its identifier and 0, in both
-    directions, other ICMP has 0 and its type. `is_error` is an ICMP error, which quotes the packet
-    that it is about.
+    headers. `tos` and `ttl` are IPv6's traffic class and hop limit too. Ports are 0 in protocols
+    without, and in fragments after the first until it is known what that one said; ICMP echo has
+    its identifier and 0, in both directions, other ICMP has 0 and its type. `is_error` is an ICMP
+    error, which quotes the packet that it is about.
     """
 
     version: int
@@ -54,6 +54,7 @@ class Packet(msgspec.Struct):
     ttl: int
     is_fragment: bool
     is_first: bool
+    fragment_id: int = 0
     source_port: int = 0
     destination_port: int = 0
     icmp_type: int = 0
@@ -104,6 +105,7 @@ def _read_ipv4(frame: bytes, offset: int, *, quoted: bool) -> Packet | None:
         header.ttl,
         header.is_fragment,
         not header.offset,
+        header.identification,
     )
 
 
@@ -136,6 +138,7 @@ def _read_ipv6(frame: bytes, offset: int, *, quoted: bool) -> Packet | None:
         if packet.protocol == FRAGMENT:
             packet.is_fragment |= bool(extension.offset) or extension.more_fragments
             packet.is_first = not extension.offset
+            packet.fragment_id = extension.number
         packet.protocol = extension.next
         packet.header_bytes += extension.length_bytes
         if packet.length < packet.header_bytes:

@@ -26,6 +26,7 @@ from filament.forward.layout import (
     FLOW_IDLE_TCP_S,
     FLOW_INBOUND,
     FLOW_PASSED,
+    FRAGMENT_IDLE_S,
     INTERFACE_POLICY,
     PROTOCOL_PORTLESS,
     RULE_NONE,
@@ -56,6 +57,7 @@ from filament.wire.packet.tcp import ACK, FIN, RST, SYN
 
 _SECOND_NS = 1_000_000_000
 _MAX_FLOWS = TABLE_BY_NAME["flows"].max_entries
+_MAX_FRAGMENTS = TABLE_BY_NAME["fragments"].max_entries
 _ICMPS = frozenset(ICMP_BY_VERSION.values())
 
 
@@ -69,6 +71,25 @@ class FlowKey(NamedTuple):
     local_port: int
     remote_port: int
     protocol: int
+
+
+class FragmentKey(NamedTuple):
+    """A key of `fragments`."""
+
+    vif: int
+    source: int
+    destination: int
+    id: int
+    protocol: int
+
+
+class Fragment(NamedTuple):
+    """A row of `fragments`."""
+
+    seen_ns: int
+    source_port: int
+    destination_port: int
+    icmp: int
 
 
 class Flow(msgspec.Struct):
@@ -219,6 +240,7 @@ class Policy:
     def __init__(self, rows: Rows) -> None:
         self._rows = rows
         self.flows: dict[FlowKey, Flow] = {}
+        self.fragments: dict[FragmentKey, Fragment] = {}
         self.entered: dict[int, int] = {}
         self.swept: dict[int, int] = {}
 
@@ -237,6 +259,8 @@ class Policy:
         """
         if not port.flags & INTERFACE_POLICY:
             return DropReason.NONE
+        if packet.is_fragment:
+            self._follow_fragment(packet, port.vif, now_ns)
         is_from_port = route is not None
         passage = Passage(
             key_of(packet, port, is_from_port=is_from_port),
@@ -275,6 +299,31 @@ class Policy:
             self._explain(flow.security, flow.security_rule, trail)
         return reason
 
+    def _follow_fragment(self, packet: Packet, vif: int, now_ns: int) -> None:
+        """Remember what the first fragment of a packet says, or give a later one what that said."""
+        if packet.protocol not in WITH_PORTS and not packet.is_icmp:
+            return
+        key = FragmentKey(
+            vif,
+            widen_address(packet.source, packet.version),
+            widen_address(packet.destination, packet.version),
+            packet.fragment_id,
+            packet.protocol,
+        )
+        if packet.is_first:
+            icmp = packet.icmp_type << 8 | packet.icmp_code
+            self.fragments.pop(key, None)
+            if len(self.fragments) >= _MAX_FRAGMENTS:
+                del self.fragments[next(iter(self.fragments))]
+            ports = packet.source_port, packet.destination_port
+            self.fragments[key] = Fragment(now_ns, *ports, icmp)
+            return
+        known = self.fragments.get(key)
+        if known is None or now_ns - known.seen_ns > FRAGMENT_IDLE_S * _SECOND_NS:
+            return
+        packet.source_port, packet.destination_port = known.source_port, known.destination_port
+        packet.icmp_type, packet.icmp_code = known.icmp >> 8, known.icmp & 255
+
     def _explain(self, number: int, rule: int, trail: Trail) -> None:
         """Note which rule of a list decided, or that none did."""
         if rule != RULE_NONE:
@@ -286,6 +335,8 @@ class Policy:
         """Forget a port's flows and their counts."""
         for key in [key for key in self.flows if key.vif == vif]:
             del self.flows[key]
+        for fragment in [key for key in self.fragments if key.vif == vif]:
+            del self.fragments[fragment]
         self.entered.pop(vif, None)
         self.swept.pop(vif, None)
 

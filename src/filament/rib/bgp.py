@@ -138,7 +138,10 @@ class BgpRib:
         assert peer.kind is not PeerKind.AGENT, "agents speak XMPP"
         self.peers[peer.name] = peer
         asn = peer.asn if peer.kind is PeerKind.EXTERNAL else 0
-        policy = OutPolicy(self.us, peer.kind, asn, has_llgr)
+        us = self.us
+        if peer.local_as:
+            us = msgspec.structs.replace(us, asn=peer.local_as)
+        policy = OutPolicy(us, peer.kind, asn, has_llgr)
         self.out.join(peer.name, policy, frozenset(families))
         if (peer.name, AddressFamily.ROUTE_TARGET) not in self._sweeping:
             # What it asked for before it restarted counts until it says otherwise: it may wait

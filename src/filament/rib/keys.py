@@ -28,6 +28,8 @@ MASTER = "default-domain:default-project:ip-fabric:__default__"
 class Family(enum.Enum):
     """Which table of an instance; the value is the suffix TF's name of the table has."""
 
+    __hash__ = object.__hash__  # of a key's look-up; an enum's own is written in Python
+
     INET = "inet"
     INET6 = "inet6"
     EVPN = "evpn"

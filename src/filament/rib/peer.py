@@ -22,12 +22,15 @@ class PeerKind(enum.IntEnum):
 
 
 class Peer(msgspec.Struct, frozen=True):
-    """One peer. `name` identifies it; `identifier` is its BGP identifier (host-order int)."""
+    """One peer. `name` identifies it; `identifier` is its BGP identifier (host-order int);
+    `local_as` is the AS that it knows us by where that is not ours, else 0.
+    """
 
     name: str
     kind: PeerKind
     asn: int = 0
     identifier: int = 0
+    local_as: int = 0
 
 
 class Speaker(msgspec.Struct, frozen=True):

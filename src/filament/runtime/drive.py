@@ -20,6 +20,40 @@ _READ_BYTES = 65536
 _LINGER_S = 1.0
 
 
+class Turnstile:
+    """Lets work into the event loop in portions, so that timers between are late by one at most.
+
+    When a thousand peers have said something, all of them are ready in one turn of the loop, and
+    keepalives would be due long before it ends. Shared by all who do such work.
+    """
+
+    def __init__(self, portion_s: float = 0.05) -> None:
+        self._portion_s = portion_s
+        self._began: float | None = None
+        self._waiting = 0
+
+    @property
+    def is_crowded(self) -> bool:
+        """Whether work waits for the next turns of the loop."""
+        return self._waiting > 0
+
+    async def enter(self) -> None:
+        """Return when there is room in this turn of the loop; at once, as a rule."""
+        self._waiting += 1
+        try:
+            # The next turn of the loop is what is waited for: there is no event to tell.
+            while self._began is not None and now() - self._began > self._portion_s:  # noqa: ASYNC110
+                await asyncio.sleep(0)
+        finally:
+            self._waiting -= 1
+        if self._began is None:
+            self._began = now()
+            asyncio.get_running_loop().call_soon(self._begin_turn)
+
+    def _begin_turn(self) -> None:
+        self._began = None
+
+
 class Driver(Generic[EventT]):
     """Runs one machine over one stream until either side closes.
 
@@ -36,7 +70,9 @@ class Driver(Generic[EventT]):
         on_event: Callable[[EventT], None],
         *,
         max_queue_bytes: int = MAX_OUTPUT_QUEUE_BYTES,
+        turnstile: Turnstile | None = None,
     ) -> None:
+        self._turnstile = turnstile
         self.machine = machine
         self.overflowed = False
         self._reader = reader
@@ -53,6 +89,8 @@ class Driver(Generic[EventT]):
             self.flush()
             while not self.machine.closed:
                 data = await self._read()
+                if self._turnstile is not None:
+                    await self._turnstile.enter()
                 self.machine.receive_data(data, now())
                 self.flush()
                 if not data:
@@ -116,8 +154,10 @@ class Driver(Generic[EventT]):
         """
         if self._parting is None and not self._writer.is_closing():
             self._parting = asyncio.get_running_loop().call_later(_LINGER_S, self._writer.close)
-            with contextlib.suppress(OSError):  # the connection may have broken meanwhile
-                self._writer.write_eof()
+            # TLS ends only in both directions at once; the connection may have broken meanwhile.
+            with contextlib.suppress(OSError):
+                if self._writer.can_write_eof():
+                    self._writer.write_eof()
 
     def _arm(self) -> None:
         if self._timer is not None:

@@ -243,6 +243,8 @@ def test_unknown_attributes_are_passed_on_or_not():
     assert got.unknown == (Unknown(0xE0, 99, b"\x01\x02"),)
     [message] = encode_updates(INET, got, [HOST])
     assert bytes.fromhex("e063020102") in message
+    other = bytes.fromhex("c0620103")
+    assert decode(BASE + transitive + other, HOST) == decode(BASE + other + transitive, HOST)
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,5 @@
 import contextlib
+import itertools
 
 import msgspec
 import pytest
@@ -17,6 +18,7 @@ from filament.wire.xmpp.codec import (
     encode_from_control,
     split_stanza,
 )
+from filament.wire.xmpp.quick import START, read_quickly
 from filament.wire.xmpp.stanza import (
     BROADCAST_MAC,
     NO_ADDRESS,
@@ -39,7 +41,7 @@ from filament.wire.xmpp.stanza import (
     Synced,
     TableFamily,
 )
-from filament.wire.xmpp.stream import Element, XmlStream
+from filament.wire.xmpp.stream import Element, Known, StreamOpened, XmlStream
 
 HEADER = (
     b"<stream:stream xmlns='jabber:client' xmlns:f='urn:filament'"
@@ -520,3 +522,97 @@ def test_decoders_are_total(element):
     for decode in (AgentDecoder().decode, decode_from_control):
         with contextlib.suppress(ProtocolError):
             decode(element)
+
+
+plain = st.text(st.sampled_from("abcXYZ 0129:_-./()[]"), max_size=20)
+quick_published = st.builds(
+    RoutePublished,
+    instance=plain,
+    destination=prefixes,
+    next_hop=st.builds(
+        NextHop,
+        address=u32,
+        label=st.integers(0, 2**24 - 1),
+        network=plain,
+        encapsulations=st.lists(st.sampled_from(["udp", "gre", "vxlan"]), max_size=3).map(tuple),
+        mac=st.integers(0, 2**48 - 1),
+    ),
+    local_preference=u32,
+    med=u32,
+    sequence=u32,
+    security_groups=st.lists(u32, max_size=3).map(tuple),
+    sub_protocol=st.sampled_from(["interface", "interface-static", ""]),
+    origin=st.builds(Origin, plain, plain, st.integers(0, 2**40)),
+)
+quick_stanzas = st.one_of(
+    quick_published, st.builds(RouteRetracted, plain, prefixes), st.builds(Synced, u32, u32)
+)
+
+
+def quickly(xml: bytes, *, cuts=()):
+    """What a server's session makes of bytes that come in pieces, and how much was read quickly."""
+    stream, decoder, found, quick_count = (
+        XmlStream(1 << 20, read_quickly, START),
+        AgentDecoder(),
+        [],
+        0,
+    )
+    edges = [0, *sorted(cuts), len(HEADER + xml)]
+    for start, end in itertools.pairwise(edges):
+        for event in stream.feed((HEADER + xml)[start:end]):
+            if isinstance(event, Known):
+                quick_count += 1
+                found.append(event.meaning)
+            elif isinstance(event, Element):
+                found.append(decoder.decode(event))
+    return [each for each in found if each is not None], quick_count
+
+
+@given(st.lists(quick_stanzas, max_size=3))
+def test_our_own_pairs_are_read_without_the_parser_and_mean_the_same(stanzas):
+    xml = b"".join(encode_from_agent(each, "host1", n) for n, each in enumerate(stanzas))
+    assert quickly(xml, cuts=[len(HEADER)]) == (stanzas, len(stanzas))
+    assert from_agent(xml) == stanzas
+
+
+@given(st.lists(agent_stanzas, max_size=5), st.lists(st.integers(0, 4000), max_size=4))
+def test_quick_and_parsed_stanzas_mix_whatever_the_pieces(stanzas, cuts):
+    xml = b"".join(encode_from_agent(each, "host1", n) for n, each in enumerate(stanzas))
+    cuts = [cut for cut in cuts if cut < len(HEADER + xml)]
+    assert quickly(xml, cuts=cuts)[0] == stanzas
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        (b"1/1/r/10.0.0.3/32", b"1/1/s/10.0.0.3/32", 1),  # the node is another than collected
+        (b"<label>17<", b"<label>99999999<", -1),
+        (b"<address>10.0.0.3/32<", b"<address>10.0.0.3/24<", -1),
+        (b"10.0.0.3/32", b"10.0.0.3/24", -1),
+        (b"10.0.0.3/32", b"10.0.0.300/32", -1),
+        (b"<med>0<", b"<med>4294967296<", -1),
+        (b'node="r"', b'node="q"', -1),
+        (b"associate", b"accumulate", -1),
+        (b"<address>1.1.1.1<", b"<address>1.1.1<", -1),
+    ],
+)
+def test_what_is_wrong_is_for_the_parser_to_say(change):
+    stanza = RoutePublished("r", Prefix.parse("10.0.0.3/32"), NextHop(0x01010101, 17))
+    xml = encode_from_agent(stanza, "host1", 1)
+    assert quickly(xml, cuts=[len(HEADER)]) == ([stanza], 1)
+    broken = xml.replace(*change)
+    assert read_quickly(broken, 0) is None
+    with pytest.raises(ProtocolError) as parsed:
+        from_agent(broken)
+    with pytest.raises(ProtocolError) as mixed:
+        quickly(broken)
+    assert mixed.value.message == parsed.value.message
+
+
+def test_a_pair_inside_another_stanza_is_no_pair():
+    pair = encode_from_agent(RouteRetracted("r", Prefix(0, 0)), "host1", 1)
+    inside = b"<iq><![CDATA[" + pair + b"]]></iq>"
+    stream = XmlStream(1 << 20, read_quickly, START)
+    events = list(stream.feed(HEADER + inside))
+    assert [type(each) for each in events] == [StreamOpened, Element]
+    assert events[1].text == pair.decode()

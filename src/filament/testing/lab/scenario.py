@@ -13,12 +13,15 @@ from pathlib import Path
 from filament.base.errors import FilamentError, PermanentError
 from filament.base.net import Prefix
 from filament.testing.lab import reach
-from filament.testing.lab.lab import DEFAULT_API_LISTEN, Lab
+from filament.testing.lab.lab import DEFAULT_API_LISTEN, Lab, control_name
 from filament.testing.lab.plan import LabPlan, Underlay, Workload
 from filament.testing.lab.processes import boot_id
 from filament.testing.lab.teardown import sole_changer, tear_down
 
 Say = Callable[[str], None]
+
+ASN = 64512
+CONTROL_FAMILIES = ("route-target", "inet-vpn", "inet6-vpn", "e-vpn", "erm-vpn")
 
 NETWORKS = {"red": Prefix.parse("10.1.1.0/24"), "blue": Prefix.parse("10.1.2.0/24")}
 # In this order, so that the addresses are the README's.
@@ -92,6 +95,15 @@ def build_scenario(
         networks = {name: intent.create_network(name, prefix) for name, prefix in NETWORKS.items()}
         for host in lab.plan.hosts:
             intent.create_host(host.name, host.address)
+        if control_count > 1:  # they tell each other of their agents' routes by BGP
+            for process, place in zip(lab.controls, lab.plan.controls, strict=True):
+                intent.create_bgp_router(
+                    control_name(process),
+                    place.address,
+                    ASN,
+                    CONTROL_FAMILIES,
+                    router_type="control-node",
+                )
     with steps.step("workloads: ports (API), namespaces"):
         workloads: list[Workload] = [
             lab.prepare_workload(name, host, networks[network])

@@ -319,8 +319,13 @@ def _parse(field: bytes, headers: list[_Header], hop: bytes, session: Session) -
     fields: dict[str, object] = {_FIELDS[code]: value for code, value in values.items()}
     if hop:
         fields |= _decode_next_hop(hop)
+    unknown.sort(key=_code_of)  # equal attributes are equal in whatever order they came
     attributes = Attributes(**fields, unknown=tuple(unknown))  # type: ignore[arg-type]
     return _Parsed(attributes, tuple(faults), codes.NEXT_HOP in wrong or codes.NEXT_HOP in values)
+
+
+def _code_of(attribute: Unknown) -> int:
+    return attribute.code
 
 
 def _merge_as4(values: dict[int, object], session: Session) -> None:

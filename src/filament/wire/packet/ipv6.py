@@ -18,7 +18,7 @@ DESTINATION_OPTIONS = 60
 EXTENSIONS = frozenset({HOP_BY_HOP, ROUTING, FRAGMENT, DESTINATION_OPTIONS})
 
 _HEADER = struct.Struct("!IHBB16s16s")
-_EXTENSION = struct.Struct("!BBH4x")
+_EXTENSION = struct.Struct("!BBHI")
 
 
 class Ipv6(msgspec.Struct, frozen=True):
@@ -35,13 +35,14 @@ class Ipv6(msgspec.Struct, frozen=True):
 
 class Extension(msgspec.Struct, frozen=True):
     """The start of an extension header: what follows it, its length, and in a fragment header the
-    offset (in units of 8 bytes) and whether more fragments come.
+    offset (in units of 8 bytes), whether more fragments come, and the packet's number.
     """
 
     next: int
     length_bytes: int
     offset: int = 0
     more_fragments: bool = False
+    number: int = 0
 
 
 def decode_ipv6(packet: bytes) -> Ipv6:
@@ -78,9 +79,9 @@ def decode_extension(kind: int, header: bytes) -> Extension:
     """Decode the start of an extension header of a kind of `EXTENSIONS`."""
     if len(header) < EXTENSION_BYTES:
         raise ProtocolError("truncated", f"an extension header has 8 bytes, not {len(header)}")
-    following, length, word = _EXTENSION.unpack_from(header)
+    following, length, word, number = _EXTENSION.unpack_from(header)
     if kind == FRAGMENT:
-        return Extension(following, EXTENSION_BYTES, word >> 3, bool(word & 1))
+        return Extension(following, EXTENSION_BYTES, word >> 3, bool(word & 1), number)
     return Extension(following, EXTENSION_BYTES + length * 8)
 
 

@@ -29,17 +29,26 @@ from filament.wire.xmpp.codec import (
     encode_from_control,
 )
 from filament.wire.xmpp.dialect import CONTROL_JID
-from filament.wire.xmpp.stanza import FromAgent, FromControl
+from filament.wire.xmpp.quick import START, read_quickly
+from filament.wire.xmpp.stanza import (
+    FromAgent,
+    FromControl,
+    RoutePublished,
+    RouteRetracted,
+    Synced,
+)
 from filament.wire.xmpp.stream import (
     FILAMENT_NAMESPACE,
     STREAM_NAMESPACE,
     Element,
+    Known,
     StreamOpened,
     XmlStream,
     escape,
 )
 
 HOLD_TIME_S = 90.0
+OPEN_TIME_S = 10.0  # from the connection to the peer's header
 KEEPALIVE = "\u0200".encode()
 MAX_NAME_LENGTH = 255  # of an agent: a host name (RFC 1035 section 2.3.4)
 _TRACE_LENGTH = 64
@@ -187,6 +196,8 @@ class XmppSession(Generic[ReceivedT, SentT]):
                     self._step(Input.HEADER, now)
                 elif isinstance(event, Element):
                     self._take(event, now)
+                elif isinstance(event, Known):
+                    self._take_known(event.meaning, now)
                 else:
                     self._step(Input.STREAM_END, now, "the peer closed the stream")
                 if self.closed:
@@ -220,19 +231,24 @@ class XmppSession(Generic[ReceivedT, SentT]):
         """Return when the hold time expires or a keepalive is due, whichever is first."""
         if self.closed:
             return None
-        expires_at = self._heard_at + self._hold_time_s
         if self.state is State.ESTABLISHED:
-            return min(expires_at, self._spoke_at + self._hold_time_s / 3)
-        return expires_at
+            return min(self._expires_at, self._spoke_at + self._hold_time_s / 3)
+        return self._expires_at
+
+    @property
+    def _expires_at(self) -> float:
+        """When the peer is given up: somebody who has not said who it is, sooner."""
+        if self.state is State.ESTABLISHED:
+            return self._heard_at + self._hold_time_s
+        return self._heard_at + min(self._hold_time_s, OPEN_TIME_S)
 
     def handle_timer(self, now: float) -> None:
         """Give a silent peer up, or break our own silence."""
         if self.closed:
             return
-        if now >= self._heard_at + self._hold_time_s:
-            self._step(
-                Input.HOLD_EXPIRED, now, f"nothing was heard for {self._hold_time_s:g} seconds"
-            )
+        if now >= self._expires_at:
+            waited_s = self._expires_at - self._heard_at
+            self._step(Input.HOLD_EXPIRED, now, f"nothing was heard for {waited_s:g} seconds")
         elif self.state is State.ESTABLISHED and now >= self._spoke_at + self._hold_time_s / 3:
             self._step(Input.KEEPALIVE_DUE, now)
 
@@ -274,18 +290,14 @@ class XmppSession(Generic[ReceivedT, SentT]):
         if stanza is not None and not self.closed:
             self._events.append(StanzaReceived(stanza))
 
+    def _take_known(self, meaning: object, now: float) -> None:
+        raise NotImplementedError
+
     def _break(self, error: ProtocolError, now: float) -> None:
         if self.closed:
             return
         self._begin_stream(now)
-        self._write(
-            (
-                f"<stream:error><{error.condition} xmlns='{_STREAM_ERROR_NAMESPACE}'/>"
-                f"<text xmlns='{_STREAM_ERROR_NAMESPACE}'>{escape(error.message)}</text>"
-                "</stream:error>"
-            ).encode(),
-            now,
-        )
+        self._write(format_stream_error(error), now)
         self._step(Input.BROKEN, now, str(error))
 
     def _step(self, happened: Input, now: float, detail: str = "") -> None:
@@ -330,7 +342,16 @@ class XmppSession(Generic[ReceivedT, SentT]):
         raise NotImplementedError
 
 
-def _header(sender: str, recipient: str, stream_id: str = "") -> bytes:
+def format_stream_error(error: ProtocolError) -> bytes:
+    """Return the XML that tells a peer why its stream is closed."""
+    return (
+        f"<stream:error><{error.condition} xmlns='{_STREAM_ERROR_NAMESPACE}'/>"
+        f"<text xmlns='{_STREAM_ERROR_NAMESPACE}'>{escape(error.message)}</text></stream:error>"
+    ).encode()
+
+
+def format_header(sender: str, recipient: str, stream_id: str = "") -> bytes:
+    """Return the XML that begins a stream."""
     identity = f" id='{stream_id}'" if stream_id else ""
     return (
         f"<?xml version='1.0'?><stream:stream from='{escape(sender)}' to='{escape(recipient)}'"
@@ -349,7 +370,7 @@ class ClientSession(XmppSession[FromControl, FromAgent]):
         self._begin_stream(now)
 
     def _format_header(self) -> bytes:
-        return _header(self.agent, CONTROL_JID)
+        return format_header(self.agent, CONTROL_JID)
 
     def _open(self, now: float) -> None:
         self.peer = self._header.get("from", "")
@@ -361,6 +382,13 @@ class ClientSession(XmppSession[FromControl, FromAgent]):
         return [encode_from_agent(stanza, self.agent, self._serial)]
 
     def _decode(self, element: Element) -> FromControl | None:
+        if element.name == "features" and element.namespace == STREAM_NAMESPACE:
+            if element.find("starttls") is None:
+                return None
+            raise ProtocolError(
+                "policy-violation",
+                "the control node requires TLS (xmpp_auth_enable): switch it on at the agent too",
+            )
         return decode_from_control(element)
 
 
@@ -369,11 +397,12 @@ class ServerSession(XmppSession[FromAgent, FromControl]):
 
     def __init__(self, now: float, hold_time_s: float = HOLD_TIME_S) -> None:
         super().__init__(State.WAITING, MAX_STANZA_BYTES, now, hold_time_s)
+        self._stream = XmlStream(MAX_STANZA_BYTES, read_quickly, START)
         self._serial = 0
         self._decoder = AgentDecoder()
 
     def _format_header(self) -> bytes:
-        return _header(CONTROL_JID, self.peer, "++123")  # TF's servers all use this id
+        return format_header(CONTROL_JID, self.peer, "++123")  # TF's servers all use this id
 
     def _open(self, now: float) -> None:
         name, recipient = self._header.get("from", ""), self._header.get("to", "")
@@ -399,3 +428,9 @@ class ServerSession(XmppSession[FromAgent, FromControl]):
 
     def _decode(self, element: Element) -> FromAgent | None:
         return self._decoder.decode(element)
+
+    def _take_known(self, meaning: object, now: float) -> None:
+        assert isinstance(meaning, RoutePublished | RouteRetracted | Synced)
+        self.received_count += 1 if isinstance(meaning, Synced) else 2
+        self._step(Input.STANZA, now, type(meaning).__name__)
+        self._events.append(StanzaReceived(meaning))

@@ -9,7 +9,7 @@ Raises only `ProtocolError`; its condition is a stream error condition of RFC 61
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from xml.parsers import expat
 
 import msgspec
@@ -70,14 +70,33 @@ class StreamEnded(msgspec.Struct, frozen=True):
     """The peer closed its stream in an orderly way (`</stream:stream>`)."""
 
 
-StreamEvent = StreamOpened | StreamEnded | Element
+class Known(msgspec.Struct, frozen=True):
+    """A stanza, or several, that `quick` read without the parser: what it made of them."""
+
+    meaning: object
+
+
+StreamEvent = StreamOpened | StreamEnded | Element | Known
+# Reads what begins at an offset: what it means and where it ends, None when the parser must.
+Quick = Callable[[bytes, int], tuple[object, int] | None]
 
 
 class XmlStream:
-    """The receiving half of one XML stream. Lives as long as the transport under it."""
+    """The receiving half of one XML stream. Lives as long as the transport under it.
 
-    def __init__(self, max_stanza_bytes: int = MAX_STANZA_BYTES) -> None:
+    `quick` is tried between stanzas, where the bytes are `quick_start`: what it reads, whole
+    stanzas always, never comes to the parser.
+    """
+
+    def __init__(
+        self,
+        max_stanza_bytes: int = MAX_STANZA_BYTES,
+        quick: Quick | None = None,
+        quick_start: bytes = b"",
+    ) -> None:
         self._max_stanza_bytes = max_stanza_bytes
+        self._quick = quick
+        self._quick_start = quick_start
         self._events: list[StreamEvent] = []
         self._open: list[Element] = []  # the root's own element is never kept
         self._texts: list[list[str]] = []
@@ -103,8 +122,21 @@ class XmlStream:
         """
         if self._broken is not None:
             raise self._broken
-        for start in range(0, len(data), _SLICE_BYTES):
-            piece = self._take_whole(data[start : start + _SLICE_BYTES])
+        start = 0
+        while start < len(data):
+            end = start + _SLICE_BYTES
+            if self._quick is not None:
+                if self._depth == 1 and not self._open and not self._held:
+                    found = self._quick(data, start)
+                    if found is not None:
+                        yield Known(found[0])
+                        start = found[1]
+                        continue
+                # Where another may begin, look again.
+                candidate = data.find(self._quick_start, start + 1, end)
+                end = candidate if candidate > 0 else end
+            piece = self._take_whole(data[start:end])
+            start = end
             try:
                 self._parser.Parse(piece, False)
                 self._fed_bytes += len(piece)
@@ -269,6 +301,8 @@ def escape(text: str) -> str:
 
     Characters that XML 1.0 cannot carry at all become U+FFFD.
     """
+    if text.isascii() and text.isprintable() and _SPECIAL.search(text) is None:
+        return text
     text = _FORBIDDEN.sub("\ufffd", text)
     return _SPECIAL.sub(lambda match: _ESCAPES[match[0]], text)
 

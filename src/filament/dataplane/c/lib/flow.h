@@ -313,6 +313,44 @@ __noinline int is_about_flow(struct __sk_buff *skb, struct packet *packet,
 	       !is_idle(flow, key.protocol, passage->now_ns);
 }
 
+/* Remember what the first fragment of a packet says, or give a later one what that said. A later
+ * one without a first stays without ports, and so matches only rules without ports. */
+__noinline int follow_fragment(struct packet *packet, __u32 vif)
+{
+	struct fragment_key key = {};
+	struct fragment *known;
+	__u64 now_ns;
+
+	if (!packet || !(has_ports(packet->protocol) ||
+			 is_icmp_of(packet->protocol, packet->version)))
+		return 0;
+	now_ns = bpf_ktime_get_coarse_ns();
+	key.vif = vif;
+	key.source = packet->source;
+	key.destination = packet->destination;
+	key.id = packet->fragment_id;
+	key.protocol = packet->protocol;
+	if (packet->is_first) {
+		struct fragment entry = {
+			.seen_ns = now_ns,
+			.source_port = packet->source_port,
+			.destination_port = packet->destination_port,
+			.icmp = packet->icmp_type << 8 | packet->icmp_code,
+		};
+
+		bpf_map_update_elem(&fragments, &key, &entry, BPF_ANY);
+		return 0;
+	}
+	known = bpf_map_lookup_elem(&fragments, &key);
+	if (!known || (__s64)(now_ns - known->seen_ns) > (__s64)(FRAGMENT_IDLE_S * SECOND_NS))
+		return 0;
+	packet->source_port = known->source_port;
+	packet->destination_port = known->destination_port;
+	packet->icmp_type = known->icmp >> 8;
+	packet->icmp_code = known->icmp;
+	return 0;
+}
+
 /* DROP_NONE if the port's policy lets the packet pass, otherwise the reason. `route` is the one to
  * the destination of a packet from the port, NULL of one to it. */
 static __always_inline __u32 police(struct __sk_buff *skb, struct packet *packet,
@@ -324,6 +362,8 @@ static __always_inline __u32 police(struct __sk_buff *skb, struct packet *packet
 
 	if (!(port->flags & INTERFACE_POLICY))
 		return DROP_NONE;
+	if (unlikely(packet->is_fragment))
+		follow_fragment(packet, port->vif);
 	key_of(&passage.key, packet, port, is_from_port);
 	passage.acl = port->acl;
 	passage.egress = port->egress;

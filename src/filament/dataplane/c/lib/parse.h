@@ -14,9 +14,10 @@ struct packet {
 	struct address destination;
 	/* Ports of TCP, UDP and SCTP. ICMP echo: the identifier and 0, in both directions; other
 	 * ICMP: 0 and the type (TF's flow keys). 0 for other protocols and for fragments after the
-	 * first, which so match only rules without ports: reassembly is nobody's job here. */
+	 * first, until `follow_fragment` finds what that one said. */
 	__be16 source_port;
 	__be16 destination_port;
+	__be32 fragment_id;
 	__u8 version;
 	__u8 protocol; /* of the transport header */
 	__u8 tos; /* or traffic class */
@@ -170,6 +171,7 @@ static __always_inline bool parse_ipv4(struct __sk_buff *skb, struct packet *pac
 	packet->tos = ip->tos;
 	packet->ttl = ip->ttl;
 	fragment = bpf_ntohs(ip->frag_off);
+	packet->fragment_id = bpf_htonl(bpf_ntohs(ip->id));
 	packet->is_fragment = fragment & (IP_MORE_FRAGMENTS | IP_FRAGMENT_OFFSET);
 	packet->is_first = !(fragment & IP_FRAGMENT_OFFSET);
 	if (packet->length < packet->header_bytes ||
@@ -197,6 +199,7 @@ static __always_inline bool skip_extension(struct __sk_buff *skb, struct packet 
 		return false;
 	if (packet->protocol == IPPROTO_FRAGMENT) {
 		fragment = bpf_ntohs(extension->fragment);
+		packet->fragment_id = extension->id;
 		packet->is_fragment |= fragment & (IP6_MORE_FRAGMENTS | IP6_FRAGMENT_OFFSET);
 		packet->is_first &= !(fragment & IP6_FRAGMENT_OFFSET);
 	} else {

@@ -1,0 +1,318 @@
+"""Fan-out: one control node process, a thousand agents in this one, ten thousand routes.
+
+The control node is the real process, started from the copy of a configuration on its disk (1,000
+networks, 1,000 virtual-routers); no API takes part. Agents speak the real bytes over TCP but plan
+nothing: they subscribe, acknowledge, publish what was encoded before, and count what they are sent,
+route by route, with pattern matching. Each is in 5 of the networks and publishes 10 of the routes.
+Meanwhile a probe asks the control node for its status every 50 ms: whatever it does for others may
+delay no keepalive by more than the longest answer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import resource
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+
+from filament.base.net import Prefix, format_ipv4, parse_ipv4
+from filament.client.watch import Loaded
+from filament.testing.sim.api import SimApi
+from filament.testing.sim.schedule import Schedule
+from filament.wire.xmpp.codec import encode_from_agent
+from filament.wire.xmpp.dialect import CONTROL_JID
+from filament.wire.xmpp.session import KEEPALIVE
+from filament.wire.xmpp.stanza import (
+    ConfigSubscribed,
+    EndOfRib,
+    FromAgent,
+    InstanceSubscribed,
+    NextHop,
+    RoutePublished,
+    RouteRetracted,
+    Synced,
+)
+from filament.wire.xmpp.stream import FILAMENT_NAMESPACE, STREAM_NAMESPACE
+
+XMPP_PORT = 5269
+NETWORKS_PER_AGENT = 5
+_MESSAGE = re.compile(
+    rb'<message [^>]*><event [^>]*><items node="1/1/([^"]*)">(.*?)</items></event></message>',
+    re.DOTALL,
+)
+_SYNC = re.compile(rb'<sync [^>]*sequence="(\d+)" revision="(\d+)"')
+_ITEM = re.compile(rb'<(item|retract) id="([^"]*)"')
+_LIMIT_S = 60.0
+
+Json = dict[str, object]
+
+
+def _instance(number: int) -> str:
+    return f"default-domain:demo:net{number}:net{number}"
+
+
+def _seed(state: Path, agents: int, networks: int) -> None:
+    """Write the copy a control node starts from, and that it awaits nobody."""
+    api = SimApi(Schedule(1))
+    api.create("project", ["default-domain", "demo"], parent_type="domain")
+    for number in range(agents):
+        api.create(
+            "virtual-router",
+            ["default-global-system-config", f"host{number}"],
+            virtual_router_ip_address=format_ipv4(parse_ipv4("172.20.0.1") + number),
+        )
+    for number in range(networks):
+        api.create("virtual-network", ["default-domain", "demo", f"net{number}"])
+    revision, objects, allocations = api.store.load()
+    loaded = Loaded(revision, list(objects), list(allocations))
+    (state / "control-ctl1.json").write_bytes(msgspec.json.encode(loaded))
+    (state / "control-ctl1-agents.json").write_text("[]")
+
+
+class _Agent(asyncio.Protocol):
+    """One simulated agent: `has` are the routes it was sent, `strangers` those it never asked."""
+
+    def __init__(self, crowd: _Crowd, number: int) -> None:
+        self.name = f"host{number}"
+        self.address = parse_ipv4("172.20.0.1") + number
+        self.instances = crowd.instances_of(number)
+        self.has: set[tuple[bytes, bytes]] = set()
+        self.messages = self.strangers = 0
+        self._known = {one.encode() for one in self.instances}
+        self._crowd = crowd
+        self._buffer = b""
+        self._serial = 0
+        self._transport: asyncio.Transport | None = None
+        self.has_ended_rib = False
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+        header = (
+            f"<?xml version='1.0'?><stream:stream from='{self.name}' to='{CONTROL_JID}'"
+            f" version='1.0' xml:lang='en' xmlns='jabber:client' xmlns:stream='{STREAM_NAMESPACE}'"
+            f" xmlns:f='{FILAMENT_NAMESPACE}'>"
+        )
+        router = ConfigSubscribed("virtual-router", f"default-global-system-config:{self.name}")
+        wanted = [InstanceSubscribed(name, n) for n, name in enumerate(self.instances, start=1)]
+        self.write(header.encode() + self.encode(router, *wanted))
+
+    def encode(self, *stanzas: FromAgent) -> bytes:
+        self._serial += 1
+        return b"".join(encode_from_agent(one, self.name, self._serial) for one in stanzas)
+
+    def write(self, data: bytes) -> None:
+        assert self._transport is not None
+        self._transport.write(data)
+
+    def data_received(self, data: bytes) -> None:
+        self._buffer += data
+        end = max(self._buffer.rfind(b"</message>"), self._buffer.rfind(b"</iq>"))
+        if end < 0:
+            return
+        whole, self._buffer = self._buffer[: end + 5], self._buffer[end + 5 :]
+        whole += self._buffer[:5] if whole.endswith(b"</mes") else b""
+        for message in _MESSAGE.finditer(whole):
+            self._take(message[1], message[2])
+        syncs = _SYNC.findall(whole)
+        if syncs:
+            sequence, revision = syncs[-1]
+            answer: list[FromAgent] = [Synced(int(sequence), int(revision))]
+            if not self.has_ended_rib:
+                self.has_ended_rib = True
+                answer.insert(0, EndOfRib())
+            self.write(self.encode(*answer))
+        self._crowd.note()
+
+    def _take(self, instance: bytes, body: bytes) -> None:
+        self.messages += 1
+        if instance not in self._known:
+            self.strangers += 1
+            return
+        for verb, route in _ITEM.findall(body):
+            key = (instance, route)
+            if verb == b"item" and key not in self.has:
+                self.has.add(key)
+                self._crowd.count += 1
+            elif verb == b"retract" and key in self.has:
+                self.has.discard(key)
+                self._crowd.count -= 1
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._crowd.lost.append(f"{self.name}: {exc or 'closed by the control node'}")
+        self._crowd.note()
+
+
+class _Crowd:
+    """All agents; `count` is how many routes they hold altogether."""
+
+    def __init__(self, agents: int, networks: int) -> None:
+        self.agent_count, self.network_count = agents, networks
+        self.count = 0
+        self.lost: list[str] = []
+        self.agents: list[_Agent] = []
+        self._news = asyncio.Event()
+
+    def instances_of(self, agent: int) -> list[str]:
+        return [
+            _instance(
+                (agent + step * self.network_count // NETWORKS_PER_AGENT) % self.network_count
+            )
+            for step in range(NETWORKS_PER_AGENT)
+        ]
+
+    def note(self) -> None:
+        self._news.set()
+
+    async def connect(self) -> None:
+        loop = asyncio.get_running_loop()
+        for number in range(self.agent_count):
+            _, agent = await loop.create_connection(
+                lambda number=number: _Agent(self, number), "127.0.0.1", XMPP_PORT
+            )
+            self.agents.append(agent)
+
+    async def until(self, condition: Callable[[], bool]) -> None:
+        async with asyncio.timeout(_LIMIT_S):
+            while not condition():
+                if self.lost:
+                    raise RuntimeError(f"{len(self.lost)} agents lost: {self.lost[0]}")
+                self._news.clear()
+                await self._news.wait()
+
+    def published(self, routes: int, *, withdrawn: bool) -> list[bytes]:
+        """What each agent says to publish, or withdraw, its share of the routes."""
+        share = routes // self.agent_count
+        said = []
+        for agent in self.agents:
+            stanzas: list[FromAgent] = []
+            for number in range(share):
+                instance = agent.instances[number % NETWORKS_PER_AGENT]
+                address = (10 << 24) + agent.address % (1 << 16) * 64 + number
+                prefix = Prefix(address, 32)
+                if withdrawn:
+                    stanzas.append(RouteRetracted(instance, prefix))
+                    continue
+                network = instance.rpartition(":")[0]
+                hop = NextHop(agent.address, 16 + number, network)
+                stanzas.append(RoutePublished(instance, prefix, hop))
+            said.append(agent.encode(*stanzas))
+        return said
+
+    async def say(self, said: list[bytes], expected: int) -> float:
+        """Say it, and return after how many seconds everybody holds what they should."""
+        began = time.monotonic()
+        for agent, data in zip(self.agents, said, strict=True):
+            agent.write(data)
+        await self.until(lambda: self.count == expected)
+        return time.monotonic() - began
+
+
+# Asks for the status again and again until its input ends; prints the longest time that took. A
+# process of its own: this one is busy being a thousand agents.
+_PROBE = """
+import select, socket, sys, time
+longest = 0.0
+while not select.select([sys.stdin], [], [], 0.05)[0]:
+    began = time.monotonic()
+    with socket.socket(socket.AF_UNIX) as asking:
+        asking.connect(sys.argv[1])
+        head = "GET /filament/status HTTP/1.1", "Host: x", "Connection: close", "", ""
+        asking.sendall("\\r\\n".join(head).encode())
+        assert asking.recv(65536)
+    longest = max(longest, time.monotonic() - began)
+print(longest)
+"""
+
+
+async def _rounds(crowd: _Crowd, run: Path, routes: int, repetitions: int) -> Json:
+    began = time.monotonic()
+    await crowd.connect()
+    await crowd.until(lambda: all(agent.has_ended_rib for agent in crowd.agents))
+    connected_s = time.monotonic() - began
+    expected = routes * NETWORKS_PER_AGENT * crowd.agent_count // crowd.network_count
+    added: list[float] = []
+    withdrawn: list[float] = []
+    argv = [sys.executable, "-c", _PROBE, str(run / "control-ctl1.sock")]
+    pipe = asyncio.subprocess.PIPE
+    probe = await asyncio.create_subprocess_exec(*argv, stdin=pipe, stdout=pipe)
+    for _ in range(repetitions):
+        added.append(await crowd.say(crowd.published(routes, withdrawn=False), expected))
+        for agent in crowd.agents:
+            agent.write(KEEPALIVE)
+        await asyncio.sleep(0.5)
+        assert crowd.count == expected
+        withdrawn.append(await crowd.say(crowd.published(routes, withdrawn=True), 0))
+        await asyncio.sleep(0.5)
+    longest, _ = await probe.communicate(b"end")
+    return {
+        "agents": crowd.agent_count,
+        "networks": crowd.network_count,
+        "routes": routes,
+        "connected_s": round(connected_s, 3),
+        "added_s": [round(one, 3) for one in added],
+        "withdrawn_s": [round(one, 3) for one in withdrawn],
+        "messages": sum(agent.messages for agent in crowd.agents),
+        "messages_to_others": sum(agent.strangers for agent in crowd.agents),
+        "longest_answer_s": round(float(longest), 3),
+    }
+
+
+def _cpu_s(pid: int) -> float:
+    """Return how long a process has computed."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def _peak_mb(pid: int) -> int:
+    """Return the most memory a process ever had resident."""
+    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+        if line.startswith("VmHWM:"):
+            return int(line.split()[1]) // 1024
+    raise RuntimeError(f"process {pid} has ended")
+
+
+def measure(
+    run: Path,
+    *,
+    agents: int = 1000,
+    networks: int = 1000,
+    routes: int = 10_000,
+    repetitions: int = 3,
+    say: Callable[[str], None],
+) -> Json:
+    """Run the rounds; raises when a route does not arrive, or an agent is lost."""
+    state = run / "state"
+    state.mkdir(parents=True, exist_ok=True)
+    subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
+    _seed(state, agents, networks)
+    files = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (files[1], files[1]))
+    environment = os.environ | {"FILAMENT_RUN": str(run), "FILAMENT_STATE": str(state)}
+    program = [str(Path(sys.executable).with_name("filament"))]
+    argv = ["serve", "--role", "control", "--name", "ctl1", "--xmpp", f"127.0.0.1:{XMPP_PORT}"]
+    with (run / "control.log").open("wb") as log:
+        control = subprocess.Popen([*program, *argv], env=environment, stdout=log, stderr=log)
+    try:
+        deadline = time.monotonic() + _LIMIT_S
+        while not (run / "control-ctl1.sock").exists() and time.monotonic() < deadline:
+            time.sleep(0.05)
+        found = asyncio.run(_rounds(_Crowd(agents, networks), run, routes, repetitions))
+        found["control_rss_mb"] = _peak_mb(control.pid)
+        found["control_cpu_s"] = round(_cpu_s(control.pid), 2)
+    finally:
+        control.terminate()
+        control.wait(10)
+    say(
+        f"fan-out: {routes} routes to {agents} agents: added in {found['added_s']} s, withdrawn in"
+        f" {found['withdrawn_s']} s, longest answer {found['longest_answer_s']} s,"
+        f" {found['control_rss_mb']} MB, {found['messages_to_others']} messages to others"
+    )
+    return found

@@ -1,0 +1,92 @@
+"""Four control nodes that hear of each other's agents by BGP; agents with homes apart.
+
+By `agent.homes`, of these hosts and addresses: host1 and another have no control node in common.
+"""
+
+import time
+
+import pytest
+from tests.lab.kit import lab_of
+
+from filament.testing.lab import reach
+from filament.testing.lab.probes import Probe
+
+pytestmark = pytest.mark.lab
+
+BEFORE_S = 0.3
+
+
+@pytest.fixture(scope="module")
+def lab():
+    with lab_of(host_count=4, control_count=4) as built:
+        yield built
+
+
+def homes(lab):
+    """Who talks to whom: control nodes' addresses, by host."""
+    return {
+        host.name: {
+            each["address"]
+            for each in lab.ask(f"agent-{host.name}", "/filament/status")["controls"]
+            if each["state"] == "established"
+        }
+        for host in lab.plan.hosts
+    }
+
+
+def until(lab, condition, timeout_s=20.0):
+    deadline = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < deadline, (homes(lab), lab.log_tail("control"))
+        time.sleep(0.05)
+
+
+def apart(lab):
+    """Return the number of a host that shares no control node with host1."""
+    found = homes(lab)
+    return next(
+        (
+            number
+            for number in range(2, len(found) + 1)
+            if not found["host1"] & found[f"host{number}"]
+        ),
+        None,
+    )
+
+
+def process_of(lab, address):
+    numbers = {
+        f"172.30.0.{place.address & 255}:5269": process
+        for process, place in zip(lab.controls, lab.plan.controls, strict=True)
+    }
+    return numbers[address]
+
+
+def test_routes_cross_from_one_pair_of_control_nodes_to_another(lab):
+    until(lab, lambda: all(len(each) == 2 for each in homes(lab).values()))
+    assert apart(lab) is not None, homes(lab)
+    until(lab, lambda: reach.measure(lab) == reach.expected(lab.plan))
+
+
+def test_a_home_that_is_lost_for_good_is_replaced_without_losing_a_packet(lab):
+    until(lab, lambda: reach.measure(lab) == reach.expected(lab.plan))
+    before = homes(lab)
+    other = apart(lab)
+    victim = min(before["host1"])
+    with Probe(lab, "red-1", f"red-{other}") as there, Probe(lab, "blue-2", "blue-1") as back:
+        time.sleep(BEFORE_S)
+        lab.kill(process_of(lab, victim))
+        until(lab, lambda: all(len(each - {victim}) == 2 for each in homes(lab).values()))
+        after = homes(lab)
+        time.sleep(1.0)
+        lab.restart(process_of(lab, victim))
+        lab.wait_for(process_of(lab, victim))
+        time.sleep(3.0)
+    assert victim not in after["host1"]
+    assert len(after["host1"] - before["host1"]) == 1
+    for probe in (there, back):
+        outcome = probe.outcome
+        assert outcome.sent > 1000
+        assert (outcome.lost, outcome.refused, outcome.duplicates) == (0, 0, 0), outcome
+    assert homes(lab) == after  # a session that works is not left for a better one
+    assert reach.measure(lab) == reach.expected(lab.plan)
