@@ -28,6 +28,7 @@ ASN = 64512
 SENDER, RECEIVER = "10.255.0.2", "10.255.0.3"
 FAMILIES = {"vpnv4": (1, 128), "evpn": (25, 70)}
 OPEN, UPDATE, NOTIFICATION, KEEPALIVE = 1, 2, 3, 4
+HOLD_S = 600  # no keepalives are sent: longer than any run
 CONNECT_FOR_S = 20.0
 IDLE_S = 30.0  # without a route: it has stopped
 _ATTRIBUTES = b"\x40\x01\x01\x00" + b"\x40\x02\x00" + b"\x40\x05\x04\x00\x00\x00\x64"
@@ -53,7 +54,7 @@ class Peer:
         self.socket.sendall(
             message(
                 OPEN,
-                struct.pack("!BHH4sB", 4, ASN, 90, socket.inet_aton(local), len(parameters))
+                struct.pack("!BHH4sB", 4, ASN, HOLD_S, socket.inet_aton(local), len(parameters))
                 + parameters,
             )
         )
@@ -266,6 +267,7 @@ def run(arguments: argparse.Namespace) -> dict[str, object]:
             result["rss_mib"] = _rss_mib(arguments.pid) if arguments.pid else None
             if arguments.constrained:
                 result["unasked"] = _unasked(receiver, family, bodies)
+                bodies = receiver.bodies()  # a generator ends with its first exception
         if arguments.no_withdraw:
             break
     return result

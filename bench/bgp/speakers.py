@@ -203,11 +203,12 @@ class Bird(Speaker):
 
 
 class Gobgp(Speaker):
-    """GoBGP; its EVPN collapses beyond some 20,000 routes, and so is left out."""
+    """GoBGP; its EVPN collapses beyond some 20,000 routes, and so is left out. It knows membership,
+    but as a reflector of hundreds of them it does not get done within minutes.
+    """
 
     name = "gobgp"
     families = ("vpnv4",)
-    knows_membership = True
     most_routes = 100_000
 
     @classmethod

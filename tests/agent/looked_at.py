@@ -7,6 +7,7 @@ from filament.agent.sandesh import agent_introspect
 from filament.dataplane.netlink import Link
 from filament.dataplane.reconcile import Reconciler
 from filament.forward.ids import Ids
+from filament.forward.layout import TABLES
 from filament.forward.plan import plan
 from filament.runtime.clock import now
 from filament.testing.maps import MemoryMaps
@@ -19,7 +20,7 @@ class Maps(MemoryMaps):
 
     def __init__(self):
         super().__init__()
-        self.owned = {"counters": {}, "drops": {}, "flows": {}}
+        self.owned = {table.name: {} for table in TABLES if not table.planned}
 
     def read_all(self, table):
         return self.owned[table]

@@ -291,7 +291,11 @@ def test_the_configuration_as_received(looked):
 
 
 async def test_statistics(looked):
+    looked.maps.owned["flows_entered"] = {(1,): (7,), (2,): (5,)}
+    looked.maps.owned["flows_swept"] = {(1,): (4,)}
     root = await looked.ask_slow("AgentStatsReq")
+    counted = ("flow_active", "flow_created", "flow_aged")
+    assert texts(root, ".//FlowStatsResp", *counted) == [["0", "12", "4"]]
     for name in ("IpcStatsResp", "PktTrapStatsResp", "FlowStatsResp", "SandeshStatsResp"):
         assert root.find(f".//{name}") is not None
     assert texts(root, ".//XmppStatsInfo", "ip", "in_msgs", "out_msgs", "reconnect") == [

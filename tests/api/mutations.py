@@ -3,6 +3,7 @@
 import itertools
 import random
 import threading
+import time
 
 import msgspec
 
@@ -12,6 +13,8 @@ from filament.model.change import Allocation, Object
 from filament.model.invariants import check
 
 from .office import PROJECT, ipam_refs, subnet
+
+STUCK_S = 60.0
 
 
 class Mutator(threading.Thread):
@@ -85,6 +88,23 @@ class Mutator(threading.Thread):
         self.kinds[uuid] = kind
         self.certain[uuid] = name
         self.acknowledged += 1
+
+
+class Progress:
+    """How many writes were acknowledged. Fails when none was for a while: a busy machine may take
+    its time for all of them.
+    """
+
+    def __init__(self, mutators, label):
+        self.mutators, self.label = mutators, label
+        self.last, self.since = 0, time.monotonic()
+
+    def count(self):
+        now = sum(mutator.acknowledged for mutator in self.mutators)
+        if now > self.last:
+            self.last, self.since = now, time.monotonic()
+        assert time.monotonic() - self.since < STUCK_S, f"{self.label}: stuck at {now} writes"
+        return now
 
 
 def make_network(address):

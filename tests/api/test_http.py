@@ -16,7 +16,7 @@ from .office import IPAM, PROJECT, ipam_refs, rule, subnet
 
 def raw(api, method, path, body=None, **headers):
     """Send bytes as they are; returns status, headers and text."""
-    connection = http.client.HTTPConnection(urlsplit(api.url).netloc, timeout=10)
+    connection = http.client.HTTPConnection(urlsplit(api.url).netloc, timeout=60)
     connection.request(method, path, body, headers)
     response = connection.getresponse()
     text = response.read().decode()

@@ -30,13 +30,13 @@ KINDS_TO_FUZZ_MORE = (
     "security-group",
     "project",
 )
-EXAMPLES = int(os.environ.get("FILAMENT_FUZZ_EXAMPLES", "5"))  # per operation and mode
+EXAMPLES = int(os.environ.get("FILAMENT_FUZZ_EXAMPLES", "4"))  # per operation and mode
 # Of the other kinds each operation with a body gets one, and one in five of those without: they
 # differ by kind in the body only. Which mode, alternates.
 EXAMPLES_OF_OTHERS = max(1, EXAMPLES // 5)
 PARTS = 10  # so that no test is long
 WITHOUT_BODY = 1 if EXAMPLES > 5 else 5
-HANG_S = 10.0
+HANG_S = 30.0
 
 
 def some_kinds(names):

@@ -184,7 +184,7 @@ def test_a_write_waits_for_agents_until_they_report(api, client):
         agents = {"host1": {"applied": revision, "connected": True, "since": 1.0}}
         done = {"control": "ctl1", "revision": revision, "settled": revision, "agents": agents}
         reporter.request("POST", "/filament/report", done)
-        writing.join(10)
+        writing.join(60)
         assert [(one.revision, one.lagging) for one in answered] == [(revision, "")]
         status = reporter.request("GET", "/filament/status", wait="agents").value
         assert status["controls"]["ctl1"]["agents"] == agents

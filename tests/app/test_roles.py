@@ -91,7 +91,7 @@ def test_the_api_role_serves_its_unix_socket_and_listens_as_told(tmp_path, capsy
     found = {}
 
     def ask_and_stop():
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + 60
         with Client(settings.api_socket) as client:
             while "domains" not in found and time.monotonic() < deadline:
                 with contextlib.suppress(TransientError):

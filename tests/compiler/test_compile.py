@@ -212,6 +212,11 @@ PROPS = st.fixed_dictionaries(
         "is_provider_network": st.just(True),
     },
 )
+VPNS = ("v", "w")
+VPN_LISTS = st.dictionaries(
+    st.sampled_from(["both", "imports", "exports"]),
+    st.lists(st.sampled_from(TARGETS), max_size=2, unique=True),
+)
 GROUPS = ("web", "db")
 GROUP_RULES = st.builds(
     rule,
@@ -225,7 +230,9 @@ EDITS = st.one_of(
         st.lists(st.sampled_from(POLICIES), unique=True, max_size=2),
         st.booleans(),
         PROPS,
+        st.lists(st.sampled_from(VPNS), unique=True, max_size=2),
     ),
+    st.tuples(st.just("vpn"), st.sampled_from(VPNS), VPN_LISTS),
     st.tuples(st.just("policy"), st.sampled_from(POLICIES), st.lists(RULES, max_size=3)),
     st.tuples(st.just("delete"), st.sampled_from([*NETWORKS, *POLICIES])),
     st.tuples(
@@ -255,10 +262,13 @@ def stage(universe, edit):
     what, name, *more = edit
     project = ("default-domain", "other" if name == "far" else "demo")
     if what == "network":
-        policies, is_linked, props = more
+        policies, is_linked, props, vpns = more
+        vpns = [each for each in vpns if holds(universe, "bgpvpn", each)]
         known = [each for each in policies if holds(universe, "network-policy", each)]
         links = [RED] if is_linked and name != "red" and holds(universe, "virtual-network") else []
-        universe.network(name, known, project=project, networks=links, **props)
+        universe.network(name, known, project=project, networks=links, vpns=vpns, **props)
+    elif what == "vpn":
+        universe.vpn(name, **more[0])
     elif what == "policy":
         universe.policy(name, *more[0])
     elif what == "instance":

@@ -78,6 +78,28 @@ def test_target_lists_add_to_both_sides_or_one(universe):
     assert red.exports == {own, "target:64512:1", "target:64512:3", "target:64512:4"}
 
 
+def test_the_targets_of_bgpvpns_are_its_networks_targets(universe):
+    """TF: route_target_list both ways, the others one; two bgpvpns may share a target."""
+    universe.vpn("x", both=["target:1:1"], imports=["target:1:2"])
+    universe.vpn("y", both=["target:1:1"], exports=["target:1:3"])
+    universe.network("red", vpns=["x", "y"], route_target_list={"route_target": ["target:64512:1"]})
+    universe.network("blue", vpns=["x"])
+    universe.commit()
+    plan = instances(universe)
+    red, blue = plan["default-domain:demo:red:red"], plan["default-domain:demo:blue:blue"]
+    assert red.imports == {red.target, "target:64512:1", "target:1:1", "target:1:2"}
+    assert red.exports == {red.target, "target:64512:1", "target:1:1", "target:1:3"}
+    assert blue.imports == {blue.target, "target:1:1", "target:1:2"}
+    assert blue.exports == {blue.target, "target:1:1"}
+    universe.vpn("x", imports=["target:1:4"])
+    universe.commit()
+    plan = instances(universe)
+    blue = plan["default-domain:demo:blue:blue"]
+    assert (blue.imports, blue.exports) == ({blue.target, "target:1:4"}, {blue.target})
+    assert blue.origin.revision == 2
+    assert plan["default-domain:demo:red:red"].exports == red.exports  # by way of y
+
+
 def test_without_an_allocation_there_is_no_target(universe):
     universe.network("red")
     staged = Commit(1, 0.0, "test", puts=tuple(universe.puts.values()))

@@ -97,8 +97,12 @@ class Universe:
             {"autonomous_system": asn, **props},
         )
 
-    def network(self, name, policies=(), project=PROJECT, networks=(), subnets=(), **props):
-        """`policies`: names, or (name, attr); `networks`: fq names of provider networks."""
+    def network(
+        self, name, policies=(), project=PROJECT, networks=(), subnets=(), vpns=(), **props
+    ):
+        """`policies`: names, or (name, attr); `networks`: fq names of provider networks; `vpns`:
+        names of bgpvpns.
+        """
         refs = []
         for each in policies:
             policy, attr = each if isinstance(each, tuple) else (each, None)
@@ -106,6 +110,7 @@ class Universe:
                 attr = {"sequence": {"major": len(refs), "minor": 0}}
             refs.append(Ref("network-policy", uuid_of("network-policy", self.fq(policy)), attr))
         refs += [Ref("virtual-network", uuid_of("virtual-network", name)) for name in networks]
+        refs += [Ref("bgpvpn", uuid_of("bgpvpn", self.fq(vpn))) for vpn in vpns]
         if subnets:
             ipam = uuid_of("network-ipam", self.fq("ipam"))
             refs.append(Ref("network-ipam", ipam, {"ipam_subnets": list(subnets)}))
@@ -127,6 +132,16 @@ class Universe:
             {"security_group_entries": {"policy_rule": list(rules)}, "security_group_id": number},
             parent=("project", uuid_of("project", ":".join(PROJECT))),
         )
+
+    def vpn(self, name, **lists):
+        """A bgpvpn; `lists`: route targets by `both`, `imports` and `exports`."""
+        fields = {"both": "", "imports": "import_", "exports": "export_"}
+        props = {
+            f"{fields[key]}route_target_list": {"route_target": list(targets)}
+            for key, targets in lists.items()
+        }
+        parent = ("project", uuid_of("project", ":".join(PROJECT)))
+        return self.put("bgpvpn", (*PROJECT, name), props, parent=parent)
 
     def target(self, name):
         return self.put("route-target", (name,))

@@ -1,6 +1,7 @@
 """BGP peers over real sockets on loopback: routes, limits, restarts, configuration, hostility."""
 
 import asyncio
+import time
 
 import msgspec
 import pytest
@@ -17,6 +18,7 @@ from filament.rib.rtc import membership_key
 from filament.wire.bgp.capability import GracefulRestart
 from filament.wire.bgp.family import AddressFamily
 from filament.wire.bgp.message import REFRESH_BEGINS, REFRESH_ENDS
+from filament.wire.bgp.nlri import join, mpls_label
 from filament.wire.bgp.session import Offer
 from filament.wire.bgp.update import encode_updates
 
@@ -86,6 +88,37 @@ async def test_a_late_peer_gets_the_whole_table():
         await connected(node, b)
         await until(lambda: VPN in b.ended, "End-of-RIB")
         assert len(b.heard()) == 3000
+
+
+async def test_no_step_is_long_enough_to_make_a_keepalive_late():
+    """Measured in processor time: another process's work is not ours to answer for."""
+    steps = []
+
+    async def watch():
+        while True:
+            began = time.thread_time()
+            await asyncio.sleep(0)
+            steps.append(time.thread_time() - began)
+
+    async with running(peer("a", 2), peer("b", 3)) as node:
+        a, b = speaker(2, node.port), speaker(3, node.port)
+        await connected(node, a, b)
+        messages = [
+            message
+            for start in range(0, 40_000, 50)
+            for message in encode_updates(
+                VPN,
+                attributes(med=start // 50 % 500),
+                [join(VPN, vpn_key(number), mpls_label(17)) for number in range(start, start + 50)],
+            )
+        ]
+        watching = asyncio.create_task(watch())
+        a.send(messages)
+        await until(lambda: len(b.heard()) == 40_000, "all reflected")
+        await a.crash()
+        await until(lambda: not b.heard(), "all withdrawn")
+        watching.cancel()
+    assert max(steps) < 0.5  # b's own decoding included
 
 
 async def test_memberships_decide_who_hears():

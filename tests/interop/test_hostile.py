@@ -97,12 +97,12 @@ class World:
 class RawPeer:
     """A peer Filament knows, that we speak for byte by byte."""
 
-    def __init__(self, world, families=VPN):
+    def __init__(self, world, **parameters):
         self.world = world
         number = world.new_address()
         self.address = format_ipv4(number)
         self.name = f"raw-{self.address}"
-        world.intent.create_bgp_router(self.name, number, ASN, families, wait="control")
+        world.intent.create_bgp_router(self.name, number, ASN, VPN, wait="control", **parameters)
 
     def speaker(self, **options):
         place = self.world.lab.place("raw")
@@ -207,6 +207,19 @@ def test_a_stranger_gets_no_session(world):
             while True:
                 heard.append(raw.read(3.0).kind)
         assert bgp.OPEN not in heard
+
+
+def test_a_peer_without_the_password_is_not_heard(world):
+    """TCP MD5: the kernel drops what is not signed by the key, so the other side hears nothing."""
+    key = {"key_type": "md5", "key_items": [{"key_id": 0, "key": "of-the-test"}]}
+    peer = RawPeer(world, auth_data=key)
+    try:
+        for password in ("", "another"):
+            with pytest.raises(OSError), peer.speaker(password=password, patience_s=0.5) as raw:
+                raw.send(raw.open_message())
+        peer.established(password="of-the-test").close()
+    finally:
+        world.intent.delete_bgp_router(peer.name)
 
 
 def test_exabgp_with_the_wrong_as_is_told_so(world):

@@ -180,7 +180,7 @@ class Changes(RuleBasedStateMachine):
 
 
 TestChanges = Changes.TestCase
-TestChanges.settings = settings(max_examples=150, stateful_step_count=30, deadline=None)
+TestChanges.settings = settings(max_examples=80, stateful_step_count=30, deadline=None)
 
 
 # Small worlds, all of them: every order of four events on one route and one peer that asks.

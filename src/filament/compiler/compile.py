@@ -27,6 +27,7 @@ from filament.compiler.groups import (
     read_group,
 )
 from filament.compiler.networks import (
+    BGPVPN,
     Network,
     Partner,
     instance_names,
@@ -46,6 +47,7 @@ _VN_ID_POOL = "vn-id"
 # Whose changes nodes look at; what they read besides changes together with these.
 _KINDS = frozenset(
     (
+        BGPVPN,
         "global-system-config",
         "network-policy",
         "virtual-network",
@@ -214,6 +216,8 @@ def _update_networks(
     if changes["settings"]:
         return UNHANDLED  # a new AS number renames every automatic target
     names = {network.fq_name for network in _changed_objects(changes["objects"], "virtual-network")}
+    for vpn in _changed_objects(changes["objects"], BGPVPN):
+        names |= {network.fq_name for network in view.referrers(vpn.uuid, "virtual-network")}
     for change in changes["allocations"].values():
         for allocation in _rows_of(change):
             if allocation.pool.startswith(POOL_PREFIX):

@@ -20,6 +20,7 @@ from filament.model.view import View
 
 IP_FABRIC = ("default-domain", "default-project", "ip-fabric")
 LINK_LOCAL = ("default-domain", "default-project", "__link_local__")
+BGPVPN = "bgpvpn"
 FABRIC_INSTANCE = "__default__"
 NO_SEQUENCE = sys.maxsize  # a policy attached without a sequence comes last
 
@@ -36,8 +37,8 @@ class Network(msgspec.Struct, frozen=True):
 
     `attachments` are the uuids of policies in the order they are judged (sequence, then order of
     the references) with whether the attachment has a timer. `target` is the automatic target (""
-    until allocated); `imports` and `exports` are its own, complete. `providers` names the provider
-    networks it is linked to.
+    until allocated); `imports` and `exports` are its own, complete, with those of its bgpvpns.
+    `providers` names the provider networks it is linked to.
     """
 
     name: str
@@ -82,7 +83,13 @@ def read_network(view: View, network: Object, asn: int) -> Network:
     default = instance_names(network.fq_name)[0]
     target = own_target(view, default.name, asn) if default.has_target else ""
     own = frozenset((target,)) if target else frozenset()
-    imports, exports = listed_targets(network)
+    listed = [listed_targets(network)]
+    revision = network.revision
+    for ref in network.refs_to(BGPVPN):
+        vpn = view.get(ref.uuid)
+        if vpn is not None:
+            listed.append(listed_targets(vpn))
+            revision = max(revision, vpn.revision)
     providers = (view.get(ref.uuid) for ref in network.refs_to("virtual-network"))
     return Network(
         name=network.name,
@@ -91,12 +98,12 @@ def read_network(view: View, network: Object, asn: int) -> Network:
         network_id=_network_id(view, network),
         attachments=_attachments(network),
         target=target,
-        imports=own | imports,
-        exports=own | exports,
+        imports=own.union(*(imports for imports, _ in listed)),
+        exports=own.union(*(exports for _, exports in listed)),
         providers=tuple(sorted(provider.name for provider in providers if provider)),
         is_provider=bool(network.props.get("is_provider_network")),
         has_fabric_snat=bool(network.props.get("fabric_snat")),
-        revision=network.revision,
+        revision=revision,
     )
 
 

@@ -39,11 +39,13 @@ def own_target(view: View, instance: str, asn: int) -> str:
     return ""
 
 
-def listed_targets(network: Object) -> tuple[frozenset[str], frozenset[str]]:
-    """Read a virtual-network's three target lists into what it imports and what it exports."""
-    both = _read_list(network.props.get("route_target_list"))
-    imports = _read_list(network.props.get("import_route_target_list"))
-    exports = _read_list(network.props.get("export_route_target_list"))
+def listed_targets(item: Object) -> tuple[frozenset[str], frozenset[str]]:
+    """Read the three target lists of a virtual-network or bgpvpn into what it imports and what it
+    exports.
+    """
+    both = _read_list(item.props.get("route_target_list"))
+    imports = _read_list(item.props.get("import_route_target_list"))
+    exports = _read_list(item.props.get("export_route_target_list"))
     return both | imports, both | exports
 
 

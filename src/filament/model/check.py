@@ -13,6 +13,7 @@ from typing import Any
 from filament.base.errors import ConflictError, ForbiddenError, InputError
 from filament.base.net import Prefix, RouteTarget, parse_address, parse_ipv4, parse_mac
 from filament.model.change import Object
+from filament.model.check_bgpvpn import require_vpns_of_network, require_vpns_of_router
 from filament.model.check_subnets import require_host, require_ipam, require_subnets
 from filament.model.flat_subnet import subnets_of
 from filament.model.kind import nearest
@@ -54,6 +55,7 @@ def cluster_asn(view: Candidate) -> int:
 
 def _network(view: Candidate, item: Object, before: Object | None) -> None:
     require_subnets(view, item, before)
+    require_vpns_of_network(view, item, before)
     _require_free_targets(item, before, cluster_asn(view))
     attached = {ref.uuid for ref in before.refs} if before is not None else set()
     for ref in item.refs_to("network-policy"):
@@ -336,6 +338,7 @@ def _require_router_ports(view: Candidate, item: Object) -> None:
 
 def _logical_router(view: Candidate, item: Object, before: Object | None) -> None:
     _require_router_ports(view, item)
+    require_vpns_of_router(view, item)
     field = "logical_router_type"
     if before is not None and before.props.get(field) != item.props.get(field):
         raise InputError(

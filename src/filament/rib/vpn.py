@@ -82,22 +82,34 @@ class VpnTable:
     def withdraw(self, peer: str, keys: Iterable[bytes]) -> int:
         """Remove a peer's paths to these keys; return how many there were."""
         table, changed = self.routes, self.changed
-        count = 0
-        for key in keys:
-            entry = table.get(key)
-            if entry is None:
-                continue
-            count += 1
-            if isinstance(entry, tuple):
-                count -= not self._take(key, entry, peer)
-            elif entry.peer.name == peer:
-                del table[key]
-                self._leave(entry, key)
-                if key not in changed:
-                    changed[key] = entry
-            else:
-                count -= 1
-        return count
+        wanted = list(dict.fromkeys(keys))
+        first = table.get(wanted[0]) if wanted else None
+        if (
+            isinstance(first, Bundle)
+            and first.peer.name == peer
+            and changed.keys().isdisjoint(wanted)
+            and set(map(table.get, wanted)) == {first}
+        ):
+            # In bulk they come as they were announced, and are one bundle's.
+            changed.update(dict.fromkeys(wanted, first))
+            mine = first.routes
+            for key in wanted:
+                del table[key], mine[key]
+            if not mine:
+                self._drop(first)
+            return len(wanted)
+        return sum(self._withdraw(peer, key) for key in wanted)
+
+    def _withdraw(self, peer: str, key: bytes) -> bool:
+        entry = self.routes.get(key)
+        if isinstance(entry, tuple):
+            return self._take(key, entry, peer)
+        if entry is None or entry.peer.name != peer:
+            return False
+        del self.routes[key]
+        self._leave(entry, key)
+        self.changed.setdefault(key, entry)
+        return True
 
     def _put(self, key: bytes, label: bytes, entry: Entry | None, bundle: Bundle) -> None:
         """Put one path where another bundle's is, or the first if it cannot be used."""

@@ -365,7 +365,7 @@ def test_the_history_tells_the_story():
     session.receive_data(encode_end_of_rib(VPN), 2.0)
     session.receive_data(b"", 3.0)
     assert [(entry.input, entry.state) for entry in session.trace] == [
-        ("start", "OpenSent"),
+        ("sent OPEN", "OpenSent"),
         ("OPEN", "OpenConfirm"),
         ("KEEPALIVE", "Established"),
         ("End-of-RIB inet-vpn", "Established"),

@@ -133,11 +133,14 @@ def _configuration(look: Look, query: Query) -> Messages:
 
 async def _stats(look: Look) -> Messages:
     """Answer with counters; the flow table is read in a thread."""
-    flows = await asyncio.to_thread(look.view.flows, 0)
+    active, created, aged = await asyncio.to_thread(_count_flows, look)
     return (
         Message("IpcStatsResp", {"ipc_in_msgs": look.host.posted_count}),
         Message("PktTrapStatsResp", {}),
-        Message("FlowStatsResp", {"flow_active": flows["count"]}),
+        Message(
+            "FlowStatsResp",
+            {"flow_active": active, "flow_created": created, "flow_aged": aged},
+        ),
         Message(
             "XmppStatsResp",
             {
@@ -154,4 +157,14 @@ async def _stats(look: Look) -> Messages:
             },
         ),
         Message("SandeshStatsResp", {}),
+    )
+
+
+def _count_flows(look: Look) -> tuple[int, int, int]:
+    """Count the flows there are, that were ever entered, and that were swept out."""
+    maps = look.host.maps
+    return (
+        len(maps.read_all("flows")),
+        sum(count for (count,) in maps.read_all("flows_entered").values()),
+        sum(count for (count,) in maps.read_all("flows_swept").values()),
     )

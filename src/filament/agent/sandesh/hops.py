@@ -9,13 +9,11 @@ from filament.agent.sandesh.look import Look, hop_type
 from filament.agent.sandesh.pages import Listed
 from filament.base.errors import InputError
 from filament.base.net import format_ipv4
-from filament.forward import layout
+from filament.forward.layout import NEXT_HOP_VXLAN
 from filament.runtime.introspect.serve import Answer
 from filament.wire.sandesh.query import Query
 from filament.wire.sandesh.text import format_short_mac
 from filament.wire.sandesh.xml import Message, Values
-
-_VXLAN = getattr(layout, "NEXT_HOP_VXLAN", 0)  # flag of next_hops
 
 
 class Hops:
@@ -51,7 +49,7 @@ class Hops:
             values["mac"] = format_short_mac(row["destination_mac"])
             values["vrf"] = self._vrf_by_hop.get(number, "")
         elif kind == "tunnel":
-            values |= self.tunnel(row["remote"], is_vxlan=bool(row["flags"] & _VXLAN))
+            values |= self.tunnel(row["remote"], is_vxlan=bool(row["flags"] & NEXT_HOP_VXLAN))
         elif kind == "receive":
             values["itf"] = "gateway"
             values["mac"] = format_short_mac(row["source_mac"])

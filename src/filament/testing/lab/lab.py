@@ -52,7 +52,7 @@ API = "api"
 CONTROL = "control"
 CONTROL_NAME = "ctl1"
 DEFAULT_API_LISTEN = "127.0.0.1:8082"
-START_TIMEOUT_S = 15.0
+START_TIMEOUT_S = 60.0
 _POLL_S = 0.01
 
 
@@ -326,7 +326,7 @@ class Lab:
         }
         return {name: state for name, state in found.items() if state != "active"}
 
-    def settle(self, timeout_s: float = 10.0) -> None:
+    def settle(self, timeout_s: float = 30.0) -> None:
         """Wait until every agent has applied everything the API knows, and what followed from it.
 
         A barrier, not a sleep: an empty change is waited for with `wait=agents`; what agents

@@ -134,11 +134,13 @@ class RawSpeaker:
         families: Iterable[tuple[int, int]] = (INET_VPN, EVPN),
         hold_time_s: int = 90,
         password: str = "",
+        patience_s: float = 5.0,
         capabilities: bytes = b"",
     ) -> None:
         self._place, self._local, self._remote = place, local, remote
         self.asn, self.hold_time_s = asn, hold_time_s
         self._families, self._password = tuple(families), password
+        self._patience_s = patience_s  # with a connection that is not answered
         self._capabilities = capabilities
         self._buffer = bytearray()
         self._is_connected = False
@@ -157,9 +159,9 @@ class RawSpeaker:
     ) -> None:
         self.close()
 
-    def connect(self, timeout_s: float = 10.0) -> None:
+    def connect(self, timeout_s: float | None = None) -> None:
         """Connect, again and again: a peer may still be closing the last session."""
-        deadline = time.monotonic() + timeout_s
+        deadline = time.monotonic() + (2 * self._patience_s if timeout_s is None else timeout_s)
         while True:
             self._socket = self._make_socket()
             try:
@@ -175,7 +177,7 @@ class RawSpeaker:
     def _make_socket(self) -> socket.socket:
         with namespaces.inside(self._place):
             made = socket.socket()
-        made.settimeout(5.0)
+        made.settimeout(self._patience_s)
         made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         made.bind((self._local, 0))
         if self._password:

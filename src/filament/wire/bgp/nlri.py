@@ -160,7 +160,6 @@ def _split_alike(field: bytes) -> list[Nlri] | None:
         return None
     count = len(field) // size
     bits = field[31]
-    zeros = bytes(count)
     if not (
         bits in _ADDRESS_BITS
         and size == 35 + (bits >> 3)
@@ -168,16 +167,26 @@ def _split_alike(field: bytes) -> list[Nlri] | None:
         and field[1::size] == _BYTE[size - 2] * count
         and field[24::size] == _BYTE[48] * count
         and field[31::size] == _BYTE[bits] * count
-        and all(field[column::size] == zeros for column in range(10, 20))
+        and _repeats(field, size, NO_ESI, 10)
     ):
         return None
     first = field[size - 3 : size]
-    if all(
-        field[size - 3 + octet :: size] == first[octet : octet + 1] * count for octet in range(3)
-    ):
+    if _repeats(field, size, first, size - 3):
         # They share the label, and its object, because many such routes are kept.
         return [(key, first) for (key,) in Struct(f"{size - 3}s3x").iter_unpack(field)]
     return list(Struct(f"{size - 3}s3s").iter_unpack(field))
+
+
+def _repeats(field: bytes, size: int, octets: bytes, start: int) -> bool:
+    """Say whether each stretch of `size` octets has `octets` at `start`; column by column, because
+    there are far fewer of them than routes.
+    """
+    count = len(field) // size
+    for octet in octets:
+        if field[start::size] != _BYTE[octet] * count:
+            return False
+        start += 1
+    return True
 
 
 _ADDRESS_BITS = frozenset({0, 32, 128})

@@ -267,7 +267,7 @@ class BgpSession:
         self._pending: Notification | None = None  # what NOTIFY is to say
         self._notified: Notification | None = None  # what the peer said
         self._write(encode_open(self._our_open()), now)
-        self._note(now, "start")
+        self._note(now, "sent OPEN")
 
     def _our_open(self) -> Open:
         offer = self.offer

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from functools import lru_cache
 
 NEVER = "n/a"
 _MONTHS = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"]
 _LAST_SECOND = 253402300799.0  # of year 9999
 
 
+@lru_cache(maxsize=1024)  # whoever has many routes has few times
 def format_time(epoch_s: float) -> str:
     """Format a time as `2026-Nov-28 01:02:03.000004`, UTC: readers insist on the microseconds."""
     moment = datetime.fromtimestamp(min(max(epoch_s, 0.0), _LAST_SECOND), UTC)

@@ -21,6 +21,7 @@ HEAD = f'<?xml-stylesheet type="text/xsl" href="/{STYLESHEET}"?>'
 # What XML 1.0 (section 2.2) has no way to say at all.
 _UNSAYABLE = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 _MARKUP = re.compile("[&<>'\"]")
+_PLAIN = re.compile("[\t\n\r !#-%(-;=?-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]*")
 _ENTITIES = {"&": "&amp;", "<": "&lt;", ">": "&gt;", "'": "&apos;", '"': "&quot;"}
 
 Values = Mapping[str, Any]
@@ -35,10 +36,9 @@ class Message(NamedTuple):
 
 def escape(text: str) -> str:
     """Write text as XML content; what XML cannot say becomes U+FFFD."""
-    if _UNSAYABLE.search(text) is not None:
-        text = _UNSAYABLE.sub("\ufffd", text)
-    if _MARKUP.search(text) is None:
+    if _PLAIN.fullmatch(text) is not None:
         return text
+    text = _UNSAYABLE.sub("\ufffd", text)
     return _MARKUP.sub(lambda found: _ENTITIES[found[0]], text)
 
 
@@ -93,7 +93,8 @@ class XmlWriter:
             elif field.type == "struct":
                 yield from self._struct(out, field.item, value)
             else:
-                out.append(escape(scalar_text(field.type, value)))
+                text = scalar_text(field.type, value)
+                out.append(escape(text) if field.type == "string" else text)
             out.append(closing)
         assert used == len(values), (
             f"{struct} has no "
