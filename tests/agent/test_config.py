@@ -287,6 +287,7 @@ def test_rules_are_read_in_order(script):
             passes=True,
             both_ways=True,
             origin=Origin(**origin),
+            version=4,
         ),
         FilterRule(
             FilterMatch(),
@@ -355,6 +356,27 @@ def test_a_malformed_rule_denies_from_there_on(script, case):
             "this rule and those after it are replaced by deny",
         ),
     )
+
+
+@pytest.mark.parametrize(
+    ("base", "length", "prefix", "version"),
+    [
+        ("::", 0, Prefix(0, 0, 6), 6),
+        ("0.0.0.0", 0, Prefix(0, 0), 4),
+        ("fd00:1::", 64, Prefix.parse("fd00:1::/64"), 6),
+        ("10.1.0.0", 16, Prefix.parse("10.1.0.0/16"), 4),
+        (None, None, Prefix(0, 0), 0),
+    ],
+)
+def test_a_rule_about_a_prefix_is_of_its_ip_version(script, base, length, prefix, version):
+    subnet = {"subnet": {"ip_prefix": base, "ip_prefix_len": length}}
+    for sides in ({"source": subnet}, {"destination": subnet}):
+        found = read(script.network(), script.port(), script.acl([rule(**sides)]))
+        (one,) = found.filters[0].rules
+        sides_read = (one.source.prefix, one.destination.prefix)
+        assert prefix in sides_read
+        assert one.version == version
+        assert found.problems == ()
 
 
 def test_a_list_that_is_none_denies_all(script):

@@ -150,17 +150,35 @@ def test_rules_of_subnets_alone_hold_everywhere_and_keep_them_when_denied(univer
     ]
 
 
-def test_rules_that_match_no_ipv4_packet_still_deny_the_rest(universe):
+def test_rules_about_ipv6_prefixes(universe):
     universe.policy(
         "talk",
         rule(address(RED, subnet="fd00::/8"), BLUE, rule_uuid="v6"),
+        rule(address(subnet="::/0"), address(subnet="fd01::/16"), rule_uuid="bare"),
+        rule(address(subnet="0.0.0.0/0"), address(subnet="fd01::/16"), rule_uuid="none"),
+    )
+    universe.network("red", ["talk"])
+    assert lines(universe) == [
+        "red fd00::/8 <> blue any pass v6",
+        "::/0 <> fd01::/16 any pass bare",
+        "0.0.0.0/0 <> fd01::/16 any pass none",
+        f"red > red any pass {ALLOW}",
+        "red <> blue any deny v6",
+        f"any > any any pass {ALLOW}",
+    ]
+
+
+def test_rules_that_match_nothing_still_deny_the_rest(universe):
+    universe.policy(
+        "talk",
+        rule(address(RED, subnet="fd00::/129"), BLUE, rule_uuid="long"),
         rule(RED, GREEN, protocol="tpc", rule_uuid="typo"),
-        rule(address(subnet="fd00::/8"), address(subnet="fd01::/16"), rule_uuid="bare"),
+        rule(address(subnet="fd00::/129"), address(subnet="fd01::/16"), rule_uuid="bare"),
     )
     universe.network("red", ["talk"])
     assert lines(universe) == [
         f"red > red any pass {ALLOW}",
-        "red <> blue any deny v6",
+        "red <> blue any deny long",
         "red <> green any deny typo",
         f"any > any any pass {ALLOW}",
     ]

@@ -152,8 +152,8 @@ def test_addresses_and_ports_as_read(universe):
     policy = universe.policy(
         "talk",
         rule(
-            address("any", subnet="10.1.1.9/24", subnets=["10.2.0.0/16", "fd00::/8"]),
-            address(subnet="fd00::/8"),
+            address("any", subnet="10.1.1.9/24", subnets=["10.2.0.0/16", "fd00::1/8", "x/9"]),
+            address(subnet="fd00::/129"),
             source_ports=[(-1, -1), (80, 90)],
             destination_ports=[],
         ),
@@ -161,7 +161,10 @@ def test_addresses_and_ports_as_read(universe):
     read = read_policy(policy)
     [one] = read.rules
     assert one.sources == (
-        Address("any", subnets=(Prefix.parse("10.1.1.0/24"), Prefix.parse("10.2.0.0/16"))),
+        Address(
+            "any",
+            subnets=tuple(map(Prefix.parse, ("10.1.1.0/24", "10.2.0.0/16", "fd00::/8"))),
+        ),
     )
     assert one.destinations == (Address(is_foreign=True),)
     assert one.source_ports == ((0, 65535), (80, 90))

@@ -164,10 +164,12 @@ def test_what_no_network_imports_is_not_drawn(world):
     gobgp.withdraw(route)
 
 
-def test_an_external_peers_route_goes_on_to_internal_ones(world):
+@pytest.mark.parametrize("prefix", ["10.213.0.0/24", "fd00:213::/64"])
+def test_an_external_peers_route_goes_on_to_internal_ones(world, prefix):
+    family = "inet6-vpn" if ":" in prefix else "inet-vpn"
     route = PeerRoute(
-        family="inet-vpn",
-        prefix="10.213.0.0/24",
+        family=family,
+        prefix=prefix,
         rd="65003:1",
         label=99,
         targets=frozenset({RED}),
@@ -176,20 +178,21 @@ def test_an_external_peers_route_goes_on_to_internal_ones(world):
         med=17,
     )
     world.peers["exabgp"].announce(route)
+    wait_routed(world, prefix)
     for name in ("gobgp", "frr"):
-        heard = world.peers[name].wait_received("inet-vpn", prefix=route.prefix)
+        heard = world.peers[name].wait_received(family, prefix=route.prefix)
         assert (heard.rd, heard.label, heard.targets) == (route.rd, 99, route.targets)
         assert heard.as_path == (65003,)
         assert heard.local_pref == 100
         assert heard.med == 17
         assert heard.next_hop == world.address["exabgp"]
         assert heard.communities == route.communities
-    heard = world.peers["edge"].wait_received("inet-vpn", prefix=route.prefix)
+    heard = world.peers["edge"].wait_received(family, prefix=route.prefix)
     assert heard.as_path == (ASN, 65003)
     assert heard.med is None
     world.peers["exabgp"].withdraw(route)
     for name in ("gobgp", "frr", "edge"):
-        world.peers[name].wait_gone("inet-vpn", prefix=route.prefix, timeout_s=2.0)
+        world.peers[name].wait_gone(family, prefix=route.prefix, timeout_s=2.0)
 
 
 def test_an_external_route_through_our_own_as_is_refused(world):
@@ -393,7 +396,7 @@ def test_packets_by_vxlan_to_a_prefix_of_evpn(world, routers, vxlan_first):
     assert ping(outside, world.route_of("blue-1").partition("/")[0])
     after = router.refresh_counts()
     assert after["vxlan in"] - before.get("vxlan in", 0) >= 6
-    assert after["udp out"] - before["udp out"] >= 6
+    assert after["udp out"] - before.get("udp out", 0) >= 6
     peer.withdraw(route)
 
 

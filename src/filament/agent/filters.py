@@ -11,7 +11,7 @@ from msgspec import Struct
 
 from filament.base.errors import InputError
 from filament.base.limits import MAX_ACL_RULES
-from filament.base.net import Prefix
+from filament.base.net import Prefix, parse_address
 from filament.base.origin import Origin
 from filament.forward.inputs import Filter, FilterMatch, FilterRule
 from filament.wire.xmpp.stanza import Node
@@ -118,13 +118,23 @@ def _rule(value: object, name: str, index: int, revision: int) -> FilterRule:
         source=_side(match.src_address, match.src_port),
         destination=destination,
         protocol=protocol,
-        version=_VERSION_BY_ETHERTYPE[match.ethertype],
+        version=_VERSION_BY_ETHERTYPE[match.ethertype]
+        or _version_of(match.src_address, match.dst_address),
         icmp=_icmp(destination.ports) if protocol in _ICMPS else (None, None),
         passes=action == "pass",
         both_ways=rule.direction == "<>",
         origin=rule.origin
         or Origin(name, f"rule {index + 1} {rule.rule_uuid or ''}".rstrip(), revision),
     )
+
+
+def _version_of(*sides: _Address | None) -> int:
+    """The IP version of the prefixes that a rule names, 0 for none: `::/0` is every address, but
+    of IPv6 only.
+    """
+    subnets = [side.subnet for side in sides if side is not None and side.subnet is not None]
+    bases = [subnet.ip_prefix for subnet in subnets if subnet.ip_prefix is not None]
+    return min((parse_address(base).version for base in bases), default=0)
 
 
 def _protocol(given: str | int | None) -> int | None:

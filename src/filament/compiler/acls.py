@@ -12,7 +12,7 @@ from itertools import product
 
 import msgspec
 
-from filament.base.net import Prefix, mask_of
+from filament.base.net import Prefix
 from filament.base.origin import Origin
 from filament.compiler.networks import IP_FABRIC, Network
 from filament.compiler.plan import Acl, AclMatch, AclRule
@@ -222,4 +222,4 @@ def _covers_side(earlier: AclMatch, later: AclMatch) -> bool:
         return True
     if later.prefix is None or later.prefix.length < earlier.prefix.length:
         return False
-    return later.prefix.address & mask_of(earlier.prefix.length) == earlier.prefix.address
+    return earlier.prefix.contains(later.prefix.address, later.prefix.version)

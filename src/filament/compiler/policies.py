@@ -2,8 +2,8 @@
 
 A policy is read once however many networks it is attached to. Reading is total: the API refuses
 what cannot be, and whatever an older store still holds matches nothing instead of stopping the
-plan. IPv6 subnets match nothing too, but what TF derives from the rule (the connection, the denial
-of everything else) stays. Source: TF schema-transformer, network policies.
+plan; what TF derives from such a rule (the connection, the denial of everything else) stays.
+Source: TF schema-transformer, network policies.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any
 import msgspec
 
 from filament.base.errors import InputError
-from filament.base.net import Prefix, mask_of, parse_ipv4
+from filament.base.net import Prefix, bits_of, mask_of, parse_address
 from filament.base.origin import Origin
 from filament.model.change import Object
 
@@ -38,7 +38,7 @@ Members = Callable[[str], Iterable[str]]
 
 class Address(msgspec.Struct, frozen=True):
     """One side of a policy rule: a network (fq name, `any`, `local` or ""), or the networks of a
-    policy, and subnets (empty: every address). `is_foreign`: only subnets that IPv4 never matches.
+    policy, and subnets (empty: every address). `is_foreign`: only subnets that cannot be read.
     """
 
     network: str = ""
@@ -215,12 +215,15 @@ def _read_address(address: dict[str, Any]) -> Address:
 
 
 def _read_subnet(subnet: dict[str, Any]) -> Prefix | None:
-    """Read a SubnetType; None where it is not an IPv4 one. Host bits are dropped, as TF does."""
+    """Read a SubnetType; None where it is none. Host bits are dropped, as TF does."""
     try:
-        address, length = parse_ipv4(subnet["ip_prefix"]), int(subnet["ip_prefix_len"])
+        address, version = parse_address(subnet["ip_prefix"])
+        length = int(subnet["ip_prefix_len"])
     except (InputError, KeyError, TypeError, ValueError):
         return None
-    return Prefix(address & mask_of(length), length) if 0 <= length <= 32 else None
+    if not 0 <= length <= bits_of(version):
+        return None
+    return Prefix(address & mask_of(length, version), length, version)
 
 
 def read_ports(ports: list[dict[str, Any]] | None) -> tuple[tuple[int, int], ...]:
