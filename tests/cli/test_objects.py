@@ -99,6 +99,17 @@ def test_ls_long_shows_what_the_registry_says(demo, capsys):
     assert "10.1.1.3" in answer(capsys)
 
 
+def test_a_long_json_listing_says_all_that_a_short_one_does(demo, capsys):
+    shown = []
+    for options in ([], ["-l"]):
+        assert demo("ls", *options, "virtual-network", "--json") == 0
+        shown.append(json.loads(capsys.readouterr().out))
+    short, long = shown
+    assert short
+    assert [{field: each[field] for field in short[0]} for each in long] == short
+    assert "id_perms" in long[0]
+
+
 def test_ls_says_when_there_is_nothing(demo, capsys):
     answer(capsys)
     assert demo("ls", "virtual-router") == 0

@@ -50,7 +50,7 @@ def ls(session: Session, kind: str | None, is_long: bool, as_json: bool) -> None
     kind = names.require_kind(session, kind)
     if is_long:
         objects = details_of(session, kind)
-        records = objects if as_json else [summary(each) for each in objects]
+        records = [_with_name(kind, each) if as_json else summary(each) for each in objects]
         print_records(records, _columns_of(kind, records), as_json=as_json, nothing=f"no {kind}")
         return
     found = [
@@ -86,6 +86,12 @@ def details_of(session: Session, kind: str) -> list[dict[str, Any]]:
     """Fetch every object of a kind with properties and references."""
     listed = session.get(f"/{kind}s", detail="true", exclude_hrefs="1")[f"{kind}s"]
     return [item[kind] for item in listed]
+
+
+def _with_name(kind: str, value: dict[str, Any]) -> dict[str, Any]:
+    """An object with what a short listing says of it, in the same words."""
+    name = ":".join(value["fq_name"])
+    return {"kind": kind, "display_name": None, **value, "name": name}
 
 
 def summary(value: dict[str, Any]) -> dict[str, Any]:

@@ -45,6 +45,8 @@ from filament.wire.xmpp.starttls import TlsServer
 
 REPORT_INTERVAL_S = 5.0
 _REPORT_RETRY_S = 1.0  # an API process that does not answer is tried again so often
+_REPORT_SHARE = 10  # at most a tenth of the time goes into making reports
+_REPORT_PATIENCE_S = 0.05  # for one that nobody can be waiting for
 _REPORT_PAUSE_S = 0.01  # between two reports, so that a burst of acknowledgements becomes one
 # When more is said than fits into a turn of the loop: each flush costs every agent a Sync.
 _GATHER_S = 0.25
@@ -91,6 +93,7 @@ class Connection:
         self.agent = ""
         self.names = names
         self.opened: Callable[[], object] = lambda: None
+        self.since = 0.0
         self.has_ended = False
         self.session = ServerSession(now(), node.hold_time_s)
         self.driver: Driver[SessionEvent[FromAgent]] = Driver(
@@ -316,6 +319,7 @@ class ControlNode:
             self._refuse(known, error)
             known.driver.flush()
         connection.agent = agent
+        connection.since = round(wall(), 3)  # once: a report that only trembles is none
         self.connections[agent] = connection
         self.most_connections = max(self.most_connections, len(self.connections))
         self.core.agent_connected(agent, now(), connection.address)
@@ -413,7 +417,7 @@ class ControlNode:
 
     def since(self, agent: str) -> float:
         """Return since when (epoch seconds) an agent is connected."""
-        return round(wall() - (now() - self.core.agents[agent].connected_at), 3)
+        return self.connections[agent].since
 
     def peer_since(self, peer: str) -> float:
         """Return since when (epoch seconds) a BGP peer is up, or is not; 0 for never was."""
@@ -427,6 +431,7 @@ class ControlNode:
         changed = asyncio.Event()
         self._report_changed.append(changed)
         reported: Report | None = None
+        has_waited = False
         failures = backoff(limit_s=_REPORT_RETRY_S)
         while True:
             try:
@@ -436,13 +441,35 @@ class ControlNode:
             except TimeoutError:
                 is_due = True
             changed.clear()
+            began = now()
             report = self.report()
+            pause_s = max(_REPORT_PAUSE_S, _REPORT_SHARE * (now() - began))
             if self.revision is None or not (is_due or report != reported):
+                await asyncio.sleep(pause_s if self.revision is not None else 0)
                 continue
+            if not is_due and not has_waited and _says_little(report, reported):
+                has_waited = True
+                await asyncio.sleep(_REPORT_PATIENCE_S)
+                changed.set()
+                continue
+            has_waited = False
             try:
                 await client.report(report)
                 reported, failures = report, backoff(limit_s=_REPORT_RETRY_S)
             except FilamentError:
                 reported = None  # it may have been restarted: it must hear everything again
                 await asyncio.sleep(next(failures))
-            await asyncio.sleep(_REPORT_PAUSE_S)
+            await asyncio.sleep(pause_s)
+
+
+def _says_little(report: Report, before: Report | None) -> bool:
+    """Say whether only agents' applied revisions are new: what follows will say more."""
+    return (
+        before is not None
+        and (report.revision, report.settled) == (before.revision, before.settled)
+        and report.agents.keys() == before.agents.keys()
+        and all(
+            (one.connected, one.since) == (before.agents[name].connected, before.agents[name].since)
+            for name, one in report.agents.items()
+        )
+    )
