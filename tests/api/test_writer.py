@@ -90,14 +90,18 @@ async def test_clients_that_ask_one_after_the_other_end_up_in_one_group(bench):
 
 
 async def test_a_client_that_is_alone_waits_for_nobody(bench, monkeypatch):
-    monkeypatch.setattr("filament.api.writer.GATHER_S", 3600)
+    def patience(seconds):
+        monkeypatch.setattr("filament.api.writer.GATHER_SHARE", 1e9)
+        monkeypatch.setattr("filament.api.writer.MAX_GATHER_S", seconds)
+
+    patience(3600)
     async with asyncio.timeout(20):
         for number in range(3):
             await bench.submit_all(machine(f"alone-{number}"))
-        monkeypatch.setattr("filament.api.writer.GATHER_S", 0.001)
         await bench.submit_all(machine("a"), machine("b"))
+        patience(0.001)
         await bench.submit_all(machine("c"))  # after a moment without the other
-        monkeypatch.setattr("filament.api.writer.GATHER_S", 3600)
+        patience(3600)
         await bench.submit_all(machine("d"))
     assert [len(group) for group in bench.groups] == [1, 1, 1, 2, 1, 1]
 

@@ -29,7 +29,9 @@ from filament.runtime.backoff import backoff
 from filament.store.contract import Store
 
 MAX_GROUP = 64  # requests that share one transaction
-GATHER_S = 0.002  # that a group waits for those who were answered with the last: half of a write
+# A group waits for those who were answered with the last: for so much of what that took to store.
+GATHER_SHARE = 0.5
+MAX_GATHER_S = 0.01
 MAX_WAITING = 1024  # contrail-api's max_requests
 RETAIN_COMMITS = 100_000  # of the log, for history
 MAX_ATTEMPTS = 50  # to store a group while other processes commit too
@@ -79,6 +81,7 @@ class Writer:
         self._expected = 1  # how many will likely ask: those of the last group and who waited then
         self._gathered: asyncio.Future[None] | None = None  # while a group waits for others
         self._lacking = 0  # how many more they have to be
+        self._store_s = 0.0  # that the last group took to store
 
     async def submit(self, request: Request, who: Caller | str) -> Prepared:
         """Have a request carried out; returns once it is durable, raises what refused it."""
@@ -163,7 +166,8 @@ class Writer:
             return
         loop = asyncio.get_running_loop()
         self._gathered = loop.create_future()
-        late = loop.call_later(GATHER_S, _finish, self._gathered)
+        wait_s = min(self._store_s * GATHER_SHARE, MAX_GATHER_S)
+        late = loop.call_later(wait_s, _finish, self._gathered)
         try:
             await self._gathered
         finally:
@@ -235,7 +239,9 @@ class Writer:
         if not commits:
             return
         loop = asyncio.get_running_loop()
+        began = loop.time()
         await loop.run_in_executor(self._executor, self._store.commit_all, commits)
+        self._store_s = loop.time() - began
         self._take(commits)
         last, every = commits[-1].revision, self._compact_every
         if last // every != (commits[0].revision - 1) // every:
