@@ -1,6 +1,7 @@
 """The single writer: order, groups, durability before answers, refusals."""
 
 import asyncio
+import threading
 import time
 import uuid
 from concurrent.futures import ThreadPoolExecutor
@@ -32,6 +33,8 @@ class Bench:
         self.failure = None
         self.takes_s = 0.0
         self.compacted = []
+        self.may_compact = threading.Event()
+        self.may_compact.set()
         self.journal = Journal(self.office.view.revision)
         self.executor = ThreadPoolExecutor(1)
         self.writer = Writer(self.office.engine, self, self.journal, self.executor, lambda: NOW)
@@ -49,6 +52,7 @@ class Bench:
         return self.office.store.log(after, limit)
 
     def compact(self, before):
+        assert self.may_compact.wait(30)
         self.compacted.append(before)
 
     async def submit_all(self, *requests):
@@ -166,7 +170,12 @@ async def test_the_log_is_compacted_now_and_then(bench):
         bench.office.keep(Commit(revision, 1.0, "test"))
     await bench.submit_all(machine("a"))
     assert bench.compacted == []
-    await bench.submit_all(machine("b"))
+    bench.may_compact.clear()
+    async with asyncio.timeout(20):
+        await bench.submit_all(machine("b"))  # is answered before the log is compacted
+    assert bench.compacted == []
+    bench.may_compact.set()
+    await bench.submit_all(machine("c"))
     assert bench.compacted == [1000 - RETAIN_COMMITS]
 
 
