@@ -535,6 +535,28 @@ def test_security_groups_are_their_two_lists_and_go_with_the_port(script):
     assert (group.ingress[1].source.security_group, group.ingress[1].icmp) == (0, (8, None))
 
 
+@pytest.mark.parametrize(
+    ("ports", "expected"),
+    [
+        (None, (None, None)),
+        ((-1, -1), (None, None)),
+        ((0, 65535), (None, None)),
+        ((0, 255), (None, None)),
+        ((8, 0), (8, 0)),  # no range: the code may be the lower
+        ((3, 4), (3, 4)),
+        ((8, 8), (8, None)),
+        ((8, 65535), (8, None)),
+        ((0, -1), (0, None)),
+    ],
+)
+def test_ports_of_icmp_are_type_and_code(script, ports, expected):
+    given = dict(zip(("start_port", "end_port"), ports, strict=True)) if ports else None
+    lists = (("ingress-access-control-list", [rule("1", dst_port=given)]),)
+    found = read(script.network(), script.port(), script.acl([]), group_of(script, *lists))
+    (group,) = found.security_groups
+    assert group.ingress[0].icmp == expected
+
+
 def test_a_security_group_without_lists_lets_nothing_pass(script):
     found = read(script.network(), script.port(), script.acl([]), group_of(script))
     (group,) = found.security_groups

@@ -82,6 +82,14 @@ VECTORS = {
         [],
         ["0.0.0.0/0 8-8 > 0-0 1 r1"],
     ),
+    "ICMP type above its code": (
+        rule(ANYWHERE, LOCAL, protocol="icmp", destination_ports=((8, 0),)),
+        [],
+        ["0.0.0.0/0 > 8-0 1 r1"],
+    ),
+    "ports upside down": (
+        rule(ANYWHERE, LOCAL, protocol="tcp", destination_ports=((8, 7),)), [], []
+    ),
     "no ports": (rule(LOCAL, ANYWHERE) | {"src_ports": [], "dst_ports": None},
                  ["* > 0.0.0.0/0 any r1"], []),
     "prefixes that are none": (rule(address(subnet="ten/8"), LOCAL), [], []),

@@ -112,15 +112,15 @@ def _rule(value: object, name: str, index: int, revision: int) -> FilterRule:
         raise InputError(
             "bad-ethertype", f"ethertype is {match.ethertype!r}", hint="write IPv4 or IPv6"
         )
-    destination = _side(match.dst_address, match.dst_port)
     protocol = _protocol(match.protocol)
+    is_icmp = protocol in _ICMPS
     return FilterRule(
         source=_side(match.src_address, match.src_port),
-        destination=destination,
+        destination=_side(match.dst_address, None if is_icmp else match.dst_port),
         protocol=protocol,
         version=_VERSION_BY_ETHERTYPE[match.ethertype]
         or _version_of(match.src_address, match.dst_address),
-        icmp=_icmp(destination.ports) if protocol in _ICMPS else (None, None),
+        icmp=_icmp(match.dst_port) if is_icmp else (None, None),
         passes=action == "pass",
         both_ways=rule.direction == "<>",
         origin=rule.origin
@@ -148,14 +148,17 @@ def _protocol(given: str | int | None) -> int | None:
     return int(text)
 
 
-def _icmp(ports: tuple[int, int]) -> tuple[int | None, int | None]:
-    """Read ICMP type and code out of destination ports: Neutron's words for them. One number is a
-    type with any code.
+def _icmp(ports: _Ports | None) -> tuple[int | None, int | None]:
+    """Read ICMP type and code out of destination ports: Neutron's words for them. One number, or
+    one without an upper bound, is a type with any code.
     """
-    kind, code = ports
-    if ports in (_ANY_PORTS, (0, 255)):
+    kind, code = (ports.start_port, ports.end_port) if ports is not None else (None, None)
+    if kind in (None, -1) or (kind, code) in ((0, 0xFF), _ANY_PORTS):
         return None, None
-    if kind > 255 or code > 255:
+    assert kind is not None
+    if code is None or code in (-1, _ANY_PORTS[1]):
+        code = kind
+    if not (0 <= kind <= 0xFF and 0 <= code <= 0xFF):
         raise InputError(
             "bad-icmp", f"ICMP type {kind} and code {code}", hint="write numbers 0-255"
         )

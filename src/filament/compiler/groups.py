@@ -31,6 +31,8 @@ SECURITY_GROUP = "security-group"
 INGRESS, EGRESS = "ingress-access-control-list", "egress-access-control-list"
 GROUP_LISTS = frozenset((INGRESS, EGRESS))
 _VERSIONS = {"IPv4": 4, "IPv6": 6}
+# Ports of these are a type and a code (Neutron), not the bounds of a range.
+_TYPED = frozenset({PROTOCOL_NUMBERS["icmp"], PROTOCOL_NUMBERS["icmp6"]})
 # Finds the number of a group by its fq name; None when there is none.
 NumberOf = Callable[[str], int | None]
 
@@ -172,8 +174,9 @@ def _read_rule(rule: dict[str, Any]) -> GroupRule | None:
     if protocol == PROTOCOL_NUMBERS["icmp6"] and version is None:
         version = 6
     ports = [read_ports(rule.get(side)) for side in ("src_ports", "dst_ports")]
-    if any(not 0 <= first <= last <= ALL_PORTS[1] for each in ports for first, last in each):
-        return None
+    for first, last in (*ports[0], *ports[1]):
+        if max(first, last) > ALL_PORTS[1] or (first > last and protocol not in _TYPED):
+            return None
     return GroupRule(
         sources=tuple(map(_read_peer, rule.get("src_addresses") or ())),
         destinations=tuple(map(_read_peer, rule.get("dst_addresses") or ())),
