@@ -31,6 +31,7 @@ class Introspected:
                 remote="172.30.0.1:40000",
                 local="172.30.0.10:5269",
                 session=server,
+                since=1_795_824_000.0,
             )
             for name, (_, server) in self.cluster.wires.items()
         }
