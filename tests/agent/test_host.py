@@ -339,7 +339,7 @@ def test_numbers_that_cannot_be_kept_are_not_used(first, script, monkeypatch):
     assert "cannot write" in first.host.problem
     first.host.try_again()
     assert [one for one in first.turn() if isinstance(one, Synced)]
-    assert len(first.rows()["acls"]) == 1
+    assert len(first.rows()["lists"]) == 1
 
 
 def _no_space(path, content):

@@ -185,11 +185,11 @@ async def test_drops_say_why_and_whose(place, script, control):
         with socket.socket(socket.AF_PACKET, socket.SOCK_RAW) as workload:
             run_ip("link set far3 up")
             workload.bind(("far3", 0))
-            workload.send(bytes(12) + b"\x86\xdd" + bytes(46))  # IPv6
+            workload.send(bytes(12) + b"\x88\xcc" + bytes(46))  # LLDP
         drops = (await agent.get("drops"))["drops"]
         dropped = [one for one in drops if one["reason"] == "UNSUPPORTED_PROTOCOL"]
         assert [one["interface"] for one in dropped] == ["default-domain:demo:port-3"]
-        assert dropped[0]["text"] == "the packet is neither IPv4 nor ARP"
+        assert dropped[0]["text"] == "the packet is neither IPv4, IPv6 nor ARP"
         assert dropped[0]["packets"] >= 1
 
 
