@@ -72,6 +72,38 @@ async def test_events_output_timers_and_goodbye():
     server.close()
 
 
+class Clockwork(Echo):
+    """Moves its timer by each thing it hears: to so many milliseconds from then."""
+
+    def receive_data(self, data, at):
+        super().receive_data(data, at)
+        if data.isdigit():
+            self.timer = at + int(data) / 1000
+
+    def handle_timer(self, at):
+        if at >= self.timer:
+            super().handle_timer(at)
+
+
+async def test_a_timer_that_is_moved_goes_off_when_it_says():
+    machine, events = Clockwork(), []
+    server, reader, writer, _, _ = await _start(machine, events)
+    async with asyncio.timeout(5):
+        began = now()
+        for delay in b"50", b"120":  # later: what was set first comes too early, and does nothing
+            writer.write(delay)
+            await reader.readexactly(len(delay))
+        assert await reader.readexactly(4) == b"tick"
+        assert now() - began >= 0.12
+        for delay in b"60000", b"20":  # sooner
+            writer.write(delay)
+            await reader.readexactly(len(delay))
+        assert await reader.readexactly(4) == b"tick"
+    assert machine.fired == 2
+    writer.close()
+    server.close()
+
+
 async def test_last_words_reach_a_peer_that_is_still_sending():
     machine, events = Echo(), []
     server, reader, writer, _, done = await _start(machine, events)

@@ -63,7 +63,7 @@ class VpnTable:
         if bundle is None:
             bundle = self._new_bundle(peer, attributes)
         table, changed, mine = self.routes, self.changed, bundle.routes
-        if not bundle.problem:
+        if not bundle.problem and len(routes) > 1:
             # What comes in bulk is new: then no step is taken per route but by C code.
             keys = [key for key, _ in routes]
             if table.keys().isdisjoint(keys) and changed.keys().isdisjoint(keys):
@@ -73,7 +73,11 @@ class VpnTable:
                 return
         for key, label in routes:
             entry = table.get(key)
-            if entry is not bundle:
+            if entry is None and not bundle.problem:
+                table[key] = bundle
+                mine[key] = label
+                changed.setdefault(key)
+            elif entry is not bundle:
                 self._put(key, label, entry, bundle)
             elif mine[key] != label:
                 mine[key] = label

@@ -160,11 +160,13 @@ class Driver(Generic[EventT]):
                     self._writer.write_eof()
 
     def _arm(self) -> None:
+        at = None if self.machine.closed else self.machine.timer_at()
         if self._timer is not None:
+            if at is not None and self._timer.when() <= at:
+                return  # it comes early, finds nothing due and is set again: once, not per flush
             self._timer.cancel()
             self._timer = None
-        at = self.machine.timer_at()
-        if at is not None and not self.machine.closed:
+        if at is not None:
             self._timer = asyncio.get_running_loop().call_at(at, self._run_timer)
 
     def _run_timer(self) -> None:

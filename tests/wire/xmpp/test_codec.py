@@ -185,6 +185,15 @@ def test_what_a_control_node_says_arrives_in_its_parts(stanza):
     assert [decode_from_control(each) for each in elements(b"".join(xml))] == parts
 
 
+def test_routes_that_fit_into_a_message_are_encoded_once_for_all():
+    small = RoutesSent("r", (RouteItem(Prefix(1, 32), ()),))
+    (part,) = split_stanza(small)
+    assert part is small, "a copy would be hashed, and encoded, again for each agent"
+    both = RoutesSent("r", (RouteItem(Prefix(1, 32), ()),), (Prefix(2, 32),))
+    assert [bool(part.items) for part in split_stanza(both)] == [False, True]
+    assert not list(split_stanza(RoutesSent("r")))
+
+
 def test_tf_limits_per_message():
     routes = tuple(RouteItem(Prefix(n, 32), ()) for n in range(70))
     parts = list(split_stanza(RoutesSent("r", routes, tuple(Prefix(n, 32) for n in range(300)))))

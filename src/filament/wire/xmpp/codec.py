@@ -259,6 +259,10 @@ def split_stanza(stanza: FromControl) -> Iterator[FromControl]:
     """
     match stanza:
         case RoutesSent(instance=instance, items=items, retracted=retracted, family=family):
+            if len(items) + len(retracted) <= MAX_ITEMS and not (items and retracted):
+                if items or retracted:
+                    yield stanza  # itself, see `_encode_routes`
+                return
             for start in range(0, len(retracted), MAX_RETRACTS):
                 yield RoutesSent(instance, (), retracted[start : start + MAX_RETRACTS], family)
             for start in range(0, len(items), MAX_ITEMS):

@@ -183,10 +183,11 @@ class RouteItem(msgspec.Struct, frozen=True):
     flood: tuple[NextHop, ...] = ()
 
 
-class RoutesSent(msgspec.Struct, frozen=True):
+class RoutesSent(msgspec.Struct, frozen=True, cache_hash=True):
     """Routes of one instance: `items` added or changed, `retracted` gone.
 
-    `family` is the table's; every destination is of it.
+    `family` is the table's; every destination is of it. The same one goes to many agents and is
+    encoded once: hence the hash is kept.
     """
 
     instance: str
