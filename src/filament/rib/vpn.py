@@ -87,6 +87,8 @@ class VpnTable:
         """Remove a peer's paths to these keys; return how many there were."""
         table, changed = self.routes, self.changed
         wanted = list(dict.fromkeys(keys))
+        if len(wanted) == 1:
+            return int(self._withdraw(peer, wanted[0]))
         first = table.get(wanted[0]) if wanted else None
         if (
             isinstance(first, Bundle)
