@@ -82,6 +82,8 @@ class InterfaceValues(NamedTuple):
     acl: int
     egress: int
     ingress: int
+    firewall_egress: int
+    firewall_ingress: int
     next_hop: int
     flags: int
     address: int
@@ -120,6 +122,7 @@ class RouteValues(NamedTuple):
     label: int
     network: int
     groups: int
+    tags: int
     flags: int
 
 
