@@ -91,5 +91,6 @@ class SampleRing:
 
     def _sample(self, start: int) -> Sample:
         head = start + _CODEC.size_bytes
-        *fields, captured = _CODEC.decode(self._ring[start:head])
-        return Sample(*fields, self._ring[head : head + min(captured, SAMPLE_HEAD_BYTES)])
+        at_ns, vif, vrf, ifindex, reason, length, captured = _CODEC.decode(self._ring[start:head])
+        shown = self._ring[head : head + min(captured, SAMPLE_HEAD_BYTES)]
+        return Sample(at_ns, vif, vrf, ifindex, reason, length, shown)
