@@ -248,7 +248,7 @@ class Shown(NamedTuple):
 class Policy:
     """The judge of one data plane, with its flow table; `show` hears of flows that begin."""
 
-    def __init__(self, rows: Rows, show: Callable[[Shown], None]) -> None:
+    def __init__(self, rows: Rows, show: Callable[[Shown], None] = lambda _: None) -> None:
         self._rows = rows
         self._show = show
         self.flows: dict[FlowKey, Flow] = {}
