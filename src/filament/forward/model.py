@@ -8,10 +8,12 @@ the two must differ: a frame's buffer and checksum offload state, which only the
 from __future__ import annotations
 
 import struct
+from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from typing import NamedTuple
 
 from filament.base.errors import ProtocolError
+from filament.base.limits import MAX_SAMPLES
 from filament.base.net import MPLS_OVER_UDP_PORT, VXLAN_PORT, bits_of, format_ipv4, widen_address
 from filament.forward.gateway import (
     Asked,
@@ -35,7 +37,7 @@ from filament.forward.layout import (
     Verdict,
 )
 from filament.forward.parse import Packet, is_link_local, is_unicast, parse_ip
-from filament.forward.policy import FlowKey, Fragment, FragmentKey, Policy
+from filament.forward.policy import FlowKey, Fragment, FragmentKey, Policy, Shown
 from filament.forward.rows import (
     HostValues,
     InterfaceValues,
@@ -148,9 +150,11 @@ class Model:
         self.rows = Rows(tables)
         self.underlay = underlay if underlay is not None else {}
         self.drops: dict[tuple[int, int], int] = {}
+        self.vrf_drops: dict[tuple[int, int], int] = {}
+        self.shown: deque[Shown] = deque(maxlen=MAX_SAMPLES)
         self.counters: dict[int, Counter] = {}
         self._clock = clock
-        self._policy = Policy(self.rows)
+        self._policy = Policy(self.rows, self.shown.append)
 
     # --- the maps' verbs, so that a reconciler can work on a model ---
 
@@ -198,6 +202,11 @@ class Model:
         """Process a frame that arrives from the underlay."""
         return _Run(self, self._policy, self._clock(), frame).from_fabric()
 
+    def forget_vrf(self, vrf: int) -> None:
+        """Forget drops in a VRF's number."""
+        for drop in [drop for drop in self.vrf_drops if drop[0] == vrf]:
+            del self.vrf_drops[drop]
+
     def count(self, vif: int, *, rx: int = 0, tx: int = 0) -> None:
         """Count a packet of `rx` or `tx` bytes."""
         known = self.counters.get(vif, Counter())
@@ -219,14 +228,17 @@ class _Run:
         self.now_ns = int(now * _SECOND_NS)
         self.frame = frame
         self.trail = Trail()
+        self.vrf = 0  # of a packet from the fabric that no port has, as far as it is known
         self.host: HostValues = self.rows.host()
 
     # --- ways out ---
 
-    def drop(self, vif: int, reason: DropReason) -> Result:
-        """Discard the packet, for a counted reason."""
-        drops = self.model.drops
-        drops[vif, reason] = drops.get((vif, reason), 0) + 1
+    def drop(self, port: InterfaceValues | None, reason: DropReason) -> Result:
+        """Discard the packet of a port, or (None) of none, for a counted reason."""
+        vif, vrf = (port.vif, port.vrf) if port is not None else (FABRIC_VIF, self.vrf)
+        for counts, key in ((self.model.drops, vif), (self.model.vrf_drops, vrf)):
+            counts[key, reason] = counts.get((key, reason), 0) + 1
+        self.model.shown.append(Shown(vif, vrf, reason))
         self.trail.note("drop", reason.text)
         return Result(Verdict.SHOT, reason, None, tuple(self.trail))
 
@@ -261,32 +273,32 @@ class _Run:
     def from_port(self, ifindex: int, gso_size: int) -> Result:
         port = self.port(ifindex)
         if port is None:
-            return self.drop(FABRIC_VIF, DropReason.UNKNOWN_INTERFACE)
+            return self.drop(None, DropReason.UNKNOWN_INTERFACE)
         self.model.count(port.vif, rx=len(self.frame))
         try:
             ethernet = decode_ethernet(self.frame)
         except ProtocolError:
-            return self.drop(port.vif, DropReason.MALFORMED)
+            return self.drop(port, DropReason.MALFORMED)
         if ethernet.ethertype == ETHERTYPE_ARP:
             return self.answer_arp(port, ifindex, ethernet)
         version = _VERSION_BY_ETHERTYPE.get(ethernet.ethertype)
         if version is None:
-            return self.drop(port.vif, DropReason.UNSUPPORTED_PROTOCOL)
+            return self.drop(port, DropReason.UNSUPPORTED_PROTOCOL)
         packet = parse_ip(self.frame, ETHERNET_BYTES, version)
         if packet is not None and is_solicitation(packet):
             return self.answer_solicitation(port, ifindex, ethernet, packet)
         # Any other destination is the gateway's: ports share no link with anybody else.
         if ethernet.is_group:
-            return self.drop(port.vif, DropReason.NOT_UNICAST)
+            return self.drop(port, DropReason.NOT_UNICAST)
         if packet is None:
-            return self.drop(port.vif, DropReason.MALFORMED)
+            return self.drop(port, DropReason.MALFORMED)
         if not is_unicast(packet.destination, version):
-            return self.drop(port.vif, DropReason.NOT_UNICAST)
+            return self.drop(port, DropReason.NOT_UNICAST)
         if is_link_local(packet.destination, version):
             return self.to_link_local(port, ifindex, packet, ethernet.source)
         reason = self.refuse_source(port, Sender(ethernet.source, packet.source, version))
         if reason:
-            return self.drop(port.vif, reason)
+            return self.drop(port, reason)
         return self.route_packet(port, ifindex, packet, gso_size)
 
     def refuse_source(self, port: InterfaceValues, sender: Sender) -> DropReason:
@@ -341,9 +353,9 @@ class _Run:
         else:
             reason = self.refuse_source(port, sender)
         if reason:
-            return self.drop(port.vif, reason)
+            return self.drop(port, reason)
         if packet.destination != GATEWAY_LINK_LOCAL:
-            return self.drop(port.vif, DropReason.NO_ROUTE)
+            return self.drop(port, DropReason.NO_ROUTE)
         return self.answer_echo(port, ifindex, packet, port.next_hop)
 
     def route_packet(
@@ -351,25 +363,25 @@ class _Run:
     ) -> Result:
         route = self.route("route", port.vrf, packet.destination, packet.version)
         if route is None:
-            return self.drop(port.vif, DropReason.NO_ROUTE)
+            return self.drop(port, DropReason.NO_ROUTE)
         next_hop = self.next_hop(route.next_hop)
         if next_hop is None:
-            return self.drop(port.vif, DropReason.INVALID_NEXT_HOP)
+            return self.drop(port, DropReason.INVALID_NEXT_HOP)
         if next_hop.type == NextHopType.DISCARD:
-            return self.drop(port.vif, DropReason.UNASSIGNED)
+            return self.drop(port, DropReason.UNASSIGNED)
         if next_hop.type == NextHopType.RECEIVE:
             return self.answer_echo(port, ifindex, packet, route.next_hop)
         if packet.ttl <= 1:
-            return self.drop(port.vif, DropReason.TTL_EXCEEDED)
+            return self.drop(port, DropReason.TTL_EXCEEDED)
         reason = self.policy.police(self.frame, packet, port, self.trail, self.now_ns, route)
         if reason:
-            return self.drop(port.vif, reason)
+            return self.drop(port, reason)
         self.decrement_ttl(packet)
         if next_hop.type == NextHopType.TUNNEL:
             return self.tunnel(port, packet, route, next_hop, gso_size)
         if next_hop.type == NextHopType.INTERFACE:
-            return self.to_port(packet, next_hop, route.next_hop, port.vif)
-        return self.drop(port.vif, DropReason.INVALID_NEXT_HOP)
+            return self.to_port(packet, next_hop, route.next_hop, port)
+        return self.drop(port, DropReason.INVALID_NEXT_HOP)
 
     def decrement_ttl(self, packet: Packet) -> None:
         frame = bytearray(self.frame)
@@ -382,14 +394,14 @@ class _Run:
         self.frame = bytes(frame)
 
     def to_port(
-        self, packet: Packet, next_hop: NextHopValues, number: int, source_vif: int
+        self, packet: Packet, next_hop: NextHopValues, number: int, sender: InterfaceValues
     ) -> Result:
         port = self.port(next_hop.ifindex)
         if port is None:
-            return self.drop(source_vif, DropReason.UNKNOWN_INTERFACE)
+            return self.drop(sender, DropReason.UNKNOWN_INTERFACE)
         reason = self.policy.police(self.frame, packet, port, self.trail, self.now_ns, None)
         if reason:
-            return self.drop(port.vif, reason)
+            return self.drop(port, reason)
         return self.hand_over(packet, port, next_hop, number)
 
     def hand_over(
@@ -405,20 +417,20 @@ class _Run:
     def answer_arp(self, port: InterfaceValues, ifindex: int, ethernet: Ethernet) -> Result:
         asked = read_arp(self.frame)
         if asked is None:
-            return self.drop(port.vif, DropReason.MALFORMED)
+            return self.drop(port, DropReason.MALFORMED)
         if port.flags & INTERFACE_CHECK_MAC and asked.sender_mac != ethernet.source:
-            return self.drop(port.vif, DropReason.SOURCE_MAC_SPOOFED)
+            return self.drop(port, DropReason.SOURCE_MAC_SPOOFED)
         reason = self.refuse_sender(port, Sender(ethernet.source, asked.sender, 4))
         if reason:
-            return self.drop(port.vif, reason)
+            return self.drop(port, reason)
         if asked.operation != REQUEST:
-            return self.drop(port.vif, DropReason.ARP_UNANSWERED)
+            return self.drop(port, DropReason.ARP_UNANSWERED)
         route = self.on_link(port, asked.target, 4)
         if route is None:
-            return self.drop(port.vif, DropReason.ARP_UNANSWERED)
+            return self.drop(port, DropReason.ARP_UNANSWERED)
         next_hop = self.next_hop(port.next_hop)
         if next_hop is None:
-            return self.drop(port.vif, DropReason.INVALID_NEXT_HOP)
+            return self.drop(port, DropReason.INVALID_NEXT_HOP)
         return self.answer(port, ifindex, arp_reply(self.frame, asked, next_hop.source_mac))
 
     def answer_solicitation(
@@ -427,20 +439,20 @@ class _Run:
         """Answer neighbour discovery as `answer_arp` answers ARP."""
         target = read_solicitation(self.frame, packet)
         if target is None:
-            return self.drop(port.vif, DropReason.MALFORMED)
+            return self.drop(port, DropReason.MALFORMED)
         reason = self.refuse_sender(port, Sender(ethernet.source, packet.source, 6))
         if reason:
-            return self.drop(port.vif, reason)
+            return self.drop(port, reason)
         is_router = target == GATEWAY_LINK_LOCAL
         if not is_router:
             route = self.on_link(port, target, 6)
             if route is None:
-                return self.drop(port.vif, DropReason.ARP_UNANSWERED)
+                return self.drop(port, DropReason.ARP_UNANSWERED)
             holder = self.next_hop(route.next_hop)
             is_router = holder is not None and holder.type == NextHopType.RECEIVE
         next_hop = self.next_hop(port.next_hop)
         if next_hop is None:
-            return self.drop(port.vif, DropReason.INVALID_NEXT_HOP)
+            return self.drop(port, DropReason.INVALID_NEXT_HOP)
         asked = Asked(target, is_router)
         frame = advertisement(self.frame, packet, asked, next_hop.source_mac)
         return self.answer(port, ifindex, frame)
@@ -464,7 +476,7 @@ class _Run:
     ) -> Result:
         frame = echo_reply(self.frame, packet)
         if frame is None:
-            return self.drop(port.vif, DropReason.NOT_SERVED)
+            return self.drop(port, DropReason.NOT_SERVED)
         self.model.count(port.vif, tx=len(frame))
         return self.send(Output(ifindex, frame), number)
 
@@ -479,11 +491,11 @@ class _Run:
         length = tunnelled_length(self.frame, packet, gso_size, overhead_of(next_hop))
         path = self.model.underlay.get(next_hop.remote)
         if length > 0xFFFF:
-            return self.drop(port.vif, DropReason.MTU_EXCEEDED)
+            return self.drop(port, DropReason.MTU_EXCEEDED)
         if path is None:
-            return self.drop(port.vif, DropReason.NO_UNDERLAY_ROUTE)
+            return self.drop(port, DropReason.NO_UNDERLAY_ROUTE)
         if length > path.mtu_bytes:
-            return self.drop(port.vif, DropReason.MTU_EXCEEDED)
+            return self.drop(port, DropReason.MTU_EXCEEDED)
         # Without a neighbour yet, the kernel writes the MACs when it has asked for them.
         macs = (path.destination_mac, path.source_mac) if path.destination_mac else (0, 0)
         outer = encode_outer(packet, self.host.address, next_hop, route.label)
@@ -537,11 +549,11 @@ class _Run:
         self.trail.meet("vni", "vnis", (header.vni,), row)
         if row is None or not header.is_valid:
             return DropReason.INVALID_VNI
+        self.vrf = VniValues(*row.values).vrf
         inner = decode_ethernet(self.frame[VXLAN_END - ETHERNET_BYTES :])
         if inner.ethertype != ETHERTYPE_BY_VERSION[packet.version]:
             return DropReason.UNSUPPORTED_PROTOCOL
-        vrf = VniValues(*row.values).vrf
-        route = self.route("route", vrf, packet.destination, packet.version)
+        route = self.route("route", self.vrf, packet.destination, packet.version)
         return route.next_hop if route is not None else DropReason.NO_ROUTE
 
     def from_fabric(self) -> Result:
@@ -552,21 +564,21 @@ class _Run:
         packet = parse_ip(self.frame, offset)
         number = self.from_mpls() if offset == MPLS_END else self.from_vxlan(packet)
         if isinstance(number, DropReason):
-            return self.drop(FABRIC_VIF, number)
+            return self.drop(None, number)
         next_hop = self.next_hop(number)
         if next_hop is None or next_hop.type != NextHopType.INTERFACE:
-            return self.drop(FABRIC_VIF, DropReason.INVALID_NEXT_HOP)
+            return self.drop(None, DropReason.INVALID_NEXT_HOP)
         port = self.port(next_hop.ifindex)
         if port is None:
-            return self.drop(FABRIC_VIF, DropReason.UNKNOWN_INTERFACE)
+            return self.drop(None, DropReason.UNKNOWN_INTERFACE)
         if packet is None:
-            return self.drop(port.vif, DropReason.MALFORMED)
+            return self.drop(port, DropReason.MALFORMED)
         reason = self.policy.police(self.frame, packet, port, self.trail, self.now_ns, None)
         if reason:
-            return self.drop(port.vif, reason)
+            return self.drop(port, reason)
         merged = merge_congestion(packet.tos & _ECN, self.frame[ETHERNET_BYTES + 1] & _ECN)
         if merged is None:
-            return self.drop(port.vif, DropReason.CONGESTION_LOST)
+            return self.drop(port, DropReason.CONGESTION_LOST)
         frame = bytearray(self.frame[:ETHERNET_BYTES] + self.frame[offset:])
         if merged != packet.tos & _ECN:
             tos = packet.tos & ~_ECN | merged
