@@ -168,6 +168,7 @@ class AgentHost:
         return len(drifted)
 
     def _program(self, inputs: Inputs, *, may_delete: bool) -> None:
+        vrfs_before = {*self.ids.numbers("vrf").values()}
         tables = plan(inputs, self.ids, whole=may_delete, memo=self._memo)
         if self.ids.changes != self._ids_on_disk:
             self._state.save_ids(self.ids.export())
@@ -177,6 +178,8 @@ class AgentHost:
         self.tables = tables
         for vif in vifs_before - self._vifs():
             self.maps.forget_port(vif)
+        for vrf in vrfs_before - {*self.ids.numbers("vrf").values()}:
+            self.maps.forget_vrf(vrf)
         for failure in self.outcome.failures:
             _log.error("row-failed", table=failure.table, key=failure.key, reason=failure.text)
         if may_delete and not self._may_delete:
@@ -236,7 +239,8 @@ def _numbers_in(reconciler: Reconciler) -> dict[str, list[int]]:
         | {network for key in actual["buckets"] for network in key[2:4]},
         "groups": {key[4] for key in actual["buckets"]}
         | {_value(row, "routes", "groups") for row in routes.values()},
-        "vif": {_value(row, "interfaces", "vif") for row in interfaces},
+        "vif": {_value(row, "interfaces", "vif") for row in interfaces}
+        | {key[1] for key in actual["sources"]},
         "next_hop": {key[0] for key in actual["next_hops"]},
         "label": {key[0] for key in actual["labels"]},
         "list": {

@@ -58,6 +58,7 @@ class DropReason(enum.IntEnum):
     INVALID_VNI = 22, "no VRF has the packet's VXLAN identifier", "Invalid VNID"
     SECURITY_FROM_PORT = 23, "no rule of the port's security groups lets it out", "Flow Action Drop"
     SECURITY_TO_PORT = 24, "no rule of the port's security groups lets it in", "Flow Action Drop"
+    SOURCE_MAC_SPOOFED = 25, "the source MAC address does not belong to the port", "Invalid Source"
 
 
 class NextHopType(enum.IntEnum):
@@ -78,6 +79,8 @@ class Verdict(enum.IntEnum):
 
 
 INTERFACE_POLICY = 1  # interfaces.flags: evaluate the ACL
+INTERFACE_CHECK_MAC = 2  # interfaces.flags: frames must come from the port's MAC or a pair's
+INTERFACE_CHECK_SOURCE = 4  # interfaces.flags: packets must come from an address of the port's
 NEXT_HOP_PEER = 1  # next_hops.flags: device is a veth, deliver with bpf_redirect_peer
 NEXT_HOP_VXLAN = 2  # next_hops.flags: the tunnel is VXLAN, the label a VNI
 ROUTE_PROXY_ARP = 2  # routes.flags: answer ARP and ND for it (TF's label_flags ARP_PROXY)
@@ -202,6 +205,18 @@ TABLES: tuple[Table, ...] = (
     ),
     # Lists of rules: those of access control lists and of security groups.
     Table("lists", "HASH", _fields("u32 list"), _fields("u32 shape_count"), 65536, True),
+    # What a port may send from besides its primary addresses from its own MAC: MAC and address go
+    # together. prefix_length counts the 96 bits of vif, mac and pad too; addresses are wide. A MAC
+    # that is not the port's also has a row for the address ::, of what has no address yet. `pair`
+    # is the number of the allowed address pair, 0 for an address that was allocated to the port.
+    Table(
+        "sources",
+        "LPM_TRIE",
+        _fields("u32 prefix_length, be32 vif, mac mac, pad2 pad, be128 address"),
+        _fields("u32 pair"),
+        262144,
+        True,
+    ),
     # Ports by the ifindex of their device in the host. `vif` is the small number counters use;
     # `address` and `address6` are the port's primary addresses, `flow_limit` how many flows it may
     # have (0: as many as there is room for). `acl`, `egress` and `ingress` are lists, 0 none: the
@@ -308,6 +323,25 @@ TABLES: tuple[Table, ...] = (
         65536,
         False,
     ),
+    # The same by VRF (0: that of the underlay, or none).
+    Table(
+        "vrf_drops",
+        "PERCPU_HASH",
+        _fields("u32 vrf, u32 reason"),
+        _fields("u64 packets"),
+        65536,
+        False,
+    ),
+    # How many samples (SAMPLE_DROP, SAMPLE_FLOW) each CPU took in its current slice of time, and in
+    # all: `shown`, not shown because the slice had its share (`skipped`) or the ring was full.
+    Table(
+        "samplings",
+        "PERCPU_ARRAY",
+        _fields("u32 kind"),
+        _fields("u64 slice, u64 count, u64 shown, u64 skipped, u64 lost"),
+        2,
+        False,
+    ),
     # Packets from ("rx") and to ("tx") each port; row 0 counts tunnelled packets of the fabric. A
     # segmentation-offload packet counts once, as in the kernel's own counters of a veth.
     Table(
@@ -329,21 +363,24 @@ TABLES: tuple[Table, ...] = (
         False,
     ),
 )
-# What the kernel shows of some of the packets it drops: records of a ring that the agent reads.
-# `head` is the start of the frame, `captured` bytes of it, as it was when it was dropped.
-DROP_SAMPLES = "drop_samples"
-DROP_SAMPLE = _fields("u64 at_ns, u32 vif, u32 reason, u32 length, u32 captured")
-DROP_SAMPLE_BYTES = 96  # of `head`, which follows those fields
-DROP_SAMPLES_BYTES = 262144  # of the ring
-DROP_SAMPLES_SLICE_BITS = 27  # a slice of time is 2^27 ns, an eighth of a second
-DROP_SAMPLES_PER_SLICE = 32  # per CPU
+# What the kernel shows of some packets: records of a ring that the agent reads. Of those it drops,
+# and (`reason` 0) of the first that passes of a flow, at each port. `ifindex` is the device the
+# packet came in by; `head` the start of the frame, `captured` bytes of it, as it was just then.
+SAMPLES = "samples"
+SAMPLE = _fields("u64 at_ns, u32 vif, u32 vrf, u32 ifindex, u32 reason, u32 length, u32 captured")
+SAMPLE_HEAD_BYTES = 128  # of `head`, which follows those fields
+SAMPLES_BYTES = 1048576  # of the ring
+SAMPLES_SLICE_BITS = 27  # a slice of time is 2^27 ns, an eighth of a second
+SAMPLES_PER_SLICE = 32  # of each kind, per CPU
+SAMPLE_DROP = 0  # kinds of samples
+SAMPLE_FLOW = 1
 
 TABLE_BY_NAME = {table.name: table for table in (RULES, *TABLES)}
 PLANNED = tuple(table.name for table in (RULES, *TABLES) if table.planned)
 
 
 def _fingerprint() -> int:
-    digest = hashlib.sha256(repr((TABLES, DROP_SAMPLE, DROP_SAMPLE_BYTES)).encode())
+    digest = hashlib.sha256(repr((TABLES, SAMPLE, SAMPLE_HEAD_BYTES)).encode())
     return int.from_bytes(digest.digest()[:8], "little")
 
 

@@ -8,26 +8,36 @@ the two must differ: a frame's buffer and checksum offload state, which only the
 from __future__ import annotations
 
 import struct
+from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from typing import NamedTuple
 
-import msgspec
-
 from filament.base.errors import ProtocolError
-from filament.base.net import MPLS_OVER_UDP_PORT, VXLAN_PORT, bits_of, format_ipv4
+from filament.base.limits import MAX_SAMPLES
+from filament.base.net import MPLS_OVER_UDP_PORT, VXLAN_PORT, bits_of, format_ipv4, widen_address
+from filament.forward.gateway import (
+    Asked,
+    advertisement,
+    arp_reply,
+    echo_reply,
+    is_solicitation,
+    read_arp,
+    read_solicitation,
+)
 from filament.forward.layout import (
     FABRIC_VIF,
     GATEWAY_LINK_LOCAL,
+    INTERFACE_CHECK_MAC,
+    INTERFACE_CHECK_SOURCE,
     NEXT_HOP_PEER,
     NEXT_HOP_VXLAN,
     ROUTE_PROXY_ARP,
-    TUNNEL_TTL,
     DropReason,
     NextHopType,
     Verdict,
 )
 from filament.forward.parse import Packet, is_link_local, is_unicast, parse_ip
-from filament.forward.policy import FlowKey, Fragment, FragmentKey, Policy
+from filament.forward.policy import FlowKey, Fragment, FragmentKey, Policy, Shown
 from filament.forward.rows import (
     HostValues,
     InterfaceValues,
@@ -49,8 +59,7 @@ from filament.forward.tunnel import (
     replace_word,
     tunnelled_length,
 )
-from filament.wire.packet.arp import ARP_BYTES, REPLY, REQUEST, Arp, decode_arp, encode_arp
-from filament.wire.packet.checksum import checksum, pseudo_header_sum6
+from filament.wire.packet.arp import REQUEST
 from filament.wire.packet.ethernet import (
     ETHERTYPE_ARP,
     ETHERTYPE_IPV4,
@@ -60,23 +69,9 @@ from filament.wire.packet.ethernet import (
     encode_ethernet,
 )
 from filament.wire.packet.ethernet import HEADER_BYTES as ETHERNET_BYTES
-from filament.wire.packet.icmp import ECHO_REPLY, ECHO_REPLY6, ECHO_REQUEST, ECHO_REQUEST6
 from filament.wire.packet.ipv4 import HEADER_BYTES as IPV4_BYTES
 from filament.wire.packet.ipv4 import UDP
-from filament.wire.packet.ipv6 import ICMPV6, Ipv6, encode_ipv6
 from filament.wire.packet.mpls import decode_label
-from filament.wire.packet.neighbour import (
-    ADVERTISEMENT_BYTES,
-    ALL_NODES,
-    HOP_LIMIT,
-    IS_OVERRIDE,
-    IS_ROUTER,
-    IS_SOLICITED,
-    SOLICITATION,
-    SOLICITATION_BYTES,
-    Advertisement,
-    encode_advertisement,
-)
 from filament.wire.packet.udp import HEADER_BYTES as UDP_HEADER_BYTES
 from filament.wire.packet.vxlan import decode_vxlan
 
@@ -86,7 +81,6 @@ _ECN = 3
 _OUTER = struct.Struct("!B5xHxB6xI2xH")
 _ANY_FRAGMENT = 0x3FFF
 _UDP_END = ETHERNET_BYTES + IPV4_BYTES + UDP_HEADER_BYTES
-_HEADERS_END = 256
 
 
 class UnderlayPath(NamedTuple):
@@ -124,6 +118,14 @@ class Result(NamedTuple):
     next_hop: int = 0
 
 
+class Sender(NamedTuple):
+    """Who a port's frame says it is from."""
+
+    mac: int
+    address: int
+    version: int
+
+
 class Counter(NamedTuple):
     """A row of `counters`."""
 
@@ -148,9 +150,11 @@ class Model:
         self.rows = Rows(tables)
         self.underlay = underlay if underlay is not None else {}
         self.drops: dict[tuple[int, int], int] = {}
+        self.vrf_drops: dict[tuple[int, int], int] = {}
+        self.shown: deque[Shown] = deque(maxlen=MAX_SAMPLES)
         self.counters: dict[int, Counter] = {}
         self._clock = clock
-        self._policy = Policy(self.rows)
+        self._policy = Policy(self.rows, self.shown.append)
 
     # --- the maps' verbs, so that a reconciler can work on a model ---
 
@@ -198,6 +202,11 @@ class Model:
         """Process a frame that arrives from the underlay."""
         return _Run(self, self._policy, self._clock(), frame).from_fabric()
 
+    def forget_vrf(self, vrf: int) -> None:
+        """Forget drops in a VRF's number."""
+        for drop in [drop for drop in self.vrf_drops if drop[0] == vrf]:
+            del self.vrf_drops[drop]
+
     def count(self, vif: int, *, rx: int = 0, tx: int = 0) -> None:
         """Count a packet of `rx` or `tx` bytes."""
         known = self.counters.get(vif, Counter())
@@ -219,14 +228,17 @@ class _Run:
         self.now_ns = int(now * _SECOND_NS)
         self.frame = frame
         self.trail = Trail()
+        self.vrf = 0  # of a packet from the fabric that no port has, as far as it is known
         self.host: HostValues = self.rows.host()
 
     # --- ways out ---
 
-    def drop(self, vif: int, reason: DropReason) -> Result:
-        """Discard the packet, for a counted reason."""
-        drops = self.model.drops
-        drops[vif, reason] = drops.get((vif, reason), 0) + 1
+    def drop(self, port: InterfaceValues | None, reason: DropReason) -> Result:
+        """Discard the packet of a port, or (None) of none, for a counted reason."""
+        vif, vrf = (port.vif, port.vrf) if port is not None else (FABRIC_VIF, self.vrf)
+        for counts, key in ((self.model.drops, vif), (self.model.vrf_drops, vrf)):
+            counts[key, reason] = counts.get((key, reason), 0) + 1
+        self.model.shown.append(Shown(vif, vrf, reason))
         self.trail.note("drop", reason.text)
         return Result(Verdict.SHOT, reason, None, tuple(self.trail))
 
@@ -261,48 +273,89 @@ class _Run:
     def from_port(self, ifindex: int, gso_size: int) -> Result:
         port = self.port(ifindex)
         if port is None:
-            return self.drop(FABRIC_VIF, DropReason.UNKNOWN_INTERFACE)
+            return self.drop(None, DropReason.UNKNOWN_INTERFACE)
         self.model.count(port.vif, rx=len(self.frame))
         try:
             ethernet = decode_ethernet(self.frame)
         except ProtocolError:
-            return self.drop(port.vif, DropReason.MALFORMED)
+            return self.drop(port, DropReason.MALFORMED)
         if ethernet.ethertype == ETHERTYPE_ARP:
             return self.answer_arp(port, ifindex, ethernet)
         version = _VERSION_BY_ETHERTYPE.get(ethernet.ethertype)
         if version is None:
-            return self.drop(port.vif, DropReason.UNSUPPORTED_PROTOCOL)
+            return self.drop(port, DropReason.UNSUPPORTED_PROTOCOL)
         packet = parse_ip(self.frame, ETHERNET_BYTES, version)
-        if packet is not None and _is_solicitation(packet):
+        if packet is not None and is_solicitation(packet):
             return self.answer_solicitation(port, ifindex, ethernet, packet)
         # Any other destination is the gateway's: ports share no link with anybody else.
         if ethernet.is_group:
-            return self.drop(port.vif, DropReason.NOT_UNICAST)
+            return self.drop(port, DropReason.NOT_UNICAST)
         if packet is None:
-            return self.drop(port.vif, DropReason.MALFORMED)
+            return self.drop(port, DropReason.MALFORMED)
         if not is_unicast(packet.destination, version):
-            return self.drop(port.vif, DropReason.NOT_UNICAST)
+            return self.drop(port, DropReason.NOT_UNICAST)
         if is_link_local(packet.destination, version):
-            return self.to_link_local(port, ifindex, packet)
-        if not self.is_own_source(port, packet):
-            return self.drop(port.vif, DropReason.SOURCE_SPOOFED)
+            return self.to_link_local(port, ifindex, packet, ethernet.source)
+        reason = self.refuse_source(port, Sender(ethernet.source, packet.source, version))
+        if reason:
+            return self.drop(port, reason)
         return self.route_packet(port, ifindex, packet, gso_size)
 
-    def is_own_source(self, port: InterfaceValues, packet: Packet) -> bool:
-        source, version = packet.source, packet.version
-        if source and source == (port.address if version == 4 else port.address6):
-            return True
-        route = self.route("source", port.vrf, source, version)
-        return route is not None and route.next_hop == port.next_hop and is_unicast(source, version)
+    def refuse_source(self, port: InterfaceValues, sender: Sender) -> DropReason:
+        """Say why the port may not send packets from a MAC and address (NONE: it may).
 
-    def to_link_local(self, port: InterfaceValues, ifindex: int, packet: Packet) -> Result:
-        """Within the link there is nobody but the gateway."""
-        if not is_link_local(packet.source, packet.version) and not self.is_own_source(
-            port, packet
+        From its own MAC it may use its addresses and what is routed to it. Where addresses are not
+        checked (the network's RPF is off), the MAC decides alone.
+        """
+        address, version = sender.address, sender.version
+        is_own_mac = not port.flags & INTERFACE_CHECK_MAC or sender.mac == port.mac
+        checks_address = bool(port.flags & INTERFACE_CHECK_SOURCE)
+        refusal = DropReason.SOURCE_SPOOFED if is_own_mac else DropReason.SOURCE_MAC_SPOOFED
+        if not is_unicast(address, version):
+            return refusal
+        if is_own_mac:
+            primary = port.address if version == 4 else port.address6
+            if not checks_address or address == primary:
+                return DropReason.NONE
+            route = self.route("source", port.vrf, address, version)
+            if route is not None and route.next_hop == port.next_hop:
+                return DropReason.NONE
+        asked = widen_address(address, version) if checks_address else 0
+        return DropReason.NONE if self.find_source(port, sender.mac, asked) else refusal
+
+    def refuse_sender(self, port: InterfaceValues, sender: Sender) -> DropReason:
+        """The same for ARP and neighbour discovery, whose sender may have no address yet, or one
+        that means nothing beyond the link: then only the MAC counts.
+        """
+        if sender.address and not is_link_local(sender.address, sender.version):
+            return self.refuse_source(port, sender)
+        if (
+            not port.flags & INTERFACE_CHECK_MAC
+            or sender.mac == port.mac
+            or self.find_source(port, sender.mac, 0)
         ):
-            return self.drop(port.vif, DropReason.SOURCE_SPOOFED)
+            return DropReason.NONE
+        return DropReason.SOURCE_MAC_SPOOFED
+
+    def find_source(self, port: InterfaceValues, mac: int, address: int) -> bool:
+        found = self.rows.find_source(port.vif, mac, address)
+        if found is not None:
+            self.trail.meet("source", "sources", found.key, found.row)
+        return found is not None
+
+    def to_link_local(
+        self, port: InterfaceValues, ifindex: int, packet: Packet, mac: int
+    ) -> Result:
+        """Within the link there is nobody but the gateway."""
+        sender = Sender(mac, packet.source, packet.version)
+        if is_link_local(packet.source, packet.version):
+            reason = self.refuse_sender(port, sender)
+        else:
+            reason = self.refuse_source(port, sender)
+        if reason:
+            return self.drop(port, reason)
         if packet.destination != GATEWAY_LINK_LOCAL:
-            return self.drop(port.vif, DropReason.NO_ROUTE)
+            return self.drop(port, DropReason.NO_ROUTE)
         return self.answer_echo(port, ifindex, packet, port.next_hop)
 
     def route_packet(
@@ -310,25 +363,25 @@ class _Run:
     ) -> Result:
         route = self.route("route", port.vrf, packet.destination, packet.version)
         if route is None:
-            return self.drop(port.vif, DropReason.NO_ROUTE)
+            return self.drop(port, DropReason.NO_ROUTE)
         next_hop = self.next_hop(route.next_hop)
         if next_hop is None:
-            return self.drop(port.vif, DropReason.INVALID_NEXT_HOP)
+            return self.drop(port, DropReason.INVALID_NEXT_HOP)
         if next_hop.type == NextHopType.DISCARD:
-            return self.drop(port.vif, DropReason.UNASSIGNED)
+            return self.drop(port, DropReason.UNASSIGNED)
         if next_hop.type == NextHopType.RECEIVE:
             return self.answer_echo(port, ifindex, packet, route.next_hop)
         if packet.ttl <= 1:
-            return self.drop(port.vif, DropReason.TTL_EXCEEDED)
+            return self.drop(port, DropReason.TTL_EXCEEDED)
         reason = self.policy.police(self.frame, packet, port, self.trail, self.now_ns, route)
         if reason:
-            return self.drop(port.vif, reason)
+            return self.drop(port, reason)
         self.decrement_ttl(packet)
         if next_hop.type == NextHopType.TUNNEL:
             return self.tunnel(port, packet, route, next_hop, gso_size)
         if next_hop.type == NextHopType.INTERFACE:
-            return self.to_port(packet, next_hop, route.next_hop, port.vif)
-        return self.drop(port.vif, DropReason.INVALID_NEXT_HOP)
+            return self.to_port(packet, next_hop, route.next_hop, port)
+        return self.drop(port, DropReason.INVALID_NEXT_HOP)
 
     def decrement_ttl(self, packet: Packet) -> None:
         frame = bytearray(self.frame)
@@ -341,14 +394,14 @@ class _Run:
         self.frame = bytes(frame)
 
     def to_port(
-        self, packet: Packet, next_hop: NextHopValues, number: int, source_vif: int
+        self, packet: Packet, next_hop: NextHopValues, number: int, sender: InterfaceValues
     ) -> Result:
         port = self.port(next_hop.ifindex)
         if port is None:
-            return self.drop(source_vif, DropReason.UNKNOWN_INTERFACE)
+            return self.drop(sender, DropReason.UNKNOWN_INTERFACE)
         reason = self.policy.police(self.frame, packet, port, self.trail, self.now_ns, None)
         if reason:
-            return self.drop(port.vif, reason)
+            return self.drop(port, reason)
         return self.hand_over(packet, port, next_hop, number)
 
     def hand_over(
@@ -362,90 +415,70 @@ class _Run:
         return self.send(Output(next_hop.ifindex, frame, is_peer=is_peer), number)
 
     def answer_arp(self, port: InterfaceValues, ifindex: int, ethernet: Ethernet) -> Result:
-        try:
-            asked = decode_arp(self.frame[ETHERNET_BYTES:])
-        except ProtocolError:
-            return self.drop(port.vif, DropReason.MALFORMED)
+        asked = read_arp(self.frame)
+        if asked is None:
+            return self.drop(port, DropReason.MALFORMED)
+        if port.flags & INTERFACE_CHECK_MAC and asked.sender_mac != ethernet.source:
+            return self.drop(port, DropReason.SOURCE_MAC_SPOOFED)
+        reason = self.refuse_sender(port, Sender(ethernet.source, asked.sender, 4))
+        if reason:
+            return self.drop(port, reason)
         if asked.operation != REQUEST:
-            return self.drop(port.vif, DropReason.ARP_UNANSWERED)
-        route = self.route("arp", port.vrf, asked.target, 4)
-        # Never for the port's own addresses: that would look like a conflict to it.
-        if route is None or not route.flags & ROUTE_PROXY_ARP or route.next_hop == port.next_hop:
-            return self.drop(port.vif, DropReason.ARP_UNANSWERED)
+            return self.drop(port, DropReason.ARP_UNANSWERED)
+        route = self.on_link(port, asked.target, 4)
+        if route is None:
+            return self.drop(port, DropReason.ARP_UNANSWERED)
         next_hop = self.next_hop(port.next_hop)
         if next_hop is None:
-            return self.drop(port.vif, DropReason.INVALID_NEXT_HOP)
-        header = Ethernet(ethernet.source, next_hop.source_mac, ETHERTYPE_ARP)
-        reply = Arp(REPLY, next_hop.source_mac, asked.target, asked.sender_mac, asked.sender)
-        padding = self.frame[ETHERNET_BYTES + ARP_BYTES :]
-        frame = encode_ethernet(header) + encode_arp(reply) + padding
-        self.model.count(port.vif, tx=len(frame))
-        return self.send(Output(ifindex, frame), port.next_hop)
+            return self.drop(port, DropReason.INVALID_NEXT_HOP)
+        return self.answer(port, ifindex, arp_reply(self.frame, asked, next_hop.source_mac))
 
     def answer_solicitation(
         self, port: InterfaceValues, ifindex: int, ethernet: Ethernet, packet: Packet
     ) -> Result:
         """Answer neighbour discovery as `answer_arp` answers ARP."""
-        at = packet.offset + packet.header_bytes
-        if (
-            packet.ttl != HOP_LIMIT
-            or packet.icmp_code
-            or packet.length < packet.header_bytes + SOLICITATION_BYTES
-            or at + SOLICITATION_BYTES > _HEADERS_END
-        ):
-            return self.drop(port.vif, DropReason.MALFORMED)
-        target = int.from_bytes(self.frame[at + 8 : at + SOLICITATION_BYTES], "big")
-        flags = IS_OVERRIDE
-        if target == GATEWAY_LINK_LOCAL:
-            flags |= IS_ROUTER
-        else:
-            route = self.route("arp", port.vrf, target, 6)
-            if (
-                route is None
-                or not route.flags & ROUTE_PROXY_ARP
-                or route.next_hop == port.next_hop
-            ):
-                return self.drop(port.vif, DropReason.ARP_UNANSWERED)
+        target = read_solicitation(self.frame, packet)
+        if target is None:
+            return self.drop(port, DropReason.MALFORMED)
+        reason = self.refuse_sender(port, Sender(ethernet.source, packet.source, 6))
+        if reason:
+            return self.drop(port, reason)
+        is_router = target == GATEWAY_LINK_LOCAL
+        if not is_router:
+            route = self.on_link(port, target, 6)
+            if route is None:
+                return self.drop(port, DropReason.ARP_UNANSWERED)
             holder = self.next_hop(route.next_hop)
-            if holder is not None and holder.type == NextHopType.RECEIVE:
-                flags |= IS_ROUTER
+            is_router = holder is not None and holder.type == NextHopType.RECEIVE
         next_hop = self.next_hop(port.next_hop)
         if next_hop is None:
-            return self.drop(port.vif, DropReason.INVALID_NEXT_HOP)
-        to = packet.source or ALL_NODES
-        flags |= IS_SOLICITED if packet.source else 0
-        said = Advertisement(target, next_hop.source_mac, flags)
-        start = pseudo_header_sum6(target, to, ICMPV6, ADVERTISEMENT_BYTES)
-        found = checksum(encode_advertisement(said), start)
-        message = encode_advertisement(msgspec.structs.replace(said, checksum=found))
-        header = Ipv6(target, to, ICMPV6, ADVERTISEMENT_BYTES, HOP_LIMIT)
-        frame = encode_ethernet(Ethernet(ethernet.source, next_hop.source_mac, ETHERTYPE_IPV6))
-        frame += encode_ipv6(header) + message
+            return self.drop(port, DropReason.INVALID_NEXT_HOP)
+        asked = Asked(target, is_router)
+        frame = advertisement(self.frame, packet, asked, next_hop.source_mac)
+        return self.answer(port, ifindex, frame)
+
+    def on_link(self, port: InterfaceValues, target: int, version: int) -> RouteValues | None:
+        """Return the route to what a workload believes to be on its link, if it is answered for.
+
+        Never for the port's own addresses: that would look like a conflict to it.
+        """
+        route = self.route("arp", port.vrf, target, version)
+        if route is None or not route.flags & ROUTE_PROXY_ARP or route.next_hop == port.next_hop:
+            return None
+        return route
+
+    def answer(self, port: InterfaceValues, ifindex: int, frame: bytes) -> Result:
         self.model.count(port.vif, tx=len(frame))
         return self.send(Output(ifindex, frame), port.next_hop)
 
     def answer_echo(
         self, port: InterfaceValues, ifindex: int, packet: Packet, number: int
     ) -> Result:
-        """Turn an echo request to the gateway around. Fragments are not served."""
-        kinds = _ECHO_BY_VERSION[packet.version]
-        if not packet.is_icmp or packet.is_fragment or packet.icmp_type != kinds[0]:
-            return self.drop(port.vif, DropReason.NOT_SERVED)
-        frame = bytearray(self.frame)
-        frame[0:6], frame[6:12] = frame[6:12], frame[0:6]
-        size, at = (4, 12) if packet.version == 4 else (16, 8)
-        source, destination = ETHERNET_BYTES + at, ETHERNET_BYTES + at + size
-        end = destination + size
-        frame[source:end] = frame[destination:end] + frame[source:destination]
-        if packet.version == 4:
-            word = TUNNEL_TTL << 8 | frame[ETHERNET_BYTES + 9]
-            replace_word(frame, ETHERNET_BYTES + 8, word, ETHERNET_BYTES + 10)
-        else:
-            frame[ETHERNET_BYTES + 7] = TUNNEL_TTL
-        transport = ETHERNET_BYTES + packet.header_bytes
-        replace_word(frame, transport, kinds[1] << 8 | frame[transport + 1], transport + 2)
+        frame = echo_reply(self.frame, packet)
+        if frame is None:
+            return self.drop(port, DropReason.NOT_SERVED)
         self.model.count(port.vif, tx=len(frame))
-        return self.send(Output(ifindex, bytes(frame)), number)
+        return self.send(Output(ifindex, frame), number)
 
     def tunnel(
         self,
@@ -458,11 +491,11 @@ class _Run:
         length = tunnelled_length(self.frame, packet, gso_size, overhead_of(next_hop))
         path = self.model.underlay.get(next_hop.remote)
         if length > 0xFFFF:
-            return self.drop(port.vif, DropReason.MTU_EXCEEDED)
+            return self.drop(port, DropReason.MTU_EXCEEDED)
         if path is None:
-            return self.drop(port.vif, DropReason.NO_UNDERLAY_ROUTE)
+            return self.drop(port, DropReason.NO_UNDERLAY_ROUTE)
         if length > path.mtu_bytes:
-            return self.drop(port.vif, DropReason.MTU_EXCEEDED)
+            return self.drop(port, DropReason.MTU_EXCEEDED)
         # Without a neighbour yet, the kernel writes the MACs when it has asked for them.
         macs = (path.destination_mac, path.source_mac) if path.destination_mac else (0, 0)
         outer = encode_outer(packet, self.host.address, next_hop, route.label)
@@ -516,11 +549,11 @@ class _Run:
         self.trail.meet("vni", "vnis", (header.vni,), row)
         if row is None or not header.is_valid:
             return DropReason.INVALID_VNI
+        self.vrf = VniValues(*row.values).vrf
         inner = decode_ethernet(self.frame[VXLAN_END - ETHERNET_BYTES :])
         if inner.ethertype != ETHERTYPE_BY_VERSION[packet.version]:
             return DropReason.UNSUPPORTED_PROTOCOL
-        vrf = VniValues(*row.values).vrf
-        route = self.route("route", vrf, packet.destination, packet.version)
+        route = self.route("route", self.vrf, packet.destination, packet.version)
         return route.next_hop if route is not None else DropReason.NO_ROUTE
 
     def from_fabric(self) -> Result:
@@ -531,21 +564,21 @@ class _Run:
         packet = parse_ip(self.frame, offset)
         number = self.from_mpls() if offset == MPLS_END else self.from_vxlan(packet)
         if isinstance(number, DropReason):
-            return self.drop(FABRIC_VIF, number)
+            return self.drop(None, number)
         next_hop = self.next_hop(number)
         if next_hop is None or next_hop.type != NextHopType.INTERFACE:
-            return self.drop(FABRIC_VIF, DropReason.INVALID_NEXT_HOP)
+            return self.drop(None, DropReason.INVALID_NEXT_HOP)
         port = self.port(next_hop.ifindex)
         if port is None:
-            return self.drop(FABRIC_VIF, DropReason.UNKNOWN_INTERFACE)
+            return self.drop(None, DropReason.UNKNOWN_INTERFACE)
         if packet is None:
-            return self.drop(port.vif, DropReason.MALFORMED)
+            return self.drop(port, DropReason.MALFORMED)
         reason = self.policy.police(self.frame, packet, port, self.trail, self.now_ns, None)
         if reason:
-            return self.drop(port.vif, reason)
+            return self.drop(port, reason)
         merged = merge_congestion(packet.tos & _ECN, self.frame[ETHERNET_BYTES + 1] & _ECN)
         if merged is None:
-            return self.drop(port.vif, DropReason.CONGESTION_LOST)
+            return self.drop(port, DropReason.CONGESTION_LOST)
         frame = bytearray(self.frame[:ETHERNET_BYTES] + self.frame[offset:])
         if merged != packet.tos & _ECN:
             tos = packet.tos & ~_ECN | merged
@@ -562,9 +595,3 @@ class _Run:
 
 
 _VERSION_BY_ETHERTYPE = {ETHERTYPE_IPV4: 4, ETHERTYPE_IPV6: 6}
-# Requests and replies.
-_ECHO_BY_VERSION = {4: (ECHO_REQUEST, ECHO_REPLY), 6: (ECHO_REQUEST6, ECHO_REPLY6)}
-
-
-def _is_solicitation(packet: Packet) -> bool:
-    return packet.protocol == ICMPV6 and packet.icmp_type == SOLICITATION and not packet.is_fragment

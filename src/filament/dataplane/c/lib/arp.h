@@ -6,6 +6,7 @@
 #include "kernel.h"
 #include "route.h"
 #include "count.h"
+#include "source.h"
 #include "tables.gen.h"
 
 #define ARP_HARDWARE_ETHERNET 1
@@ -33,30 +34,40 @@ static __always_inline int answer_arp(struct __sk_buff *skb, const struct interf
 	struct route *route;
 	struct ethhdr *ethernet;
 	struct address asked;
-	__be32 target;
+	__be32 target, sender;
+	bool is_request;
+	__u32 reason;
 	struct arp *arp;
 
 	if (!reach(skb, sizeof(*ethernet) + sizeof(*arp)))
-		return drop(skb, port->vif, DROP_MALFORMED);
+		return drop(skb, port, DROP_MALFORMED);
 	ethernet = frame(skb, 0);
 	arp = frame(skb, sizeof(*ethernet));
 	if ((void *)(arp + 1) > frame_end(skb))
-		return drop(skb, port->vif, DROP_MALFORMED);
+		return drop(skb, port, DROP_MALFORMED);
 	if (arp->hardware != bpf_htons(ARP_HARDWARE_ETHERNET) ||
 	    arp->protocol != bpf_htons(ETH_P_IP) || arp->hardware_bytes != ETH_ALEN ||
 	    arp->protocol_bytes != sizeof(target))
-		return drop(skb, port->vif, DROP_MALFORMED);
-	if (arp->operation != bpf_htons(ARP_REQUEST))
-		return drop(skb, port->vif, DROP_ARP_UNANSWERED);
+		return drop(skb, port, DROP_MALFORMED);
+	if (port->flags & INTERFACE_CHECK_MAC && !is_same_mac(arp->sender_mac, ethernet->h_source))
+		return drop(skb, port, DROP_SOURCE_MAC_SPOOFED);
+	is_request = arp->operation == bpf_htons(ARP_REQUEST);
 	__builtin_memcpy(&target, arp->target, sizeof(target));
+	__builtin_memcpy(&sender, arp->sender, sizeof(sender));
+	set_ipv4(&asked, sender);
+	reason = refuse_sender(skb, port, &asked, 4, is_own_mac(port, ethernet->h_source));
+	if (reason)
+		return drop(skb, port, reason);
+	if (!is_request)
+		return drop(skb, port, DROP_ARP_UNANSWERED);
 	set_ipv4(&asked, target);
 	route = find_route(port->vrf, &asked, 4);
 	if (!route || !(route->flags & ROUTE_PROXY_ARP) || route->next_hop == port->next_hop)
-		return drop(skb, port->vif, DROP_ARP_UNANSWERED);
+		return drop(skb, port, DROP_ARP_UNANSWERED);
 	/* The port's own next hop knows the MAC that packets to it come from. */
 	next_hop = find_next_hop(port->next_hop);
 	if (!next_hop)
-		return drop(skb, port->vif, DROP_INVALID_NEXT_HOP);
+		return drop(skb, port, DROP_INVALID_NEXT_HOP);
 	__builtin_memcpy(ethernet->h_dest, ethernet->h_source, ETH_ALEN);
 	__builtin_memcpy(ethernet->h_source, next_hop->source_mac, ETH_ALEN);
 	arp->operation = bpf_htons(ARP_REPLY);
