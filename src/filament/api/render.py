@@ -94,13 +94,8 @@ class Reader:
             1 for fq_name in rendered if named(kind.name, fq_name) is None
         )
 
-    def called(self, kind: Kind, name: str) -> Iterator[Object]:
-        """Objects of a kind that a person may call `name`: the fq_name, its end or what is
-        displayed. A glance at each, so ask for them in turns.
-        """
-        for item in self._view.of_kind(kind.name):
-            if _is_called(item, name) and self.sees(item):
-                yield item
+    def rendered_called(self, kind: Kind, name: str) -> Iterator[Object]:
+        """Rendered objects of a kind whose fq_name or its end is `name`."""
         for fq_name in self._shown.fq_names(kind.name) if kind.rendered_from else ():
             if name in (fq_name[-1], ":".join(fq_name)):
                 rendered = self.named(kind, fq_name)
@@ -197,10 +192,6 @@ class Reader:
             return _link_to(target, base, include)
         answer: dict[str, Any] = {"to": ["ERROR"], "uuid": uuid}  # TF's word for a lost target
         return answer | ({"href": href(base, kind, uuid)} if include.links else {})
-
-
-def _is_called(item: Object, name: str) -> bool:
-    return item.fq_name[-1] == name or item.props.get("display_name") == name or item.name == name
 
 
 def href(base: str, kind: str, uuid: str) -> str:

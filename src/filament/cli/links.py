@@ -29,9 +29,19 @@ class Links(NamedTuple):
     is_derived: bool
 
 
-def links_of(session: Session, found: Found) -> Links:
-    """Read an object's links from the API. Raises NotFoundError when it is gone."""
-    value = session.get(f"/{found.kind}/{found.uuid}", exclude_hrefs="1")[found.kind]
+def links_of(
+    session: Session, found: Found, *, children: bool = True, referrers: bool = True
+) -> Links:
+    """Read an object's links from the API; what is not wanted is left empty, and may be much.
+
+    Raises NotFoundError when it is gone.
+    """
+    value = session.get(
+        f"/{found.kind}/{found.uuid}",
+        exclude_hrefs="1",
+        exclude_children="" if children else "1",
+        exclude_back_refs="" if referrers else "1",
+    )[found.kind]
     known = frozenset(kinds(session))
     return Links(
         found._replace(display_name=value.get("display_name") or ""),

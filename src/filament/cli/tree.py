@@ -117,7 +117,12 @@ class _Walk:
             return record
         self._unfolded.add(found.uuid)
         try:
-            links = links_of(self._session, found)
+            links = links_of(
+                self._session,
+                found,
+                children=self._branches is _children,
+                referrers=self._branches is _referrers,
+            )
         except NotFoundError:
             return record  # deleted since it was named
         record["display_name"] = links.found.display_name
