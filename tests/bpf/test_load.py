@@ -14,8 +14,16 @@ from filament.base.errors import PermanentError
 from filament.dataplane import bpf, load, maps
 from filament.dataplane.load import PROGRAMS
 from filament.dataplane.maps import PinnedMaps, possible_cpus
-from filament.dataplane.ring import DropRing
-from filament.forward.layout import ABI, DROP_SAMPLE_BYTES, TABLES, DropReason
+from filament.dataplane.ring import SampleRing
+from filament.forward.layout import (
+    ABI,
+    SAMPLE_DROP,
+    SAMPLE_HEAD_BYTES,
+    SAMPLES_BYTES,
+    SAMPLES_PER_SLICE,
+    TABLES,
+    DropReason,
+)
 from filament.forward.tables import KEY_CODECS, VALUE_CODECS, Change
 
 pytestmark = pytest.mark.bpf
@@ -45,7 +53,7 @@ def test_maps_are_pinned_by_name_and_programs_are_ours(directory: Path) -> None:
             assert bpf.program(programs[name]).name == name
     assert {path.name for path in directory.iterdir()} == {
         "abi",
-        "drop_samples",
+        "samples",
         *(t.name for t in TABLES),
     }
 
@@ -261,7 +269,7 @@ def test_errors_name_command_subject_and_errno() -> None:
 def test_some_dropped_packets_are_shown_and_all_are_counted(directory: Path) -> None:
     frame = bytes(range(200))
     with load.load(directory) as programs, PinnedMaps(directory) as opened:
-        with DropRing(directory) as ring:
+        with SampleRing(directory) as ring:
             assert ring.read() == []
             before = time.monotonic_ns()
             bpf.run(programs["from_port"], frame[:60])
@@ -270,10 +278,35 @@ def test_some_dropped_packets_are_shown_and_all_are_counted(directory: Path) -> 
             assert (first.vif, first.reason) == (0, DropReason.UNKNOWN_INTERFACE)
             # The kernel took the frame's first byte for a broadcast or not; the rest is ours.
             assert (first.length, first.head) == (60, frame[:60])
-            assert (second.length, second.head) == (200, frame[:DROP_SAMPLE_BYTES])
+            assert (second.length, second.head) == (200, frame[:SAMPLE_HEAD_BYTES])
             assert abs(first.at_ns - before) < 5_000_000_000
             assert ring.read() == []
             bpf.run(programs["from_port"], frame, repeat=100_000)
             taken = sum(len(samples) for samples in iter(ring.read, []))
             assert 0 < taken < 10_000
         assert opened.read_all("drops") == {(0, 1): (100_002,)}
+        assert opened.read_all("vrf_drops") == {(0, 1): (100_002,)}
+        # What was not shown is known: beyond the share of a slice of time, or with the ring full.
+        _, _, shown, skipped, lost = opened.read("samplings", (SAMPLE_DROP,)) or ()
+        assert (shown, shown + skipped, lost) == (taken + 2, 100_002, 0)
+
+
+def test_a_full_ring_is_counted(directory: Path) -> None:
+    with load.load(directory) as programs, PinnedMaps(directory) as opened:
+        rounds = SAMPLES_BYTES // SAMPLE_HEAD_BYTES // SAMPLES_PER_SLICE
+        for _ in range(rounds):
+            opened.clear("samplings")
+            bpf.run(programs["from_port"], bytes(200), repeat=SAMPLES_PER_SLICE)
+        _, count, shown, skipped, lost = opened.read("samplings", (SAMPLE_DROP,)) or ()
+        assert (shown, skipped, lost) == (0, 0, count)
+        with SampleRing(directory) as ring:
+            assert sum(len(samples) for samples in iter(ring.read, [])) == SAMPLES_BYTES // 168
+
+
+def test_a_vrf_that_left_leaves_nothing_to_its_successor(pinned: PinnedMaps) -> None:
+    with _opened(pinned.directory / "vrf_drops") as descriptor:
+        for vrf in (1, 2):
+            key = KEY_CODECS["vrf_drops"].encode((vrf, 3))
+            bpf.update(descriptor, key, (8).to_bytes(8, "little") * possible_cpus())
+    pinned.forget_vrf(1)
+    assert list(pinned.read_all("vrf_drops")) == [(2, 3)]

@@ -12,7 +12,8 @@ from filament.base.net import format_ipv4, format_mac, parse_ipv4
 from filament.dataplane import bpf
 from filament.dataplane.load import Programs, load
 from filament.dataplane.maps import PinnedMaps
-from filament.forward.layout import DropReason, Verdict
+from filament.dataplane.ring import SampleRing
+from filament.forward.layout import SAMPLE_HEAD_BYTES, DropReason, Verdict
 from filament.forward.model import Model, Result, UnderlayPath
 from filament.forward.tables import Change, Tables
 
@@ -66,14 +67,18 @@ class Twin:
             SILENT: UnderlayPath(self.underlay_ifindex, UNDERLAY_MAC, None, UNDERLAY_MTU),
             FAR: far,
         }
+        self._ring = SampleRing(maps.directory)
         self.model = self._fresh_model()
+
+    def close(self) -> None:
+        self._ring.close()
 
     def _fresh_model(self) -> Model:
         return Model(None, time.monotonic, self.underlay)
 
     def reset(self) -> None:
         """Empty the kernel's tables and the model."""
-        for name in ("flows", "drops", "fragments"):
+        for name in ("flows", "drops", "vrf_drops", "fragments"):
             self.maps.clear(name)
         changes = [
             Change(name, key, None)
@@ -122,19 +127,36 @@ class Twin:
 
     def from_port(self, ifindex: int, frame: bytes) -> Seen:
         """Run a frame from a port through both and compare; returns what they agree on."""
+        self._forget_samples()
         kernel = self.in_kernel("from_port", frame, ifindex=ifindex)
-        return self._agree(kernel, self.model.from_port(ifindex, frame), frame)
+        return self._agree(kernel, self.model.from_port(ifindex, frame), frame, ifindex)
 
     def from_fabric(self, frame: bytes) -> Seen:
         """The same for a frame from the underlay."""
+        self._forget_samples()
         kernel = self.in_kernel("from_fabric", frame, ifindex=self.underlay_ifindex)
-        return self._agree(kernel, self.model.from_fabric(frame), frame)
+        return self._agree(kernel, self.model.from_fabric(frame), frame, self.underlay_ifindex)
 
-    def _agree(self, kernel: Seen, result: Result, frame: bytes) -> Seen:
+    def _forget_samples(self) -> None:
+        """Give the next packet a slice of time and a ring of its own."""
+        self.maps.clear("samplings")
+        while self._ring.read():
+            pass
+        self.model.shown.clear()
+
+    def _agree(self, kernel: Seen, result: Result, frame: bytes, ifindex: int) -> Seen:
         model = _seen_by_model(result)
         trail = "\n".join(f"  {step.stage}: {step.text}" for step in result.trail)
         assert kernel == model, f"{frame.hex()}\n{trail}"
+        self._compare_samples(ifindex, f"{frame.hex()}\n{trail}")
         return kernel
+
+    def _compare_samples(self, ifindex: int, context: str) -> None:
+        """Compare what both show of the last packet."""
+        shown = self._ring.read()
+        assert [(one.vif, one.vrf, one.reason) for one in shown] == list(self.model.shown), context
+        assert {one.ifindex for one in shown} <= {ifindex}
+        assert all(len(one.head) == min(one.length, SAMPLE_HEAD_BYTES) for one in shown)
 
     def compare_state(self) -> None:
         """Compare flows, drops and counters."""
@@ -151,6 +173,9 @@ class Twin:
             assert entered == (entered_flows.get(vif, 0),)
         assert self.maps.read_all("drops") == {
             key: (count,) for key, count in self.model.drops.items()
+        }
+        assert self.maps.read_all("vrf_drops") == {
+            key: (count,) for key, count in self.model.vrf_drops.items()
         }
         counters = {(vif,): tuple(row) for vif, row in self.model.counters.items()}
         kernel_counters = {key: self.maps.read("counters", key) for key in counters}
@@ -177,7 +202,5 @@ def twin(bpffs: Path) -> Iterator[Twin]:
     Path("/proc/sys/net/ipv4/conf/lo/forwarding").write_text("1")
     with load(bpffs / "twin", record_decisions=True) as programs:
         maps = PinnedMaps(bpffs / "twin")
-        try:
-            yield Twin(programs, maps, ifindexes)
-        finally:
-            maps.close()
+        with contextlib.closing(maps), contextlib.closing(Twin(programs, maps, ifindexes)) as made:
+            yield made

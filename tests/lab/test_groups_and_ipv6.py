@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from filament.base.limits import MAX_DROP_SAMPLES
+from filament.base.limits import MAX_SAMPLES
 from filament.testing.lab.intent import DOMAIN, PROJECT, require_followed
 from filament.testing.lab.lab import agent_of
 
@@ -149,7 +149,7 @@ def test_the_agent_shows_what_was_dropped(dual):
         if heads or time.monotonic() > deadline:
             break
         time.sleep(0.05)
-    assert len(samples) <= MAX_DROP_SAMPLES
+    assert len(samples) <= MAX_SAMPLES
     assert heads[0]["interface"].endswith("red-1-port")
 
 

@@ -168,6 +168,7 @@ class AgentHost:
         return len(drifted)
 
     def _program(self, inputs: Inputs, *, may_delete: bool) -> None:
+        vrfs_before = {*self.ids.numbers("vrf").values()}
         tables = plan(inputs, self.ids, whole=may_delete, memo=self._memo)
         if self.ids.changes != self._ids_on_disk:
             self._state.save_ids(self.ids.export())
@@ -177,6 +178,8 @@ class AgentHost:
         self.tables = tables
         for vif in vifs_before - self._vifs():
             self.maps.forget_port(vif)
+        for vrf in vrfs_before - {*self.ids.numbers("vrf").values()}:
+            self.maps.forget_vrf(vrf)
         for failure in self.outcome.failures:
             _log.error("row-failed", table=failure.table, key=failure.key, reason=failure.text)
         if may_delete and not self._may_delete:

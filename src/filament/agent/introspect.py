@@ -20,7 +20,7 @@ from filament.agent.host import AgentHost
 from filament.base.errors import InputError
 from filament.base.net import Prefix, format_ipv4, format_ipv6, format_mac, narrow_address
 from filament.base.origin import NOWHERE, Origin
-from filament.dataplane.ring import DropSample
+from filament.dataplane.ring import Sample
 from filament.forward.layout import (
     FABRIC_VIF,
     FLOW_INBOUND,
@@ -34,6 +34,7 @@ from filament.runtime.web import answering_errors, json_response
 
 Json = dict[str, Any]
 _FABRIC = "fabric"
+_UNDERLAY_VRF = "-"  # of packets that belong to no VRF
 _DEFAULT_FLOWS = 1000
 _REASONS = {reason.value: reason for reason in DropReason}
 
@@ -45,7 +46,7 @@ class AgentView:
         self,
         host: AgentHost,
         connections: Mapping[str, Connection],
-        samples: Iterable[DropSample] = (),
+        samples: Iterable[Sample] = (),
     ) -> None:
         self._host = host
         self._connections = connections
@@ -192,9 +193,19 @@ class AgentView:
         return {"routes": routes}
 
     def drops(self) -> Json:
-        """Discarded packets by port and reason, most first."""
-        names = self._port_names()
+        """Discarded packets by port and reason, and by VRF and reason, most first."""
+        names, vrfs = self._port_names(), self._names("vrf")
         return {
+            "vrfs": [
+                {
+                    "vrf": vrfs.get(vrf, f"#{vrf}") if vrf else _UNDERLAY_VRF,
+                    "id": vrf,
+                    "reason": _REASONS[reason].name,
+                    "text": _REASONS[reason].text,
+                    "packets": packets,
+                }
+                for (vrf, reason), (packets,) in self._most_first("vrf_drops")
+            ],
             "drops": [
                 {
                     "interface": names.get(vif, f"#{vif}"),
@@ -204,12 +215,17 @@ class AgentView:
                     "tf": _REASONS[reason].tf,
                     "packets": packets,
                 }
-                for (vif, reason), (packets,) in sorted(
-                    self._host.maps.read_all("drops").items(), key=lambda item: -item[1][0]
-                )
-                if packets and reason in _REASONS
-            ]
+                for (vif, reason), (packets,) in self._most_first("drops")
+            ],
         }
+
+    def _most_first(self, table: str) -> list[tuple[Key, tuple[int, ...]]]:
+        """Return the rows of counters by reason, the largest first."""
+        rows = self._host.maps.read_all(table)
+        return sorted(
+            ((key, row) for key, row in rows.items() if row[0] and key[1] in _REASONS),
+            key=lambda item: -item[1][0],
+        )
 
     def samples(self) -> Json:
         """The last dropped packets that the kernel showed, newest first: whose, why, the frame."""

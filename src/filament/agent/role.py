@@ -26,12 +26,12 @@ from filament.agent.ports import port_routes
 from filament.agent.sandesh import agent_introspect
 from filament.agent.state import State
 from filament.base.errors import FilamentError
-from filament.base.limits import MAX_DROP_SAMPLES
+from filament.base.limits import MAX_SAMPLES
 from filament.dataplane.attach import Attachments, Hook, forget_filters, forget_pins, probe_hook
 from filament.dataplane.load import load
 from filament.dataplane.maps import PinnedMaps
 from filament.dataplane.netlink import Links, allow_route_lookups
-from filament.dataplane.ring import DropRing, DropSample
+from filament.dataplane.ring import Sample, SampleRing
 from filament.dataplane.sweep import sweep
 from filament.runtime.clock import now
 from filament.runtime.log import logger
@@ -114,8 +114,8 @@ class AgentProcess:
         )
         programs = opened.enter_context(load(place.pins / "maps"))
         maps = opened.enter_context(PinnedMaps(place.pins / "maps"))
-        self._ring = opened.enter_context(DropRing(place.pins / "maps"))
-        self._samples: deque[DropSample] = deque(maxlen=MAX_DROP_SAMPLES)
+        self._ring = opened.enter_context(SampleRing(place.pins / "maps"))
+        self._samples: deque[Sample] = deque(maxlen=MAX_SAMPLES)
         self._links = opened.enter_context(closing(Links()))
         allow_route_lookups()
         devices = Devices(
@@ -207,7 +207,7 @@ class AgentProcess:
     async def _take_samples(self) -> None:
         """Keep the last packets that the kernel showed of those it dropped."""
         while True:
-            self._samples.extend(self._ring.read())
+            self._samples.extend(one for one in self._ring.read() if one.reason)
             await asyncio.sleep(_SAMPLES_EVERY_S)
 
     async def _sweeps(self) -> None:

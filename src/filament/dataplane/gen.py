@@ -50,10 +50,12 @@ _CONSTANTS = (
     "FLOW_IDLE_TCP_CLOSED_S",
     "FLOW_IDLE_DENIED_S",
     "FRAGMENT_IDLE_S",
-    "DROP_SAMPLE_BYTES",
-    "DROP_SAMPLES_BYTES",
-    "DROP_SAMPLES_SLICE_BITS",
-    "DROP_SAMPLES_PER_SLICE",
+    "SAMPLE_HEAD_BYTES",
+    "SAMPLES_BYTES",
+    "SAMPLES_SLICE_BITS",
+    "SAMPLES_PER_SLICE",
+    "SAMPLE_DROP",
+    "SAMPLE_FLOW",
     "MPLS_OVERHEAD",
     "VXLAN_OVERHEAD",
     "TUNNEL_TTL",
@@ -130,8 +132,8 @@ def header() -> str:
     lines += ["};", ""]
     for table in TABLES:
         lines += _table(table)
-    lines += ["struct drop_sample {", *(_member(field) for field in layout.DROP_SAMPLE)]
-    lines += ["\t__u8 head[DROP_SAMPLE_BYTES];", "};", ""]
+    lines += ["struct sample {", *(_member(field) for field in layout.SAMPLE)]
+    lines += ["\t__u8 head[SAMPLE_HEAD_BYTES];", "};", ""]
     lines += [
         "/* The row formats of the maps pinned beside it; the loader checks it. */",
         "struct {",

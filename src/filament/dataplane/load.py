@@ -19,7 +19,7 @@ from typing import Self
 
 from filament.base.errors import PermanentError
 from filament.dataplane import bpf
-from filament.forward.layout import ABI, DROP_SAMPLES, TABLE_BY_NAME
+from filament.forward.layout import ABI, SAMPLES, TABLE_BY_NAME
 
 OBJECT = Path(__file__).parent / "c" / "vrouter.bpf.o"
 PROGRAMS = ("from_port", "from_fabric")
@@ -185,7 +185,7 @@ def load(directory: Path, *, path: Path = OBJECT, record_decisions: bool = False
         for name, entry in _maps(handle):
             if name.endswith(_SETTINGS_SECTION):
                 _configure(path, entry, record_decisions=record_decisions)
-            elif name in TABLE_BY_NAME or name in (DROP_SAMPLES, _ABI_PIN):
+            elif name in TABLE_BY_NAME or name in (SAMPLES, _ABI_PIN):
                 library.bpf_map__set_pin_path(entry, os.fsencode(directory / name))
         result = library.bpf_object__load(handle)
         if result < 0:

@@ -127,6 +127,11 @@ class PinnedMaps:
         for name in ("counters", "flows_entered", "flows_swept"):
             self._delete(TABLE_BY_NAME[name], [(vif,)])
 
+    def forget_vrf(self, vrf: int) -> None:
+        """Delete what the kernel counted under a VRF's number, before another VRF gets it."""
+        keys = [key for key in self.read_all("vrf_drops") if key[0] == vrf]
+        self._delete(TABLE_BY_NAME["vrf_drops"], keys)
+
     def clear(self, name: str) -> None:
         """Delete every row of a table."""
         self._delete(TABLE_BY_NAME[name], list(self.read_all(name)))

@@ -308,6 +308,25 @@ TABLES: tuple[Table, ...] = (
         65536,
         False,
     ),
+    # The same by VRF (0: that of the underlay, or none).
+    Table(
+        "vrf_drops",
+        "PERCPU_HASH",
+        _fields("u32 vrf, u32 reason"),
+        _fields("u64 packets"),
+        65536,
+        False,
+    ),
+    # How many samples (SAMPLE_DROP, SAMPLE_FLOW) each CPU took in its current slice of time, and in
+    # all: `shown`, not shown because the slice had its share (`skipped`) or the ring was full.
+    Table(
+        "samplings",
+        "PERCPU_ARRAY",
+        _fields("u32 kind"),
+        _fields("u64 slice, u64 count, u64 shown, u64 skipped, u64 lost"),
+        2,
+        False,
+    ),
     # Packets from ("rx") and to ("tx") each port; row 0 counts tunnelled packets of the fabric. A
     # segmentation-offload packet counts once, as in the kernel's own counters of a veth.
     Table(
@@ -329,21 +348,24 @@ TABLES: tuple[Table, ...] = (
         False,
     ),
 )
-# What the kernel shows of some of the packets it drops: records of a ring that the agent reads.
-# `head` is the start of the frame, `captured` bytes of it, as it was when it was dropped.
-DROP_SAMPLES = "drop_samples"
-DROP_SAMPLE = _fields("u64 at_ns, u32 vif, u32 reason, u32 length, u32 captured")
-DROP_SAMPLE_BYTES = 96  # of `head`, which follows those fields
-DROP_SAMPLES_BYTES = 262144  # of the ring
-DROP_SAMPLES_SLICE_BITS = 27  # a slice of time is 2^27 ns, an eighth of a second
-DROP_SAMPLES_PER_SLICE = 32  # per CPU
+# What the kernel shows of some packets: records of a ring that the agent reads. Of those it drops,
+# and (`reason` 0) of the first that passes of a flow, at each port. `ifindex` is the device the
+# packet came in by; `head` the start of the frame, `captured` bytes of it, as it was just then.
+SAMPLES = "samples"
+SAMPLE = _fields("u64 at_ns, u32 vif, u32 vrf, u32 ifindex, u32 reason, u32 length, u32 captured")
+SAMPLE_HEAD_BYTES = 128  # of `head`, which follows those fields
+SAMPLES_BYTES = 1048576  # of the ring
+SAMPLES_SLICE_BITS = 27  # a slice of time is 2^27 ns, an eighth of a second
+SAMPLES_PER_SLICE = 32  # of each kind, per CPU
+SAMPLE_DROP = 0  # kinds of samples
+SAMPLE_FLOW = 1
 
 TABLE_BY_NAME = {table.name: table for table in (RULES, *TABLES)}
 PLANNED = tuple(table.name for table in (RULES, *TABLES) if table.planned)
 
 
 def _fingerprint() -> int:
-    digest = hashlib.sha256(repr((TABLES, DROP_SAMPLE, DROP_SAMPLE_BYTES)).encode())
+    digest = hashlib.sha256(repr((TABLES, SAMPLE, SAMPLE_HEAD_BYTES)).encode())
     return int.from_bytes(digest.digest()[:8], "little")
 
 

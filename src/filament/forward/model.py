@@ -8,12 +8,14 @@ the two must differ: a frame's buffer and checksum offload state, which only the
 from __future__ import annotations
 
 import struct
+from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from typing import NamedTuple
 
 import msgspec
 
 from filament.base.errors import ProtocolError
+from filament.base.limits import MAX_SAMPLES
 from filament.base.net import MPLS_OVER_UDP_PORT, VXLAN_PORT, bits_of, format_ipv4
 from filament.forward.layout import (
     FABRIC_VIF,
@@ -27,7 +29,7 @@ from filament.forward.layout import (
     Verdict,
 )
 from filament.forward.parse import Packet, is_link_local, is_unicast, parse_ip
-from filament.forward.policy import FlowKey, Fragment, FragmentKey, Policy
+from filament.forward.policy import FlowKey, Fragment, FragmentKey, Policy, Shown
 from filament.forward.rows import (
     HostValues,
     InterfaceValues,
@@ -148,9 +150,11 @@ class Model:
         self.rows = Rows(tables)
         self.underlay = underlay if underlay is not None else {}
         self.drops: dict[tuple[int, int], int] = {}
+        self.vrf_drops: dict[tuple[int, int], int] = {}
+        self.shown: deque[Shown] = deque(maxlen=MAX_SAMPLES)
         self.counters: dict[int, Counter] = {}
         self._clock = clock
-        self._policy = Policy(self.rows)
+        self._policy = Policy(self.rows, self.shown.append)
 
     # --- the maps' verbs, so that a reconciler can work on a model ---
 
@@ -198,6 +202,11 @@ class Model:
         """Process a frame that arrives from the underlay."""
         return _Run(self, self._policy, self._clock(), frame).from_fabric()
 
+    def forget_vrf(self, vrf: int) -> None:
+        """Forget drops in a VRF's number."""
+        for drop in [drop for drop in self.vrf_drops if drop[0] == vrf]:
+            del self.vrf_drops[drop]
+
     def count(self, vif: int, *, rx: int = 0, tx: int = 0) -> None:
         """Count a packet of `rx` or `tx` bytes."""
         known = self.counters.get(vif, Counter())
@@ -219,14 +228,17 @@ class _Run:
         self.now_ns = int(now * _SECOND_NS)
         self.frame = frame
         self.trail = Trail()
+        self.vrf = 0  # of a packet from the fabric that no port has, as far as it is known
         self.host: HostValues = self.rows.host()
 
     # --- ways out ---
 
-    def drop(self, vif: int, reason: DropReason) -> Result:
-        """Discard the packet, for a counted reason."""
-        drops = self.model.drops
-        drops[vif, reason] = drops.get((vif, reason), 0) + 1
+    def drop(self, port: InterfaceValues | None, reason: DropReason) -> Result:
+        """Discard the packet of a port, or (None) of none, for a counted reason."""
+        vif, vrf = (port.vif, port.vrf) if port is not None else (FABRIC_VIF, self.vrf)
+        for counts, key in ((self.model.drops, vif), (self.model.vrf_drops, vrf)):
+            counts[key, reason] = counts.get((key, reason), 0) + 1
+        self.model.shown.append(Shown(vif, vrf, reason))
         self.trail.note("drop", reason.text)
         return Result(Verdict.SHOT, reason, None, tuple(self.trail))
 
@@ -261,31 +273,31 @@ class _Run:
     def from_port(self, ifindex: int, gso_size: int) -> Result:
         port = self.port(ifindex)
         if port is None:
-            return self.drop(FABRIC_VIF, DropReason.UNKNOWN_INTERFACE)
+            return self.drop(None, DropReason.UNKNOWN_INTERFACE)
         self.model.count(port.vif, rx=len(self.frame))
         try:
             ethernet = decode_ethernet(self.frame)
         except ProtocolError:
-            return self.drop(port.vif, DropReason.MALFORMED)
+            return self.drop(port, DropReason.MALFORMED)
         if ethernet.ethertype == ETHERTYPE_ARP:
             return self.answer_arp(port, ifindex, ethernet)
         version = _VERSION_BY_ETHERTYPE.get(ethernet.ethertype)
         if version is None:
-            return self.drop(port.vif, DropReason.UNSUPPORTED_PROTOCOL)
+            return self.drop(port, DropReason.UNSUPPORTED_PROTOCOL)
         packet = parse_ip(self.frame, ETHERNET_BYTES, version)
         if packet is not None and _is_solicitation(packet):
             return self.answer_solicitation(port, ifindex, ethernet, packet)
         # Any other destination is the gateway's: ports share no link with anybody else.
         if ethernet.is_group:
-            return self.drop(port.vif, DropReason.NOT_UNICAST)
+            return self.drop(port, DropReason.NOT_UNICAST)
         if packet is None:
-            return self.drop(port.vif, DropReason.MALFORMED)
+            return self.drop(port, DropReason.MALFORMED)
         if not is_unicast(packet.destination, version):
-            return self.drop(port.vif, DropReason.NOT_UNICAST)
+            return self.drop(port, DropReason.NOT_UNICAST)
         if is_link_local(packet.destination, version):
             return self.to_link_local(port, ifindex, packet)
         if not self.is_own_source(port, packet):
-            return self.drop(port.vif, DropReason.SOURCE_SPOOFED)
+            return self.drop(port, DropReason.SOURCE_SPOOFED)
         return self.route_packet(port, ifindex, packet, gso_size)
 
     def is_own_source(self, port: InterfaceValues, packet: Packet) -> bool:
@@ -300,9 +312,9 @@ class _Run:
         if not is_link_local(packet.source, packet.version) and not self.is_own_source(
             port, packet
         ):
-            return self.drop(port.vif, DropReason.SOURCE_SPOOFED)
+            return self.drop(port, DropReason.SOURCE_SPOOFED)
         if packet.destination != GATEWAY_LINK_LOCAL:
-            return self.drop(port.vif, DropReason.NO_ROUTE)
+            return self.drop(port, DropReason.NO_ROUTE)
         return self.answer_echo(port, ifindex, packet, port.next_hop)
 
     def route_packet(
@@ -310,25 +322,25 @@ class _Run:
     ) -> Result:
         route = self.route("route", port.vrf, packet.destination, packet.version)
         if route is None:
-            return self.drop(port.vif, DropReason.NO_ROUTE)
+            return self.drop(port, DropReason.NO_ROUTE)
         next_hop = self.next_hop(route.next_hop)
         if next_hop is None:
-            return self.drop(port.vif, DropReason.INVALID_NEXT_HOP)
+            return self.drop(port, DropReason.INVALID_NEXT_HOP)
         if next_hop.type == NextHopType.DISCARD:
-            return self.drop(port.vif, DropReason.UNASSIGNED)
+            return self.drop(port, DropReason.UNASSIGNED)
         if next_hop.type == NextHopType.RECEIVE:
             return self.answer_echo(port, ifindex, packet, route.next_hop)
         if packet.ttl <= 1:
-            return self.drop(port.vif, DropReason.TTL_EXCEEDED)
+            return self.drop(port, DropReason.TTL_EXCEEDED)
         reason = self.policy.police(self.frame, packet, port, self.trail, self.now_ns, route)
         if reason:
-            return self.drop(port.vif, reason)
+            return self.drop(port, reason)
         self.decrement_ttl(packet)
         if next_hop.type == NextHopType.TUNNEL:
             return self.tunnel(port, packet, route, next_hop, gso_size)
         if next_hop.type == NextHopType.INTERFACE:
-            return self.to_port(packet, next_hop, route.next_hop, port.vif)
-        return self.drop(port.vif, DropReason.INVALID_NEXT_HOP)
+            return self.to_port(packet, next_hop, route.next_hop, port)
+        return self.drop(port, DropReason.INVALID_NEXT_HOP)
 
     def decrement_ttl(self, packet: Packet) -> None:
         frame = bytearray(self.frame)
@@ -341,14 +353,14 @@ class _Run:
         self.frame = bytes(frame)
 
     def to_port(
-        self, packet: Packet, next_hop: NextHopValues, number: int, source_vif: int
+        self, packet: Packet, next_hop: NextHopValues, number: int, sender: InterfaceValues
     ) -> Result:
         port = self.port(next_hop.ifindex)
         if port is None:
-            return self.drop(source_vif, DropReason.UNKNOWN_INTERFACE)
+            return self.drop(sender, DropReason.UNKNOWN_INTERFACE)
         reason = self.policy.police(self.frame, packet, port, self.trail, self.now_ns, None)
         if reason:
-            return self.drop(port.vif, reason)
+            return self.drop(port, reason)
         return self.hand_over(packet, port, next_hop, number)
 
     def hand_over(
@@ -365,16 +377,16 @@ class _Run:
         try:
             asked = decode_arp(self.frame[ETHERNET_BYTES:])
         except ProtocolError:
-            return self.drop(port.vif, DropReason.MALFORMED)
+            return self.drop(port, DropReason.MALFORMED)
         if asked.operation != REQUEST:
-            return self.drop(port.vif, DropReason.ARP_UNANSWERED)
+            return self.drop(port, DropReason.ARP_UNANSWERED)
         route = self.route("arp", port.vrf, asked.target, 4)
         # Never for the port's own addresses: that would look like a conflict to it.
         if route is None or not route.flags & ROUTE_PROXY_ARP or route.next_hop == port.next_hop:
-            return self.drop(port.vif, DropReason.ARP_UNANSWERED)
+            return self.drop(port, DropReason.ARP_UNANSWERED)
         next_hop = self.next_hop(port.next_hop)
         if next_hop is None:
-            return self.drop(port.vif, DropReason.INVALID_NEXT_HOP)
+            return self.drop(port, DropReason.INVALID_NEXT_HOP)
         header = Ethernet(ethernet.source, next_hop.source_mac, ETHERTYPE_ARP)
         reply = Arp(REPLY, next_hop.source_mac, asked.target, asked.sender_mac, asked.sender)
         padding = self.frame[ETHERNET_BYTES + ARP_BYTES :]
@@ -393,7 +405,7 @@ class _Run:
             or packet.length < packet.header_bytes + SOLICITATION_BYTES
             or at + SOLICITATION_BYTES > _HEADERS_END
         ):
-            return self.drop(port.vif, DropReason.MALFORMED)
+            return self.drop(port, DropReason.MALFORMED)
         target = int.from_bytes(self.frame[at + 8 : at + SOLICITATION_BYTES], "big")
         flags = IS_OVERRIDE
         if target == GATEWAY_LINK_LOCAL:
@@ -405,13 +417,13 @@ class _Run:
                 or not route.flags & ROUTE_PROXY_ARP
                 or route.next_hop == port.next_hop
             ):
-                return self.drop(port.vif, DropReason.ARP_UNANSWERED)
+                return self.drop(port, DropReason.ARP_UNANSWERED)
             holder = self.next_hop(route.next_hop)
             if holder is not None and holder.type == NextHopType.RECEIVE:
                 flags |= IS_ROUTER
         next_hop = self.next_hop(port.next_hop)
         if next_hop is None:
-            return self.drop(port.vif, DropReason.INVALID_NEXT_HOP)
+            return self.drop(port, DropReason.INVALID_NEXT_HOP)
         to = packet.source or ALL_NODES
         flags |= IS_SOLICITED if packet.source else 0
         said = Advertisement(target, next_hop.source_mac, flags)
@@ -430,7 +442,7 @@ class _Run:
         """Turn an echo request to the gateway around. Fragments are not served."""
         kinds = _ECHO_BY_VERSION[packet.version]
         if not packet.is_icmp or packet.is_fragment or packet.icmp_type != kinds[0]:
-            return self.drop(port.vif, DropReason.NOT_SERVED)
+            return self.drop(port, DropReason.NOT_SERVED)
         frame = bytearray(self.frame)
         frame[0:6], frame[6:12] = frame[6:12], frame[0:6]
         size, at = (4, 12) if packet.version == 4 else (16, 8)
@@ -458,11 +470,11 @@ class _Run:
         length = tunnelled_length(self.frame, packet, gso_size, overhead_of(next_hop))
         path = self.model.underlay.get(next_hop.remote)
         if length > 0xFFFF:
-            return self.drop(port.vif, DropReason.MTU_EXCEEDED)
+            return self.drop(port, DropReason.MTU_EXCEEDED)
         if path is None:
-            return self.drop(port.vif, DropReason.NO_UNDERLAY_ROUTE)
+            return self.drop(port, DropReason.NO_UNDERLAY_ROUTE)
         if length > path.mtu_bytes:
-            return self.drop(port.vif, DropReason.MTU_EXCEEDED)
+            return self.drop(port, DropReason.MTU_EXCEEDED)
         # Without a neighbour yet, the kernel writes the MACs when it has asked for them.
         macs = (path.destination_mac, path.source_mac) if path.destination_mac else (0, 0)
         outer = encode_outer(packet, self.host.address, next_hop, route.label)
@@ -516,11 +528,11 @@ class _Run:
         self.trail.meet("vni", "vnis", (header.vni,), row)
         if row is None or not header.is_valid:
             return DropReason.INVALID_VNI
+        self.vrf = VniValues(*row.values).vrf
         inner = decode_ethernet(self.frame[VXLAN_END - ETHERNET_BYTES :])
         if inner.ethertype != ETHERTYPE_BY_VERSION[packet.version]:
             return DropReason.UNSUPPORTED_PROTOCOL
-        vrf = VniValues(*row.values).vrf
-        route = self.route("route", vrf, packet.destination, packet.version)
+        route = self.route("route", self.vrf, packet.destination, packet.version)
         return route.next_hop if route is not None else DropReason.NO_ROUTE
 
     def from_fabric(self) -> Result:
@@ -531,21 +543,21 @@ class _Run:
         packet = parse_ip(self.frame, offset)
         number = self.from_mpls() if offset == MPLS_END else self.from_vxlan(packet)
         if isinstance(number, DropReason):
-            return self.drop(FABRIC_VIF, number)
+            return self.drop(None, number)
         next_hop = self.next_hop(number)
         if next_hop is None or next_hop.type != NextHopType.INTERFACE:
-            return self.drop(FABRIC_VIF, DropReason.INVALID_NEXT_HOP)
+            return self.drop(None, DropReason.INVALID_NEXT_HOP)
         port = self.port(next_hop.ifindex)
         if port is None:
-            return self.drop(FABRIC_VIF, DropReason.UNKNOWN_INTERFACE)
+            return self.drop(None, DropReason.UNKNOWN_INTERFACE)
         if packet is None:
-            return self.drop(port.vif, DropReason.MALFORMED)
+            return self.drop(port, DropReason.MALFORMED)
         reason = self.policy.police(self.frame, packet, port, self.trail, self.now_ns, None)
         if reason:
-            return self.drop(port.vif, reason)
+            return self.drop(port, reason)
         merged = merge_congestion(packet.tos & _ECN, self.frame[ETHERNET_BYTES + 1] & _ECN)
         if merged is None:
-            return self.drop(port.vif, DropReason.CONGESTION_LOST)
+            return self.drop(port, DropReason.CONGESTION_LOST)
         frame = bytearray(self.frame[:ETHERNET_BYTES] + self.frame[offset:])
         if merged != packet.tos & _ECN:
             tos = packet.tos & ~_ECN | merged

@@ -8,6 +8,7 @@ flow's answers once a packet of it passed (FLOW_PASSED); until then it is judged
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import msgspec
@@ -234,11 +235,22 @@ def key_of(packet: Packet, port: InterfaceValues, *, is_from_port: bool) -> Flow
     return FlowKey(port.vif, port.vrf, *addresses, *ports, packet.protocol)
 
 
-class Policy:
-    """The judge of one data plane, with its flow table."""
+class Shown(NamedTuple):
+    """A packet that is sampled: at which port, in which VRF, and why it was dropped (NONE: it is
+    the first of a flow that passes).
+    """
 
-    def __init__(self, rows: Rows) -> None:
+    vif: int
+    vrf: int
+    reason: DropReason
+
+
+class Policy:
+    """The judge of one data plane, with its flow table; `show` hears of flows that begin."""
+
+    def __init__(self, rows: Rows, show: Callable[[Shown], None] = lambda _: None) -> None:
         self._rows = rows
+        self._show = show
         self.flows: dict[FlowKey, Flow] = {}
         self.fragments: dict[FragmentKey, Fragment] = {}
         self.entered: dict[int, int] = {}
@@ -291,7 +303,10 @@ class Policy:
             if flow.action != ACL_PASS:
                 reason = passage.refusal(flow.action)
         else:
+            may_pass = flow is not None and flow.action == ACL_PASS and passage.is_alive(flow)
             flow, reason = self._judge(passage, trail)
+            if reason is DropReason.NONE and not may_pass:
+                self._show(Shown(port.vif, port.vrf, reason))
         stage = "flow" if passage.is_forward(flow) else "answer"
         trail.meet(stage, "flows", passage.key, Row(flow.values()))
         self._explain(flow.acl, flow.rule, trail)

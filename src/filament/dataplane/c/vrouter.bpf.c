@@ -68,16 +68,16 @@ static __always_inline bool is_own_source(const struct interface *port,
 /* To a port of this host: its network's policy, then the port. */
 static __always_inline int to_port(struct __sk_buff *skb, struct packet *packet,
 				   const struct host *self, const struct next_hop *next_hop,
-				   __u32 next_hop_id, __u32 vif)
+				   __u32 next_hop_id, const struct interface *sender)
 {
 	struct interface *port = find_port(next_hop->ifindex);
 	__u32 reason;
 
 	if (!port)
-		return drop(skb, vif, DROP_UNKNOWN_INTERFACE);
+		return drop(skb, sender, DROP_UNKNOWN_INTERFACE);
 	reason = police(skb, packet, port, self->generation, false, NULL);
 	if (reason)
-		return drop(skb, port->vif, reason);
+		return drop(skb, port, reason);
 	return hand_over(skb, packet, port, next_hop, next_hop_id);
 }
 
@@ -86,9 +86,9 @@ static __always_inline int to_link_local(struct __sk_buff *skb, struct packet *p
 					 const struct interface *port)
 {
 	if (!is_link_local(&packet->source) && !is_own_source(port, packet))
-		return drop(skb, port->vif, DROP_SOURCE_SPOOFED);
+		return drop(skb, port, DROP_SOURCE_SPOOFED);
 	if (!is_gateway_link_local(&packet->destination))
-		return drop(skb, port->vif, DROP_NO_ROUTE);
+		return drop(skb, port, DROP_NO_ROUTE);
 	return answer_echo(skb, packet, port, port->next_hop);
 }
 
@@ -100,32 +100,32 @@ static __always_inline int route_packet(struct __sk_buff *skb, struct packet *pa
 	__u32 reason;
 
 	if (!is_unicast(&packet->destination, packet->version))
-		return drop(skb, port->vif, DROP_NOT_UNICAST);
+		return drop(skb, port, DROP_NOT_UNICAST);
 	if (packet->version == 6 && unlikely(is_link_local(&packet->destination)))
 		return to_link_local(skb, packet, port);
 	if (!is_own_source(port, packet))
-		return drop(skb, port->vif, DROP_SOURCE_SPOOFED);
+		return drop(skb, port, DROP_SOURCE_SPOOFED);
 	route = find_route(port->vrf, &packet->destination, packet->version);
 	if (!route)
-		return drop(skb, port->vif, DROP_NO_ROUTE);
+		return drop(skb, port, DROP_NO_ROUTE);
 	next_hop = find_next_hop(route->next_hop);
 	if (!next_hop)
-		return drop(skb, port->vif, DROP_INVALID_NEXT_HOP);
+		return drop(skb, port, DROP_INVALID_NEXT_HOP);
 	if (next_hop->type == NEXT_HOP_DISCARD)
-		return drop(skb, port->vif, DROP_UNASSIGNED);
+		return drop(skb, port, DROP_UNASSIGNED);
 	if (next_hop->type == NEXT_HOP_RECEIVE)
 		return answer_echo(skb, packet, port, route->next_hop);
 	if (packet->ttl <= 1)
-		return drop(skb, port->vif, DROP_TTL_EXCEEDED);
+		return drop(skb, port, DROP_TTL_EXCEEDED);
 	reason = police(skb, packet, port, self->generation, true, route);
 	if (reason)
-		return drop(skb, port->vif, reason);
+		return drop(skb, port, reason);
 	decrement_ttl(skb, packet);
 	if (next_hop->type == NEXT_HOP_TUNNEL)
 		return tunnel(skb, packet, port, self, route, next_hop);
 	if (next_hop->type == NEXT_HOP_INTERFACE)
-		return to_port(skb, packet, self, next_hop, route->next_hop, port->vif);
-	return drop(skb, port->vif, DROP_INVALID_NEXT_HOP);
+		return to_port(skb, packet, self, next_hop, route->next_hop, port);
+	return drop(skb, port, DROP_INVALID_NEXT_HOP);
 }
 
 /* tc ingress of a port's device in the host. */
@@ -139,34 +139,34 @@ int from_port(struct __sk_buff *skb)
 	bool is_group, is_parsed;
 
 	if (!self || !port)
-		return drop(skb, FABRIC_VIF, DROP_UNKNOWN_INTERFACE);
+		return drop(skb, NULL, DROP_UNKNOWN_INTERFACE);
 	count_rx(port->vif, skb->len);
 	if (skb->vlan_present)
-		return drop(skb, port->vif, DROP_UNSUPPORTED_PROTOCOL);
+		return drop(skb, port, DROP_UNSUPPORTED_PROTOCOL);
 	if (!reach(skb, sizeof(*ethernet)))
-		return drop(skb, port->vif, DROP_MALFORMED);
+		return drop(skb, port, DROP_MALFORMED);
 	ethernet = frame(skb, 0);
 	if ((void *)(ethernet + 1) > frame_end(skb))
-		return drop(skb, port->vif, DROP_MALFORMED);
+		return drop(skb, port, DROP_MALFORMED);
 	if (ethernet->h_proto == bpf_htons(ETH_P_ARP))
 		return answer_arp(skb, port);
 	/* Any other destination is the gateway's: ports share no link with anybody else. */
 	is_group = ethernet->h_dest[0] & 1;
 	if (ethernet->h_proto == bpf_htons(ETH_P_IP)) {
 		if (is_group)
-			return drop(skb, port->vif, DROP_NOT_UNICAST);
+			return drop(skb, port, DROP_NOT_UNICAST);
 		is_parsed = parse_ip(skb, &packet, sizeof(*ethernet), 4, false);
 	} else if (ethernet->h_proto == bpf_htons(ETH_P_IPV6)) {
 		is_parsed = parse_ip(skb, &packet, sizeof(*ethernet), 6, false);
 		if (is_parsed && is_solicitation(&packet))
 			return answer_solicitation(skb, &packet, port);
 		if (is_group)
-			return drop(skb, port->vif, DROP_NOT_UNICAST);
+			return drop(skb, port, DROP_NOT_UNICAST);
 	} else {
-		return drop(skb, port->vif, DROP_UNSUPPORTED_PROTOCOL);
+		return drop(skb, port, DROP_UNSUPPORTED_PROTOCOL);
 	}
 	if (!is_parsed)
-		return drop(skb, port->vif, DROP_MALFORMED);
+		return drop(skb, port, DROP_MALFORMED);
 	return route_packet(skb, &packet, port, self);
 }
 
@@ -218,9 +218,10 @@ static __always_inline __u32 from_mpls(struct __sk_buff *skb, __u32 *next_hop_id
 	return DROP_NONE;
 }
 
-/* The same for a packet in VXLAN: the VNI tells the VRF, its routes the next hop. */
+/* The same for a packet in VXLAN: the VNI tells the VRF, its routes the next hop. `vrf` is 0 as
+ * long as it is not known. */
 static __always_inline __u32 from_vxlan(struct __sk_buff *skb, const struct packet *packet,
-					__u32 *next_hop_id)
+					__u32 *next_hop_id, __u32 *vrf)
 {
 	struct vni_key key = {};
 	struct vxlan_header *vxlan;
@@ -234,6 +235,7 @@ static __always_inline __u32 from_vxlan(struct __sk_buff *skb, const struct pack
 	vni = bpf_map_lookup_elem(&vnis, &key);
 	if (!(vxlan->flags & bpf_htonl(VXLAN_VALID_VNI)) || !vni)
 		return DROP_INVALID_VNI;
+	*vrf = vni->vrf;
 	if (vxlan->inner.h_proto != ethertype_of(packet->version))
 		return DROP_UNSUPPORTED_PROTOCOL;
 	route = find_route(vni->vrf, &packet->destination, packet->version);
@@ -247,7 +249,7 @@ static __always_inline __u32 from_vxlan(struct __sk_buff *skb, const struct pack
 SEC("tc")
 int from_fabric(struct __sk_buff *skb)
 {
-	__u32 offset, reason, next_hop_id = 0;
+	__u32 offset, reason, next_hop_id = 0, vrf = 0;
 	struct host *self = find_host();
 	struct packet packet = {};
 	struct next_hop *next_hop;
@@ -264,34 +266,34 @@ int from_fabric(struct __sk_buff *skb)
 	count_rx(FABRIC_VIF, skb->len);
 	outer = frame(skb, sizeof(struct ethhdr));
 	if ((void *)(outer + 1) > frame_end(skb))
-		return drop(skb, FABRIC_VIF, DROP_MALFORMED);
+		return drop(skb, NULL, DROP_MALFORMED);
 	outer_tos = outer->tos;
 	if (offset == MPLS_END) {
 		reason = from_mpls(skb, &next_hop_id);
 		is_parsed = true;
 	} else {
 		is_parsed = parse_ip(skb, &packet, VXLAN_END, 0, false);
-		reason = is_parsed ? from_vxlan(skb, &packet, &next_hop_id) : DROP_MALFORMED;
+		reason = is_parsed ? from_vxlan(skb, &packet, &next_hop_id, &vrf) : DROP_MALFORMED;
 	}
 	if (reason)
-		return drop(skb, FABRIC_VIF, reason);
+		return drop_in(skb, FABRIC_VIF, vrf, reason);
 	next_hop = find_next_hop(next_hop_id);
 	if (!next_hop || next_hop->type != NEXT_HOP_INTERFACE)
-		return drop(skb, FABRIC_VIF, DROP_INVALID_NEXT_HOP);
+		return drop_in(skb, FABRIC_VIF, vrf, DROP_INVALID_NEXT_HOP);
 	port = find_port(next_hop->ifindex);
 	if (!port)
-		return drop(skb, FABRIC_VIF, DROP_UNKNOWN_INTERFACE);
+		return drop_in(skb, FABRIC_VIF, vrf, DROP_UNKNOWN_INTERFACE);
 	if (offset == MPLS_END)
 		is_parsed = parse_ip(skb, &packet, MPLS_END, 0, false);
 	if (!is_parsed)
-		return drop(skb, port->vif, DROP_MALFORMED);
+		return drop(skb, port, DROP_MALFORMED);
 	reason = police(skb, &packet, port, self->generation, false, NULL);
 	if (reason)
-		return drop(skb, port->vif, reason);
+		return drop(skb, port, reason);
 	if (!merge_congestion(skb, &packet, outer_tos))
-		return drop(skb, port->vif, DROP_CONGESTION_LOST);
+		return drop(skb, port, DROP_CONGESTION_LOST);
 	if (pull_room(skb, &packet, offset - sizeof(struct ethhdr)))
-		return drop(skb, port->vif, DROP_PULL_FAILED);
+		return drop(skb, port, DROP_PULL_FAILED);
 	return hand_over(skb, &packet, port, next_hop, next_hop_id);
 }
 

@@ -37,26 +37,26 @@ static __always_inline int answer_arp(struct __sk_buff *skb, const struct interf
 	struct arp *arp;
 
 	if (!reach(skb, sizeof(*ethernet) + sizeof(*arp)))
-		return drop(skb, port->vif, DROP_MALFORMED);
+		return drop(skb, port, DROP_MALFORMED);
 	ethernet = frame(skb, 0);
 	arp = frame(skb, sizeof(*ethernet));
 	if ((void *)(arp + 1) > frame_end(skb))
-		return drop(skb, port->vif, DROP_MALFORMED);
+		return drop(skb, port, DROP_MALFORMED);
 	if (arp->hardware != bpf_htons(ARP_HARDWARE_ETHERNET) ||
 	    arp->protocol != bpf_htons(ETH_P_IP) || arp->hardware_bytes != ETH_ALEN ||
 	    arp->protocol_bytes != sizeof(target))
-		return drop(skb, port->vif, DROP_MALFORMED);
+		return drop(skb, port, DROP_MALFORMED);
 	if (arp->operation != bpf_htons(ARP_REQUEST))
-		return drop(skb, port->vif, DROP_ARP_UNANSWERED);
+		return drop(skb, port, DROP_ARP_UNANSWERED);
 	__builtin_memcpy(&target, arp->target, sizeof(target));
 	set_ipv4(&asked, target);
 	route = find_route(port->vrf, &asked, 4);
 	if (!route || !(route->flags & ROUTE_PROXY_ARP) || route->next_hop == port->next_hop)
-		return drop(skb, port->vif, DROP_ARP_UNANSWERED);
+		return drop(skb, port, DROP_ARP_UNANSWERED);
 	/* The port's own next hop knows the MAC that packets to it come from. */
 	next_hop = find_next_hop(port->next_hop);
 	if (!next_hop)
-		return drop(skb, port->vif, DROP_INVALID_NEXT_HOP);
+		return drop(skb, port, DROP_INVALID_NEXT_HOP);
 	__builtin_memcpy(ethernet->h_dest, ethernet->h_source, ETH_ALEN);
 	__builtin_memcpy(ethernet->h_source, next_hop->source_mac, ETH_ALEN);
 	arp->operation = bpf_htons(ARP_REPLY);

@@ -16,7 +16,7 @@ static __always_inline int hand_over(struct __sk_buff *skb, const struct packet 
 	struct ethhdr *ethernet = frame(skb, 0);
 
 	if ((void *)(ethernet + 1) > frame_end(skb))
-		return drop(skb, port->vif, DROP_MALFORMED);
+		return drop(skb, port, DROP_MALFORMED);
 	__builtin_memcpy(ethernet->h_dest, next_hop->destination_mac, ETH_ALEN);
 	__builtin_memcpy(ethernet->h_source, next_hop->source_mac, ETH_ALEN);
 	ethernet->h_proto = ethertype_of(packet->version);

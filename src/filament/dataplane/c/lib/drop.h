@@ -32,74 +32,101 @@ static __always_inline int decide(int verdict, __u32 reason, __u32 next_hop, __u
 
 struct {
 	__uint(type, BPF_MAP_TYPE_RINGBUF);
-	__uint(max_entries, DROP_SAMPLES_BYTES);
-} drop_samples SEC(".maps");
+	__uint(max_entries, SAMPLES_BYTES);
+} samples SEC(".maps");
 
-/* How many samples a CPU took in its current slice of time. */
-struct sampling {
-	__u64 slice;
-	__u64 count;
-};
-
-struct {
-	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
-	__uint(max_entries, 1);
-	__type(key, __u32);
-	__type(value, struct sampling);
-} samplings SEC(".maps");
-
-/* Show the head of a discarded packet to whoever reads the ring; a few per slice of time, so that a
- * flood of them costs no more than counting. */
-static __always_inline void sample(struct __sk_buff *skb, __u32 vif, __u32 reason)
+/* Show the head of a packet to whoever reads the ring: one that is dropped or (DROP_NONE) begins a
+ * flow. A few per slice of time, so that a flood costs no more than counting. */
+__noinline int sample(struct __sk_buff *skb, __u32 vif, __u32 vrf, __u32 reason)
 {
-	__u64 now_ns = bpf_ktime_get_coarse_ns(), slice = now_ns >> DROP_SAMPLES_SLICE_BITS;
-	__u32 zero = 0, captured = skb->len;
-	struct sampling *sampling = bpf_map_lookup_elem(&samplings, &zero);
-	struct drop_sample *shown;
+	__u64 now_ns = bpf_ktime_get_coarse_ns(), slice = now_ns >> SAMPLES_SLICE_BITS;
+	struct sampling_key key = {.kind = reason ? SAMPLE_DROP : SAMPLE_FLOW};
+	struct sampling *sampling;
+	struct sample *shown;
+	__u32 captured;
 
+	if (!skb)
+		return 0;
+	sampling = bpf_map_lookup_elem(&samplings, &key);
 	if (!sampling)
-		return;
+		return 0;
 	if (sampling->slice != slice) {
 		sampling->slice = slice;
 		sampling->count = 0;
 	}
-	if (sampling->count >= DROP_SAMPLES_PER_SLICE)
-		return;
+	if (sampling->count >= SAMPLES_PER_SLICE) {
+		sampling->skipped++;
+		return 0;
+	}
 	sampling->count++;
-	shown = bpf_ringbuf_reserve(&drop_samples, sizeof(*shown), 0);
-	if (!shown)
-		return;
-	if (captured > DROP_SAMPLE_BYTES)
-		captured = DROP_SAMPLE_BYTES;
+	shown = bpf_ringbuf_reserve(&samples, sizeof(*shown), 0);
+	if (!shown) {
+		sampling->lost++;
+		return 0;
+	}
+	sampling->shown++;
+	captured = skb->len;
+	if (captured > SAMPLE_HEAD_BYTES)
+		captured = SAMPLE_HEAD_BYTES;
 	asm volatile("" : "+r"(captured));
 	shown->at_ns = now_ns;
 	shown->vif = vif;
+	shown->vrf = vrf;
+	shown->ifindex = skb->ifindex;
 	shown->reason = reason;
 	shown->length = skb->len;
 	shown->captured = 0;
-	if (captured >= 1 && captured <= DROP_SAMPLE_BYTES &&
+	if (captured >= 1 && captured <= SAMPLE_HEAD_BYTES &&
 	    !bpf_skb_load_bytes(skb, 0, shown->head, captured))
 		shown->captured = captured;
 	bpf_ringbuf_submit(shown, BPF_RB_NO_WAKEUP);
+	return 0;
 }
 
-/* Discard the packet; `vif` is the port it belongs to, as far as that was known. */
-static __noinline int drop(struct __sk_buff *skb, __u32 vif, __u32 reason)
+static __always_inline void count_drop(__u32 vif, __u32 reason)
 {
 	struct drop_key key = {.vif = vif, .reason = reason};
-	struct drop *dropped = bpf_map_lookup_elem(&drops, &key);
+	struct drop *counted = bpf_map_lookup_elem(&drops, &key);
 
-	if (!dropped) {
+	if (!counted) {
 		struct drop none = {};
 
 		/* Loses to another CPU's insertion, which serves as well. */
 		bpf_map_update_elem(&drops, &key, &none, BPF_NOEXIST);
-		dropped = bpf_map_lookup_elem(&drops, &key);
+		counted = bpf_map_lookup_elem(&drops, &key);
 	}
-	if (dropped)
-		dropped->packets++;
-	sample(skb, vif, reason);
+	if (counted)
+		counted->packets++;
+}
+
+static __always_inline void count_drop_in_vrf(__u32 vrf, __u32 reason)
+{
+	struct vrf_drop_key key = {.vrf = vrf, .reason = reason};
+	struct vrf_drop *counted = bpf_map_lookup_elem(&vrf_drops, &key);
+
+	if (!counted) {
+		struct vrf_drop none = {};
+
+		bpf_map_update_elem(&vrf_drops, &key, &none, BPF_NOEXIST);
+		counted = bpf_map_lookup_elem(&vrf_drops, &key);
+	}
+	if (counted)
+		counted->packets++;
+}
+
+/* Discard the packet; `vif` is the port it belongs to, and `vrf` where, as far as that is known. */
+static __noinline int drop_in(struct __sk_buff *skb, __u32 vif, __u32 vrf, __u32 reason)
+{
+	count_drop(vif, reason);
+	count_drop_in_vrf(vrf, reason);
+	sample(skb, vif, vrf, reason);
 	return decide(TC_ACT_SHOT, reason, 0, 0);
+}
+
+/* The same for a packet of a port, or (NULL) of none. */
+static __always_inline int drop(struct __sk_buff *skb, const struct interface *port, __u32 reason)
+{
+	return drop_in(skb, port ? port->vif : FABRIC_VIF, port ? port->vrf : 0, reason);
 }
 
 /* Send the frame as it is now out of a device (to the far end of the veth when `peer`). */

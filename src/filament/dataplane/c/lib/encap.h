@@ -173,19 +173,19 @@ static __always_inline int tunnel(struct __sk_buff *skb, const struct packet *pa
 	long found;
 
 	if (length > 0xffff)
-		return drop(skb, port->vif, DROP_MTU_EXCEEDED);
+		return drop(skb, port, DROP_MTU_EXCEEDED);
 	path.tot_len = length;
 	found = bpf_fib_lookup(skb, &path, sizeof(path), 0);
 	if (found == BPF_FIB_LKUP_RET_FRAG_NEEDED)
-		return drop(skb, port->vif, DROP_MTU_EXCEEDED);
+		return drop(skb, port, DROP_MTU_EXCEEDED);
 	if (found != BPF_FIB_LKUP_RET_SUCCESS && found != BPF_FIB_LKUP_RET_NO_NEIGH)
-		return drop(skb, port->vif, DROP_NO_UNDERLAY_ROUTE);
+		return drop(skb, port, DROP_NO_UNDERLAY_ROUTE);
 	/* The lookup replaced the destination by the underlay's next hop. */
 	neighbour.ipv4_nh = path.ipv4_dst;
 	path.ipv4_dst = next_hop->remote;
 	if (push_room(skb, overhead) || !write_outer(skb, packet, &path, overhead) ||
 	    !write_shim(skb, packet, next_hop, route->label))
-		return drop(skb, port->vif, DROP_PUSH_FAILED);
+		return drop(skb, port, DROP_PUSH_FAILED);
 	count_tx(FABRIC_VIF, skb->len);
 	if (likely(found == BPF_FIB_LKUP_RET_SUCCESS))
 		return send(skb, path.ifindex, route->next_hop, false);

@@ -9,6 +9,7 @@
 #pragma once
 
 #include "address.h"
+#include "drop.h"
 #include "kernel.h"
 #include "parse.h"
 #include "policy.h"
@@ -30,6 +31,7 @@ struct passage {
 	__u32 icmp; /* type << 8 | code */
 	__u64 now_ns;
 	bool is_from_port;
+	bool is_new; /* judged: the first packet of its flow that passes */
 	__u8 version;
 	__u8 tcp_flags;
 };
@@ -213,7 +215,7 @@ static __always_inline __u32 enter(const struct passage *passage, const struct f
 /* Judge a packet that has no current verdict, and enter it; DROP_NONE or why not to pass. */
 __noinline int judge(struct passage *passage)
 {
-	bool is_from_port, is_answer, is_known, is_denied_already;
+	bool is_from_port, is_answer, is_known, is_denied_already, may_pass = false;
 	struct ruling ruling = {}, own = {};
 	struct flow *known, *entry;
 	struct judging *judging;
@@ -237,6 +239,7 @@ __noinline int judge(struct passage *passage)
 	is_known = known;
 	if (known && is_alive(known, passage)) {
 		*entry = *known;
+		may_pass = known->action == ACL_PASS;
 	} else {
 		__builtin_memset(entry, 0, sizeof(*entry));
 		entry->started_ns = passage->now_ns;
@@ -282,7 +285,10 @@ __noinline int judge(struct passage *passage)
 	} else {
 		reason = enter(passage, entry);
 	}
-	return ruling.action == ACL_PASS ? reason : refusal(is_from_port, ruling.action);
+	if (ruling.action != ACL_PASS)
+		return refusal(is_from_port, ruling.action);
+	passage->is_new = !may_pass && !reason;
+	return reason;
 }
 
 /* Whether an ICMP error is about a flow that may pass: then it may too. It enters nothing: what it
@@ -359,6 +365,7 @@ static __always_inline __u32 police(struct __sk_buff *skb, struct packet *packet
 {
 	struct passage passage = {};
 	struct flow *flow;
+	__u32 reason;
 
 	if (!(port->flags & INTERFACE_POLICY))
 		return DROP_NONE;
@@ -401,5 +408,8 @@ static __always_inline __u32 police(struct __sk_buff *skb, struct packet *packet
 		passage.remote_groups = route->groups;
 	}
 	passage.version = packet->version;
-	return judge(&passage);
+	reason = judge(&passage);
+	if (passage.is_new)
+		sample(skb, port->vif, port->vrf, DROP_NONE);
+	return reason;
 }

@@ -52,11 +52,11 @@ static __always_inline int answer_echo(struct __sk_buff *skb, const struct packe
 	__u8 mac[ETH_ALEN];
 
 	if (!is_echo_request(packet))
-		return drop(skb, port->vif, DROP_NOT_SERVED);
+		return drop(skb, port, DROP_NOT_SERVED);
 	ethernet = frame(skb, 0);
 	icmp = frame_at(skb, packet->offset + packet->header_bytes);
 	if ((void *)(ethernet + 1) > frame_end(skb) || (void *)(icmp + 1) > frame_end(skb))
-		return drop(skb, port->vif, DROP_MALFORMED);
+		return drop(skb, port, DROP_MALFORMED);
 	icmp->type = answer;
 	icmp->checksum = replace_in_checksum(icmp->checksum, bpf_htons(asked << 8),
 					     bpf_htons(answer << 8));
@@ -64,7 +64,7 @@ static __always_inline int answer_echo(struct __sk_buff *skb, const struct packe
 	__builtin_memcpy(ethernet->h_dest, ethernet->h_source, ETH_ALEN);
 	__builtin_memcpy(ethernet->h_source, mac, ETH_ALEN);
 	if (!turn_ip(skb, packet))
-		return drop(skb, port->vif, DROP_MALFORMED);
+		return drop(skb, port, DROP_MALFORMED);
 	count_tx(port->vif, skb->len);
 	return send(skb, skb->ifindex, next_hop, false);
 }

@@ -77,11 +77,11 @@ static __always_inline int answer_solicitation(struct __sk_buff *skb, const stru
 	if (packet->ttl != ND_HOP_LIMIT || packet->icmp_code ||
 	    packet->length < packet->header_bytes + sizeof(*asked) ||
 	    transport + sizeof(*asked) > HEADERS_END || !reach(skb, transport + sizeof(*asked)))
-		return drop(skb, port->vif, DROP_MALFORMED);
+		return drop(skb, port, DROP_MALFORMED);
 	ethernet = frame(skb, 0);
 	asked = frame_at(skb, transport);
 	if ((void *)(ethernet + 1) > frame_end(skb) || (void *)(asked + 1) > frame_end(skb))
-		return drop(skb, port->vif, DROP_MALFORMED);
+		return drop(skb, port, DROP_MALFORMED);
 	summed.message.target = asked->target;
 	summed.source = asked->target;
 	__builtin_memcpy(mac, ethernet->h_source, ETH_ALEN);
@@ -92,7 +92,7 @@ static __always_inline int answer_solicitation(struct __sk_buff *skb, const stru
 
 		if (!route || !(route->flags & ROUTE_PROXY_ARP) ||
 		    route->next_hop == port->next_hop)
-			return drop(skb, port->vif, DROP_ARP_UNANSWERED);
+			return drop(skb, port, DROP_ARP_UNANSWERED);
 		next_hop = find_next_hop(route->next_hop);
 		if (next_hop && next_hop->type == NEXT_HOP_RECEIVE)
 			flags |= ND_ROUTER;
@@ -100,7 +100,7 @@ static __always_inline int answer_solicitation(struct __sk_buff *skb, const stru
 	/* The port's own next hop knows the MAC that packets to it come from. */
 	next_hop = find_next_hop(port->next_hop);
 	if (!next_hop)
-		return drop(skb, port->vif, DROP_INVALID_NEXT_HOP);
+		return drop(skb, port, DROP_INVALID_NEXT_HOP);
 	summed.destination = packet->source;
 	if (is_zero_address(&packet->source)) {
 		/* Somebody asks before taking the address: all on the link are told (RFC 4862). */
@@ -119,12 +119,12 @@ static __always_inline int answer_solicitation(struct __sk_buff *skb, const stru
 	summed.message.checksum = fold_checksum(
 		bpf_csum_diff(NULL, 0, (__be32 *)&summed, sizeof(summed), 0));
 	if (skb->len != sizeof(*answer) && bpf_skb_change_tail(skb, sizeof(*answer), 0))
-		return drop(skb, port->vif, DROP_PUSH_FAILED);
+		return drop(skb, port, DROP_PUSH_FAILED);
 	if (!reach(skb, sizeof(*answer)))
-		return drop(skb, port->vif, DROP_PUSH_FAILED);
+		return drop(skb, port, DROP_PUSH_FAILED);
 	answer = frame(skb, 0);
 	if ((void *)(answer + 1) > frame_end(skb))
-		return drop(skb, port->vif, DROP_PUSH_FAILED);
+		return drop(skb, port, DROP_PUSH_FAILED);
 	__builtin_memcpy(answer->ethernet.h_dest, mac, ETH_ALEN);
 	__builtin_memcpy(answer->ethernet.h_source, summed.message.mac, ETH_ALEN);
 	answer->ip.first = bpf_htonl(6 << 28);
