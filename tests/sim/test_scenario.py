@@ -1,7 +1,7 @@
 """The issue's scenario in one process, on a virtual clock, with seeded trouble."""
 
 import pytest
-from tests.sim.trouble import SEEDS, Probing, scenario, trouble
+from tests.sim.trouble import SEEDS, WORKLOADS, Probing, scenario, trouble
 
 from filament.api.engine import Delete
 from filament.base.errors import TransientError
