@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import deque
 from collections.abc import Callable
 from contextlib import ExitStack, closing
 from pathlib import Path
@@ -22,16 +21,17 @@ from filament.agent.core import AgentCore
 from filament.agent.devices import Devices
 from filament.agent.host import AgentHost
 from filament.agent.introspect import AgentView, agent_routes
+from filament.agent.naming import Naming
 from filament.agent.ports import port_routes
 from filament.agent.sandesh import agent_introspect
 from filament.agent.state import State
+from filament.agent.verdicts import Verdicts
 from filament.base.errors import FilamentError
-from filament.base.limits import MAX_SAMPLES
 from filament.dataplane.attach import Attachments, Hook, forget_filters, forget_pins, probe_hook
 from filament.dataplane.load import load
 from filament.dataplane.maps import PinnedMaps
 from filament.dataplane.netlink import Links, allow_route_lookups
-from filament.dataplane.ring import Sample, SampleRing
+from filament.dataplane.ring import SampleRing
 from filament.dataplane.sweep import sweep
 from filament.runtime.clock import now
 from filament.runtime.log import logger
@@ -41,6 +41,7 @@ from filament.runtime.tls import MutualTls
 _log = logger("agent")
 _AUDIT_EVERY_S = 30.0
 _SAMPLES_EVERY_S = 0.5
+_HEARD_EVERY_S = 0.1
 _SWEEP_EVERY_S = 5.0
 _SWEEP_SHARE = 20  # times as long as it took
 _TRY_AGAIN_S = 1.0
@@ -115,7 +116,6 @@ class AgentProcess:
         programs = opened.enter_context(load(place.pins / "maps"))
         maps = opened.enter_context(PinnedMaps(place.pins / "maps"))
         self._ring = opened.enter_context(SampleRing(place.pins / "maps"))
-        self._samples: deque[Sample] = deque(maxlen=MAX_SAMPLES)
         self._links = opened.enter_context(closing(Links()))
         allow_route_lookups()
         devices = Devices(
@@ -129,13 +129,14 @@ class AgentProcess:
         self.host = AgentHost(
             core, self._state, maps, devices, self._wake.set, self.connections.send
         )
+        self._verdicts = Verdicts(place.name, lambda: Naming(self.host), maps.read)
         self._saved_mark = core.saved_mark
 
     async def run(
         self, stop: asyncio.Event, started: Callable[[list[Listen]], None] | None
     ) -> None:
         """Run every task until `stop`."""
-        view = AgentView(self.host, self.connections.by_control, self._samples)
+        view = AgentView(self.host, self.connections.by_control, self._verdicts)
         app = Starlette(routes=[*port_routes(self.host), *agent_routes(view)])
         loop = asyncio.get_running_loop()
         loop.add_reader(self._links.fileno(), self._wake.set)
@@ -154,6 +155,7 @@ class AgentProcess:
                     pages = agent_introspect(self.host, self.connections.by_control).application()
                     serving = serve_http(pages, self._place.introspects, stop=stop)
                     others.append(tasks.create_task(serving))
+                others.append(tasks.create_task(self._end_streams(stop)))
                 await serve_http(app, self._place.listens, stop=stop, started=started)
                 for task in others:
                     task.cancel()
@@ -205,10 +207,14 @@ class AgentProcess:
                 self.host.devices.settled(ifindex)
 
     async def _take_samples(self) -> None:
-        """Keep the last packets that the kernel showed of those it dropped."""
+        """Take what the kernel showed of packets, sooner while somebody listens."""
         while True:
-            self._samples.extend(one for one in self._ring.read() if one.reason)
-            await asyncio.sleep(_SAMPLES_EVERY_S)
+            self._verdicts.take(self._ring.read())
+            await asyncio.sleep(_HEARD_EVERY_S if self._verdicts.is_heard else _SAMPLES_EVERY_S)
+
+    async def _end_streams(self, stop: asyncio.Event) -> None:
+        await stop.wait()
+        self._verdicts.close()
 
     async def _sweeps(self) -> None:
         """Make room in the flow table, beside the other tasks, and spend little time on it."""

@@ -41,6 +41,10 @@ class NoAnswerError(PermanentError):
     """Nobody is there, or what is there does not speak HTTP; the message says which."""
 
 
+class RefusedError(NoAnswerError):
+    """It answered that it does not do what is asked; the message is its own."""
+
+
 class Reply(NamedTuple):
     """A whole answer; header names are lower case."""
 
@@ -124,7 +128,7 @@ def stream(address: str, target: str, timeout_s: float, trust: Trust = NO_TRUST)
             response = connection.getresponse()
             if response.status != 200:
                 text = response.read().decode("utf-8", "replace").strip()
-                raise NoAnswerError(text or f"HTTP status {response.status}")
+                raise RefusedError(text or f"HTTP status {response.status}")
             for line in response:
                 yield line.decode("utf-8", "replace").rstrip("\r\n")
         except (OSError, HTTPException) as error:

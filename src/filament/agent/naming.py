@@ -1,0 +1,116 @@
+"""What the numbers of flows and samples stand for: ports, workloads, networks, rules.
+
+A picture of one moment that nothing changes: it may be read in another thread.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
+
+from filament.agent.host import AgentHost
+from filament.base.net import bits_of, mask_of
+from filament.base.origin import NOWHERE, Origin
+from filament.forward.layout import ACL_DENY, FABRIC_VIF, RULE_NONE
+from filament.forward.rows import InterfaceValues, RouteValues
+from filament.forward.tables import ROUTES_BY_VERSION, VRF_BITS, Row
+
+Json = dict[str, Any]
+FABRIC = "fabric"
+UNDERLAY_VRF = "-"  # of packets that belong to no VRF
+_PORT = "virtual-machine-interface "
+
+
+class PortName(NamedTuple):
+    """A port: its name, its workload's as far as it was told, and its network."""
+
+    name: str = ""
+    workload: str = ""
+    network: str = ""
+
+
+class Naming:
+    """Names for the numbers of one host, as they are now."""
+
+    def __init__(self, host: AgentHost) -> None:
+        self._rows = host.tables.rows
+        actual = host.reconciler.actual["interfaces"]
+        values = {key[0]: InterfaceValues(*row) for key, row in actual.items()}
+        self.interface_by_vif = {row.vif: row for row in values.values()}
+        self.vif_by_ifindex = {ifindex: row.vif for ifindex, row in values.items()}
+        self._vrfs = _by_number(host.ids.numbers("vrf"))
+        self._networks = _by_number(host.ids.numbers("network"))
+        self._lists = _by_number(host.ids.numbers("list"))
+        vifs = host.ids.numbers("vif")
+        self._ports = {FABRIC_VIF: PortName(FABRIC)}
+        self._workloads: dict[str, str] = {}
+        for port in host.core.ports():
+            workload = str(port.plug.posted.get("display-name") or "")
+            name = port.config.name if port.config else port.plug.device
+            network = port.config.network if port.config else ""
+            self._workloads[name] = workload
+            if port.plug.uuid in vifs:
+                self._ports[vifs[port.plug.uuid]] = PortName(name, workload, network)
+
+    def port(self, vif: int) -> PortName:
+        """The port of a number; one that is gone is called `#N`."""
+        return self._ports.get(vif) or PortName(f"#{vif}")
+
+    def vrf(self, number: int) -> str:
+        """A VRF's name; 0 is none."""
+        return self._vrfs.get(number, f"#{number}") if number else UNDERLAY_VRF
+
+    def network(self, number: int) -> str:
+        """A network's name; 0 is none."""
+        return self._networks.get(number, f"#{number}") if number else ""
+
+    def far_end(self, vrf: int, address: int, version: int) -> PortName:
+        """Who has an address, as the VRF's routes tell it: the port is named where one made the
+        route, and the workload where it is on this host.
+        """
+        row = self._find_route(vrf, address, version)
+        if row is None:
+            return PortName()
+        made_by = row.origin.object
+        name = made_by.removeprefix(_PORT) if made_by.startswith(_PORT) else ""
+        network = self.network(RouteValues(*row.values).network)
+        return PortName(name, self._workloads.get(name, ""), network)
+
+    def _find_route(self, vrf: int, address: int, version: int) -> Row | None:
+        table = self._rows[ROUTES_BY_VERSION[version]]
+        for length in range(bits_of(version), -1, -1):
+            row = table.get((VRF_BITS + length, vrf, address & mask_of(length, version)))
+            if row is not None:
+                return row
+        return None
+
+    def rules(self, flow: Mapping[str, int]) -> list[Json]:
+        """The rules a flow's verdict comes from, the one that decided last; none without policy."""
+        return [self._rule(number, rule) for number, rule in deciding_rules(flow)]
+
+    def _rule(self, number: int, rule: int) -> Json:
+        table, key = ("lists", (number,)) if rule == RULE_NONE else ("rules", (number, rule))
+        row = self._rows[table].get(key)
+        origin = row.origin if row is not None else NOWHERE
+        return {
+            # A list is numbered by name and content: the name alone is for people.
+            "list": self._lists.get(number, f"#{number}").rpartition(" ")[0],
+            "position": None if rule == RULE_NONE else rule + 1,
+            **_origin(origin),
+        }
+
+
+def deciding_rules(flow: Mapping[str, int]) -> Iterator[tuple[int, int]]:
+    """Which rules (list, index; RULE_NONE when none matched) made a flow's verdict, in order."""
+    if flow["acl"]:
+        yield flow["acl"], flow["rule"]
+    if flow["security"] and flow["action"] != ACL_DENY:
+        yield flow["security"], flow["security_rule"]
+
+
+def _by_number(numbers: Mapping[str, int]) -> dict[int, str]:
+    return {number: name for name, number in numbers.items()}
+
+
+def _origin(origin: Origin) -> Json:
+    return {"object": origin.object, "rule": origin.rule, "revision": origin.revision}

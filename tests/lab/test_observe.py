@@ -1,0 +1,186 @@
+"""What a person sees of packets as they are judged: verdicts, drops and flows, with names."""
+
+import contextlib
+import json
+import subprocess
+import sys
+import threading
+
+import pytest
+
+from filament.cli.main import run
+
+pytestmark = pytest.mark.lab
+
+POLICY = "red-blue-tcp"
+FILAMENT = (sys.executable, "-c", "from filament.cli.main import main; main()")
+
+
+@pytest.fixture(scope="module")
+def policed(lab):
+    """Red and blue may speak TCP to port 443 and ICMP; a rule says no to port 80."""
+
+    def rule(action, protocol, port=-1):
+        def side(network):
+            return [{"virtual_network": f"default-domain:demo:{network}"}]
+
+        return {
+            "direction": "<>",
+            "protocol": protocol,
+            "src_addresses": side("red"),
+            "src_ports": [{"start_port": -1, "end_port": -1}],
+            "dst_addresses": side("blue"),
+            "dst_ports": [{"start_port": port, "end_port": port}],
+            "action_list": {"simple_action": action},
+        }
+
+    lab.intent.client.create(
+        "network-policy",
+        ["default-domain", "demo", POLICY],
+        parent_type="project",
+        network_policy_entries={
+            "policy_rule": [rule("deny", "tcp", 80), rule("pass", "tcp", 443), rule("pass", "icmp")]
+        },
+    )
+    for network in ("red", "blue"):
+        lab.intent.set_policies(network, [POLICY], wait="agents")
+    return lab
+
+
+@contextlib.contextmanager
+def observing(lab, *options):
+    """Run `filament observe` as people do; yields a function that returns its next JSON line."""
+    argv = [*FILAMENT, "--run-dir", str(lab.directories.run), "observe"]
+    with subprocess.Popen(
+        [*argv, "--json", *options], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        timer = threading.Timer(20, process.kill)
+        timer.start()
+        try:
+            heard = {process.stderr.readline().strip() for _ in lab.plan.hosts}
+            assert heard == {f"listening to {host.name}" for host in lab.plan.hosts}
+            yield lambda: json.loads(process.stdout.readline())
+        finally:
+            timer.cancel()
+            process.kill()
+
+
+def connect(lab, source, address, port):
+    """Try to open a TCP connection once, without waiting for it."""
+    code = (
+        "import socket;s=socket.socket();s.settimeout(0.2)\n"
+        f"try:s.connect(({address!r},{port}))\n"
+        "except OSError:pass"
+    )
+    lab.run(source, [sys.executable, "-c", code])
+
+
+def test_a_drop_names_the_rule_that_denied_it(policed):
+    with observing(policed, "--drop", "--from", "red-1", "--to", "blue-2") as following:
+        connect(policed, "red-1", "10.1.2.4", 443)  # passes: not shown
+        connect(policed, "red-1", "10.1.2.4", 80)
+        record = following()
+    assert (record["verdict"], record["reason"]) == ("dropped", "POLICY_FROM_PORT")
+    assert (record["host"], record["outbound"]) == ("host1", True)
+    assert (record["source"], record["source_workload"]) == ("10.1.1.3", "red-1")
+    assert (record["destination"], record["destination_port"]) == ("10.1.2.4", 80)
+    assert record["source_network"] == "default-domain:demo:red"
+    assert record["destination_network"] == "default-domain:demo:blue"
+    assert record["destination_interface"] == "default-domain:demo:blue-2-port"
+    rule = record["rules"][-1]
+    assert rule["object"] == f"network-policy default-domain:demo:{POLICY}"
+    assert rule["rule"].startswith("policy-rule ")
+    assert rule["position"] == 1
+    assert record["tcp_flags"] == 2
+
+
+def test_a_new_flow_is_seen_at_both_its_ports_and_once(policed):
+    with observing(policed, "--from", "red-1", "--to", "blue-2", "--proto", "icmp") as following:
+        policed.run("red-1", ["ping", "-nq", "-c5", "-i0.02", "10.1.2.4"])
+        records = [following(), following()]
+        policed.run("red-1", ["ping", "-nq", "-c1", "10.1.2.4"])  # another identifier
+        records += [following(), following()]
+    assert sorted((one["host"], one["outbound"], one["verdict"]) for one in records) == [
+        ("host1", True, "forwarded"),
+        ("host1", True, "forwarded"),
+        ("host2", False, "forwarded"),
+        ("host2", False, "forwarded"),
+    ]
+    assert len({one["source_port"] for one in records}) == 2
+    assert {one["rules"][-1]["position"] for one in records} == {5}  # as directed: every rule twice
+
+
+def test_lines_for_people_name_ends_and_rule(policed, capfd):
+    arguments = ["--run-dir", str(policed.directories.run), "observe", "--drop", "--count", "1"]
+    with subprocess.Popen(
+        [*FILAMENT, *arguments, "--to", "10.1.2.0/24"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        for _ in policed.plan.hosts:
+            process.stderr.readline()
+        connect(policed, "red-1", "10.1.2.4", 80)
+        line = process.communicate(timeout=10)[0]
+    assert "host1 from red-1: red-1 10.1.1.3:" in line
+    assert "-> blue-2-port 10.1.2.4:80 (blue) tcp SYN" in line or "-> blue-2 10.1.2.4:80" in line
+    assert f"dropped POLICY_FROM_PORT: network-policy {POLICY}, policy-rule" in line
+
+
+def show(lab, capsys, *arguments):
+    capsys.readouterr()
+    assert run(["--run-dir", str(lab.directories.run), "show", *arguments]) == 0
+    return capsys.readouterr().out
+
+
+def test_flows_are_found_by_their_ends_and_name_the_rule(policed, capsys):
+    policed.run("red-1", ["ping", "-nq", "-c3", "-i0.02", "10.1.2.4"])
+    connect(policed, "red-1", "10.1.2.4", 80)
+    flows = json.loads(
+        show(
+            policed,
+            capsys,
+            "flows",
+            "--from",
+            "red-1",
+            "--to",
+            "blue-2",
+            "--proto",
+            "icmp",
+            "--json",
+        )
+    )
+    assert {flow["host"] for flow in flows} == {"host1", "host2"}
+    for flow in flows:
+        assert (flow["source"], flow["destination"]) == ("10.1.1.3", "10.1.2.4")
+        assert (flow["in_packets"], flow["out_packets"]) in ((3, 3), (5, 5), (1, 1))
+        assert flow["rules"][-1]["object"].endswith(POLICY)
+    denied = json.loads(show(policed, capsys, "flows", "--denied", "--port", "80", "--json"))
+    assert {(flow["host"], flow["destination_port"]) for flow in denied} == {("host1", 80)}
+    assert show(policed, capsys, "flows", "--vrf", "blue", "--from", "blue-1") == "no such flow\n"
+    assert f"network-policy {POLICY}" in show(policed, capsys, "flows", "--vrf", "red")
+
+
+def test_drops_add_up_by_port_reason_and_vrf(policed, capsys):
+    connect(policed, "red-1", "10.1.2.4", 80)
+    for by, name in (("interface", "red-1-port"), ("vrf", "red"), ("reason", "POLICY_FROM_PORT")):
+        assert name in show(policed, capsys, "drops", "--by", by)
+    rows = {
+        by: json.loads(show(policed, capsys, "drops", "--by", by, "--json"))
+        for by in ("interface", "vrf", "reason")
+    }
+    assert len({sum(row["packets"] for row in found) for found in rows.values()}) == 1
+
+
+def test_rates_of_drops_are_seen_while_they_last(policed):
+    argv = [*FILAMENT, "--run-dir", str(policed.directories.run), "show", "drops", "--watch"]
+    argv += ["--interval", "0.5", "--count", "1", "--by", "vrf", "--json"]
+    pinging = policed.popen("red-1", ["ping", "-nq", "-i0.01", "192.0.2.9"])
+    try:
+        done = subprocess.run(argv, capture_output=True, text=True, timeout=20, check=True)
+    finally:
+        pinging.terminate()
+        pinging.wait()
+    (row,) = [row for row in json.loads(done.stdout)["drops"] if row["reason"] == "NO_ROUTE"]
+    assert (row["host"], row["vrf"]) == ("host1", "default-domain:demo:red:red")
+    assert 10 < row["per_s"] <= 110
