@@ -5,10 +5,19 @@ import itertools
 import pytest
 
 from filament.wire.bgp.capability import Capabilities, GracefulRestart
-from filament.wire.bgp.errors import ADMIN_SHUTDOWN
+from filament.wire.bgp.errors import ADMIN_SHUTDOWN, REJECTED, Code
 from filament.wire.bgp.family import AddressFamily
-from filament.wire.bgp.message import KEEPALIVE, Framer, Kind, Open, encode_open
+from filament.wire.bgp.message import (
+    KEEPALIVE,
+    Framer,
+    Kind,
+    Notification,
+    Open,
+    encode_notification,
+    encode_open,
+)
 from filament.wire.bgp.peer import (
+    CONNECT_RETRY_S,
     CONNECT_TIMEOUT_S,
     MAX_HELD_S,
     STABLE_S,
@@ -80,6 +89,8 @@ def happen(peer, happened, now=500.0):
     if happened is Input.ACCEPTED:
         return peer.accepted(now)
     for connection in list(peer.connections):
+        if happened is Input.LOST:
+            hear(peer, connection.session, opened(HIGH), now)
         hear(peer, connection.session, b"", now)
     return None
 
@@ -90,7 +101,7 @@ def test_the_whole_table(phase, happened):
     had_connections = bool(peer.connections)
     session = happen(peer, happened)
     action, after = TRANSITIONS.get((phase, happened), (Action.ACCEPT, phase))
-    if happened is Input.LOST and not had_connections:
+    if happened in (Input.LOST, Input.TURNED_AWAY) and not had_connections:
         assert peer.phase is phase
         return
     if phase is Phase.CONNECTED and happened is Input.CONNECTED:
@@ -142,6 +153,86 @@ def test_connecting_is_tried_again_ever_less_often():
         now = peer.timer_at()
         peer.handle_timer(now)
     assert waits == [1.0, 2.0, 4.0, 4.0, 4.0, 4.0]
+
+
+def test_a_peer_that_is_away_for_days_is_still_sought():
+    peer = make_peer(connect_retry_s=10.0)
+    peer.start(0.0)
+    now = 0.0
+    for _ in range(2000):
+        assert peer.take_wish()
+        peer.connect_failed("refused", now)
+        now = peer.timer_at()
+        peer.handle_timer(now)
+    assert now > 19_000
+    assert peer.state == "Connect"
+
+
+@pytest.mark.parametrize("last", [b"", encode_notification(Notification(Code.CEASE, REJECTED))])
+def test_a_peer_that_turns_us_away_is_not_flapping(last):
+    """As GoBGP does for five seconds after a session failed, and a Filament that holds us."""
+    peer = make_peer(connect_retry_s=4.0)
+    peer.start(0.0)
+    now, waits = 0.0, []
+    for _ in range(6):
+        assert peer.take_wish()
+        hear(peer, peer.connected(now), last, now)
+        assert peer.state == "Active"
+        assert peer.reason.startswith("it let us in and said no OPEN: the peer ")
+        waits.append(peer.timer_at() - now)
+        now = peer.timer_at()
+        peer.handle_timer(now)
+    assert waits == [1.0, 2.0, 4.0, 4.0, 4.0, 4.0]
+    hear(peer, peer.connected(now), last, now)
+    session = peer.accepted(now)  # it is let in at once
+    establish(peer, session, now=now)
+    hear(peer, session, b"", now + 1.0)
+    assert (peer.phase, peer.timer_at() - now) == (Phase.ACTIVE, 1.5)  # its first failure
+
+
+def test_a_peer_that_connects_and_says_nothing_is_flapping():
+    peer = make_peer()
+    peer.start(0.0)
+    for _ in range(2):
+        hear(peer, peer.accepted(0.0), b"")
+    assert peer.phase is Phase.HELD
+
+
+def hold(peer, other_identifier, times):
+    for _ in range(times):
+        if peer.phase is Phase.HELD:
+            peer.handle_timer(peer.timer_at())
+        session = peer.accepted(0.0)
+        establish(peer, session, other_identifier)
+        hear(peer, session, b"")
+    assert peer.phase is Phase.HELD
+
+
+def connect(peer, other, now):
+    ours, theirs = peer.connected(now), other.accepted(now)
+    if theirs is None:
+        hear(peer, ours, encode_notification(Notification(Code.CEASE, REJECTED)), now)
+        return
+    hear(other, theirs, b"".join(ours.data_to_send(now)), now)  # OPEN
+    hear(peer, ours, b"".join(theirs.data_to_send(now)), now)  # OPEN, KEEPALIVE
+    hear(other, theirs, b"".join(ours.data_to_send(now)), now)  # KEEPALIVE
+
+
+def test_two_that_hold_each_other_meet():
+    """Each refuses the other while it holds it, and must not be held longer for having asked."""
+    peers = [make_peer(LOW), make_peer(HIGH)]
+    for peer, times in zip(peers, (5, 6), strict=True):
+        peer.start(0.0)
+        hold(peer, LOW + HIGH - peer.offer.identifier, times)
+    assert [peer.timer_at() for peer in peers] == [8.0, 16.0]
+    now = 0.0
+    while not all(peer.established for peer in peers):
+        now = min(at for peer in peers if (at := peer.timer_at()) is not None)
+        assert now <= 16.0 + CONNECT_RETRY_S, [peer.state for peer in peers]
+        for peer, other in (peers, reversed(peers)):
+            peer.handle_timer(now)
+            if peer.take_wish():
+                connect(peer, other, now)
 
 
 def test_a_connection_that_does_not_come_about_is_not_waited_for_for_ever():

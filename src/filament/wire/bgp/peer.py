@@ -5,6 +5,10 @@
 RFC 4271 calls DOWN and HELD Idle, and CONNECTED after the state of its connection. A peer that
 fails again and again is HELD, for longer each time: then we neither connect nor accept, so that a
 flapping peer costs little (RFC 4271 section 8.1, DampPeerOscillations).
+
+A peer that turns our connections away does not flap: it may be holding us, or not yet be ready
+after its restart. We try again ever less often, and let it in meanwhile. Were it HELD, two sides
+that hold one another by turns would never meet.
 """
 
 from __future__ import annotations
@@ -31,12 +35,13 @@ from filament.wire.bgp.session import (
     keeps_ours,
 )
 
-CONNECT_RETRY_S = 30.0
+CONNECT_RETRY_S = 10.0
 CONNECT_TIMEOUT_S = 15.0
 MAX_HELD_S = 100.0
 STABLE_S = 30.0  # established so long, a peer's earlier failures are forgotten
 _FIRST_RETRY_S = 0.5
 _JITTER = 0.1
+_MAX_DOUBLINGS = 10  # of a wait; a float has room for a thousand
 
 
 class Phase(enum.Enum):
@@ -59,6 +64,7 @@ class Input(enum.Enum):
     CONNECT_FAILED = "connect failed"
     ACCEPTED = "accepted"
     LOST = "all connections lost"
+    TURNED_AWAY = "turned away"
 
 
 class Action(enum.Enum):
@@ -100,6 +106,7 @@ TRANSITIONS: dict[tuple[Phase, Input], tuple[Action, Phase]] = {
     (Phase.CONNECTED, Input.CONNECT_FAILED): (Action.ACCEPT, Phase.CONNECTED),
     (Phase.CONNECTED, Input.ACCEPTED): _ADD,
     (Phase.CONNECTED, Input.LOST): (Action.PAUSE, Phase.ACTIVE),
+    (Phase.CONNECTED, Input.TURNED_AWAY): (Action.WAIT, Phase.ACTIVE),
 }
 
 _RFC_NAMES = {
@@ -244,11 +251,16 @@ class BgpPeer:
                     return
 
     def _lose(self, session: BgpSession, event: SessionClosed, now: float) -> None:
+        is_ours = any(each.is_ours for each in self.connections if each.session is session)
         self.connections = [each for each in self.connections if each.session is not session]
         if event.was_established:
             self.lost_count += 1
         self.reason = event.reason
         if self.connections or self.phase is not Phase.CONNECTED:
+            return
+        if is_ours and session.agreement is None and event.sent is None:
+            self._attempts += 1
+            self._step(Input.TURNED_AWAY, now, f"it let us in and said no OPEN: {event.reason}")
             return
         lasted_s = now - session.established_at if session.established_at is not None else 0.0
         self._failures = 0 if lasted_s >= STABLE_S else self._failures + 1
@@ -302,7 +314,8 @@ class BgpPeer:
 
     def _wait(self, now: float) -> None:
         self._is_wanted = False
-        wait_s = min(self.rule.connect_retry_s, _FIRST_RETRY_S * 2.0**self._attempts)
+        doubled = min(self._attempts, _MAX_DOUBLINGS)
+        wait_s = min(self.rule.connect_retry_s, _FIRST_RETRY_S * 2.0**doubled)
         self._timer_at = None if self.rule.is_passive else now + self._jittered(wait_s)
 
     def _pause(self, now: float) -> None:
@@ -314,7 +327,7 @@ class BgpPeer:
                 self._timer_at = now + self._jittered(_FIRST_RETRY_S)
             return
         self.phase = Phase.HELD
-        held_s = min(MAX_HELD_S, 2.0 ** min(self._failures - 2, 10))
+        held_s = min(MAX_HELD_S, 2.0 ** min(self._failures - 2, _MAX_DOUBLINGS))
         self._timer_at = now + self._jittered(held_s)
 
     def _jittered(self, wait_s: float) -> float:
