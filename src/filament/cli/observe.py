@@ -109,8 +109,10 @@ def observe(
     hosts: tuple[str, ...],
     as_json: bool,
 ) -> None:
-    """Print verdicts of all hosts as they happen, until interrupted: the first packet of every
-    flow that passes at a port, and packets that are dropped, each with the rule that decided.
+    """Print what data planes decide, as it happens.
+
+    That is the first packet of every flow that passes at a port, and packets that are dropped,
+    each with the rule that decided, on all hosts, until interrupted.
 
     A busy host shows a part of them, and how many it did not. For example:
     filament observe --drop --to blue-1
