@@ -5,10 +5,14 @@ import json
 import subprocess
 import sys
 import threading
+from unittest.mock import ANY
 
 import pytest
 
 from filament.cli.main import run
+from filament.dataplane.maps import PinnedMaps
+from filament.forward.tables import Change
+from filament.testing.lab.lab import agent_of
 
 pytestmark = pytest.mark.lab
 
@@ -184,3 +188,56 @@ def test_rates_of_drops_are_seen_while_they_last(policed):
     (row,) = [row for row in json.loads(done.stdout)["drops"] if row["reason"] == "NO_ROUTE"]
     assert (row["host"], row["vrf"]) == ("host1", "default-domain:demo:red:red")
     assert 10 < row["per_s"] <= 110
+
+
+def state_of(lab):
+    """What packets leave behind in every host: flows, drops, what ports and fabric counted."""
+    asked = ("flows", "drops", "counters")
+    return {
+        (host.name, path): lab.ask(agent_of(host.name), f"/filament/{path}")
+        for host in lab.plan.hosts
+        for path in asked
+    }
+
+
+def trace_live(lab, capsys, *arguments):
+    capsys.readouterr()
+    code = run(["--run-dir", str(lab.directories.run), "trace", *arguments, "--live", "--json"])
+    return code, json.loads(capsys.readouterr().out)["live"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "hosts"),
+    [
+        (("red-1", "blue-2", "tcp", "443"), 0, ["host1", "host2", "host2", "host1"]),
+        (("red-1", "blue-2", "tcp", "80"), 3, ["host1"]),
+        (("red-1", "blue-1", "icmp"), 0, ["host1"] * 2),
+        (("red-1", "10.1.1.1", "icmp"), 0, ["host1"]),
+        (("red-1", "192.0.2.1", "udp", "53"), 3, ["host1"]),
+    ],
+)
+def test_the_kernel_is_asked_and_agrees_and_nothing_is_left_behind(
+    policed, capsys, arguments, code, hosts
+):
+    before = state_of(policed)
+    assert trace_live(policed, capsys, *arguments) == (code, [ANY] * len(hosts))
+    assert state_of(policed) == before
+    _, live = trace_live(policed, capsys, *arguments)
+    assert [each["host"] for each in live] == hosts
+    for each in live:
+        assert (each["model"], each["differences"]) == (each["kernel"], [])
+
+
+def test_a_kernel_that_says_something_else_is_shown(policed, capsys):
+    pins = policed.directories.bpffs / "filament" / "host2" / "maps"
+    with PinnedMaps(pins) as maps:
+        labels = maps.read_all("labels")
+        maps.write([Change("labels", key, None) for key in labels])
+        try:
+            code, live = trace_live(policed, capsys, "red-1", "blue-2", "tcp", "443")
+        finally:
+            maps.write([Change("labels", key, row) for key, row in labels.items()])
+    assert code == 1
+    assert [each["differences"] for each in live] == [[], ["verdict"], [], []]
+    assert live[1]["kernel"] == "dropped: INVALID_LABEL"
+    assert trace_live(policed, capsys, "red-1", "blue-2", "tcp", "443")[0] == 0

@@ -20,6 +20,7 @@ from filament.agent.flows import read_flows
 from filament.agent.host import AgentHost
 from filament.agent.naming import FABRIC, UNDERLAY_VRF, Naming
 from filament.agent.select import Wanted, parse_wanted
+from filament.agent.sessions import SessionLog
 from filament.agent.verdicts import Verdicts
 from filament.base.errors import InputError
 from filament.base.net import Prefix, format_ipv4, format_ipv6, format_mac
@@ -48,9 +49,11 @@ class AgentView:
         host: AgentHost,
         connections: Mapping[str, Connection],
         verdicts: Verdicts | None = None,
+        sessions: SessionLog | None = None,
     ) -> None:
         self._host = host
         self._connections = connections
+        self._sessions = sessions
         self._verdicts = verdicts or Verdicts(host.core.host.name, self._naming, self._read)
 
     def status(self) -> Json:
@@ -90,6 +93,8 @@ class AgentView:
             "problem": host.problem,
             "problems": host.core.problems(),
             "failures": [one._asdict() for one in host.outcome.failures],
+            "samples": self._verdicts.losses(),
+            "sessions": self._sessions.counts if self._sessions is not None else None,
         }
 
     def interfaces(self) -> Json:

@@ -9,11 +9,11 @@ from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 from filament.agent.host import AgentHost
-from filament.base.net import bits_of, mask_of
+from filament.base.net import Prefix, bits_of, format_ipv4, mask_of
 from filament.base.origin import NOWHERE, Origin
 from filament.forward.layout import ACL_DENY, FABRIC_VIF, RULE_NONE
-from filament.forward.rows import InterfaceValues, RouteValues
-from filament.forward.tables import ROUTES_BY_VERSION, VRF_BITS, Row
+from filament.forward.rows import InterfaceValues, NextHopValues, RouteValues
+from filament.forward.tables import ROUTES_BY_VERSION, VRF_BITS, Key, Row
 
 Json = dict[str, Any]
 FABRIC = "fabric"
@@ -27,6 +27,15 @@ class PortName(NamedTuple):
     name: str = ""
     workload: str = ""
     network: str = ""
+
+
+class Way(NamedTuple):
+    """Where a VRF's route to an address leads: its prefix, and the other host's tunnel address (""
+    on this host).
+    """
+
+    prefix: str = ""
+    host: str = ""
 
 
 class Naming:
@@ -68,7 +77,7 @@ class Naming:
         """Who has an address, as the VRF's routes tell it: the port is named where one made the
         route, and the workload where it is on this host.
         """
-        row = self._find_route(vrf, address, version)
+        _, row = self._find_route(vrf, address, version)
         if row is None:
             return PortName()
         made_by = row.origin.object
@@ -76,13 +85,24 @@ class Naming:
         network = self.network(RouteValues(*row.values).network)
         return PortName(name, self._workloads.get(name, ""), network)
 
-    def _find_route(self, vrf: int, address: int, version: int) -> Row | None:
+    def way_to(self, vrf: int, address: int, version: int) -> Way:
+        """Which way packets to an address go; nowhere when there is no route."""
+        (length, _, base), row = self._find_route(vrf, address, version)
+        if row is None:
+            return Way()
+        hop = self._rows["next_hops"].get((RouteValues(*row.values).next_hop,))
+        remote = NextHopValues(*hop.values).remote if hop is not None else 0
+        prefix = str(Prefix(base, length - VRF_BITS, version))
+        return Way(prefix, format_ipv4(remote) if remote else "")
+
+    def _find_route(self, vrf: int, address: int, version: int) -> tuple[Key, Row | None]:
         table = self._rows[ROUTES_BY_VERSION[version]]
         for length in range(bits_of(version), -1, -1):
-            row = table.get((VRF_BITS + length, vrf, address & mask_of(length, version)))
+            key = VRF_BITS + length, vrf, address & mask_of(length, version)
+            row = table.get(key)
             if row is not None:
-                return row
-        return None
+                return key, row
+        return (0, 0, 0), None
 
     def rules(self, flow: Mapping[str, int]) -> list[Json]:
         """The rules a flow's verdict comes from, the one that decided last; none without policy."""

@@ -212,11 +212,14 @@ class Passage(NamedTuple):
 
     def refusal(self, action: int) -> DropReason:
         """Why the packet is dropped when its flow may not pass."""
-        if action == SECURITY_DENY:
-            if self.is_from_port:
-                return DropReason.SECURITY_FROM_PORT
-            return DropReason.SECURITY_TO_PORT
-        return DropReason.POLICY_FROM_PORT if self.is_from_port else DropReason.POLICY_TO_PORT
+        return refusal(action, is_from_port=self.is_from_port)
+
+
+def refusal(action: int, *, is_from_port: bool) -> DropReason:
+    """Why packets from a port, or to it, are dropped whose flow has an action that denies."""
+    if action == SECURITY_DENY:
+        return DropReason.SECURITY_FROM_PORT if is_from_port else DropReason.SECURITY_TO_PORT
+    return DropReason.POLICY_FROM_PORT if is_from_port else DropReason.POLICY_TO_PORT
 
 
 def key_of(packet: Packet, port: InterfaceValues, *, is_from_port: bool) -> FlowKey:
