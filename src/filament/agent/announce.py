@@ -1,6 +1,7 @@
 """What this host publishes: the addresses and MACs of its ports, and where to flood to reach them.
 
-Pure. A port's IPv4 and IPv6 addresses go out as unicast routes by MPLS. In a network with layer 2,
+Pure. A port's IPv4 and IPv6 addresses, and its allowed address pairs, go out as unicast routes by
+MPLS. In a network with layer 2,
 its MAC goes out too (EVPN type 2, once per address), and this host as a receiver of frames for
 everybody (type 3): by VXLAN when the cluster prefers it, else by MPLS, as far as there are labels.
 """
@@ -9,6 +10,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from types import MappingProxyType
+
+import msgspec
 
 from filament.base.net import Prefix
 from filament.base.origin import NOWHERE, Origin
@@ -30,7 +33,8 @@ def published_routes(
     """Yield what the host at `address` (its tunnel end) publishes for ports that are forwarded to.
 
     `labels` are as `AgentCore.applied` has them; `encapsulations` what packets may come in, best
-    first. `groups` are the numbers of security groups by name; routes carry those of their port.
+    first. `groups` are the numbers of security groups by name; routes carry those of their port,
+    and its tags.
     """
     by_name = {vrf.name: vrf for vrf in vrfs}
     mpls = tuple(one for one in encapsulations if one != _VXLAN)
@@ -44,8 +48,9 @@ def published_routes(
             *(Prefix.host(one, 6) for one in port.addresses6),
         ]
         if vrf.is_layer3 and mpls:
-            hop = NextHop(address, labels[port.uuid], port.network, mpls, port.mac)
-            for prefix in prefixes:
+            hop = NextHop(address, labels[port.uuid], port.network, mpls, port.mac, tags=port.tags)
+            pairs = (pair.prefix for pair in port.pairs if pair.prefix.length)
+            for prefix in dict.fromkeys((*prefixes, *pairs)):
                 yield RoutePublished(
                     port.vrf, prefix, hop, origin=port.origin, security_groups=members
                 )
@@ -54,6 +59,7 @@ def published_routes(
         way = _layer2_hop(vrf, address, labels.get(f"bridge {port.uuid}", 0), mpls, prefers_vxlan)
         if way is not None:
             flooded.setdefault(vrf.name, port.origin)
+            way = msgspec.structs.replace(way, tags=port.tags)
             for prefix in prefixes or [NO_ADDRESS]:
                 key = MacKey(port.mac, prefix)
                 yield RoutePublished(

@@ -14,7 +14,9 @@ import msgspec
 from msgspec import Struct
 
 from filament.agent.filters import is_dynamic, read_filter
+from filament.agent.firewall import FirewallMemory, FirewallReading
 from filament.agent.graph import Graph
+from filament.agent.interface import Interface, flow_limit, listed
 from filament.base.errors import InputError
 from filament.base.limits import MAX_ACL_RULES
 from filament.base.net import Prefix, parse_address, parse_mac
@@ -22,8 +24,10 @@ from filament.base.origin import NOWHERE, Origin
 from filament.forward.inputs import (
     ABILITIES,
     Abilities,
+    AddressPair,
     Filter,
     FilterRule,
+    PolicySet,
     SecurityGroup,
     Subnet,
     Vrf,
@@ -59,6 +63,12 @@ class PortConfig(Struct, frozen=True):
     origin: Origin = NOWHERE
     addresses6: tuple[int, ...] = ()
     security_groups: tuple[str, ...] = ()
+    pairs: tuple[AddressPair, ...] = ()
+    checks_mac: bool = True
+    checks_source: bool = True
+    flow_limit: int = 0
+    tags: tuple[int, ...] = ()
+    policy_sets: tuple[str, ...] = ()
 
 
 class Configuration(Struct, frozen=True):
@@ -80,17 +90,7 @@ class Configuration(Struct, frozen=True):
     encapsulations: tuple[str, ...] = DEFAULT_ENCAPSULATIONS
     flow_export_rate: int | None = None
     security_groups: tuple[SecurityGroup, ...] = ()
-
-
-class _MacAddresses(Struct):
-    mac_address: list[str] | str | None = None
-
-
-class _Interface(Struct):
-    uuid: str = ""
-    virtual_machine_interface_mac_addresses: _MacAddresses | None = None
-    virtual_machine_interface_disable_policy: bool | None = None
-    port_security_enabled: bool | None = None
+    policy_sets: tuple[PolicySet, ...] = ()
 
 
 class _SecurityGroup(Struct):
@@ -104,6 +104,8 @@ class _InstanceIp(Struct):
 class _NetworkProperties(Struct):
     forwarding_mode: str | None = None
     vxlan_network_identifier: int | None = None
+    rpf: str | None = None
+    max_flows: int | None = None
 
 
 class _Network(Struct):
@@ -163,6 +165,7 @@ class ConfigReader:
         self.ip_versions = abilities.ip_versions
         self._filters: dict[str, tuple[Node, Filter, list[str]]] = {}
         self._groups: dict[str, SecurityGroup] = {}
+        self.firewall = FirewallMemory()
 
     def read(self, graph: Graph) -> Configuration:
         """Return the meaning of a graph."""
@@ -199,6 +202,7 @@ class _Reading:
         self._graph = graph
         self._reader = reader
         self._problems: dict[Problem, None] = {}
+        self._firewall = FirewallReading(graph, reader.firewall, self._report)
 
     def run(self) -> Configuration:
         vrf_by_network: dict[str, str] = {}
@@ -214,13 +218,14 @@ class _Reading:
                 vrf_by_network[network.name] = vrf
                 vrfs.append(self._read_vrf(network, vrf, cluster))
                 subnets.extend(self._read_subnets(network, vrf))
+        policy_sets = self._firewall.read_sets()
         groups = [self._read_group(node) for node in self._graph.of_kind(_GROUP)]
         acls = self._graph.of_kind("access-control-list")
         self._reader.forget_filters_but({node.name for node in acls})
         ports: dict[str, PortConfig] = {}
         waiting: dict[str, str] = {}
         for node in self._graph.of_kind(VMI):
-            interface = self._shape(node, _Interface)
+            interface = self._shape(node, Interface)
             if interface is None or not interface.uuid:
                 if interface is not None:
                     self._report(node, "it has no uuid")
@@ -244,6 +249,7 @@ class _Reading:
             encapsulations=_encapsulations(cluster),
             flow_export_rate=cluster.flow_export_rate,
             security_groups=self._reader.remember_groups(groups),
+            policy_sets=policy_sets,
         )
 
     def _read_group(self, node: Node) -> SecurityGroup:
@@ -267,7 +273,7 @@ class _Reading:
     def _read_port(
         self,
         node: Node,
-        interface: _Interface,
+        interface: Interface,
         vrf_by_network: dict[str, str],
         acl_by_network: dict[str, str],
     ) -> PortConfig | str:
@@ -278,13 +284,10 @@ class _Reading:
         network = networks[0].name
         if network not in vrf_by_network:
             return f"the routing-instance of {network}"
-        macs = _listed(
-            (interface.virtual_machine_interface_mac_addresses or _MacAddresses()).mac_address
-        )
-        if not macs:
+        if not interface.macs:
             return "its MAC address"
         try:
-            mac = parse_mac(macs[0])
+            mac = parse_mac(interface.macs[0])
         except InputError as error:
             self._report(node, f"virtual_machine_interface_mac_addresses: {error}")
             return "a usable MAC address"
@@ -292,6 +295,13 @@ class _Reading:
         if not addresses[4] and not addresses[6]:
             return "an instance-ip with an address"
         groups = tuple(one.name for one in self._graph.linked(node, f"{VMI}-{_GROUP}", _GROUP))
+        tags, policy_sets = self._firewall.of_port(node, networks[0])
+        shape = self._shape(networks[0], _Network) or _Network()
+        properties = shape.virtual_network_properties or _NetworkProperties()
+        faults: list[str] = []
+        pairs = interface.pairs(faults)
+        for fault in faults:
+            self._report(node, fault)
         return PortConfig(
             uuid=interface.uuid,
             name=node.name,
@@ -302,7 +312,13 @@ class _Reading:
             network=network,
             acl=acl_by_network.get(network),
             has_policy=not interface.virtual_machine_interface_disable_policy,
-            security_groups=() if interface.port_security_enabled is False else groups,
+            security_groups=groups if interface.is_secured else (),
+            pairs=pairs,
+            checks_mac=interface.is_secured,
+            checks_source=interface.is_secured and properties.rpf != "disable",
+            flow_limit=interface.max_flows or flow_limit(properties.max_flows),
+            tags=tags,
+            policy_sets=policy_sets,
             origin=Origin(f"{VMI} {node.name}", "port", max(node.revision, revision)),
         )
 
@@ -403,13 +419,13 @@ class _Reading:
         for attribute in self._graph.linked(network, _SUBNETS, _SUBNETS):
             shape = self._shape(attribute, _SubnetsAttribute)
             value = shape.value if shape is not None else None
-            source, entries = attribute, _listed(value.ipam_subnets if value else None)
+            source, entries = attribute, listed(value.ipam_subnets if value else None)
             if entries and all(entry.subnet is None for entry in entries):
                 # The network names the subnets of a flat IPAM and leaves them to it.
                 for source in self._graph.linked(attribute, _SUBNETS, "network-ipam"):
                     ipam = self._shape(source, _Ipam) or _Ipam()
                     flat = (ipam.ipam_subnets or _IpamSubnets()).subnets
-                    subnets += self._serve(source, _listed(flat), network, vrf)
+                    subnets += self._serve(source, listed(flat), network, vrf)
             else:
                 subnets += self._serve(source, entries, network, vrf)
         return subnets
@@ -473,15 +489,8 @@ def _address(text: str | None, subnet: Prefix) -> int:
     return address.value
 
 
-def _listed(value: list[ShapeT] | ShapeT | None) -> list[ShapeT]:
-    """TF's XML does not tell a list of one from its only member."""
-    if value is None:
-        return []
-    return value if isinstance(value, list) else [value]
-
-
 def _encapsulations(cluster: _Global) -> tuple[str, ...]:
     """Return the cluster's priority, without words that TF does not have."""
     priorities = cluster.encapsulation_priorities or _Priorities()
-    named = [_ENCAPSULATION_BY_NAME.get(one) for one in _listed(priorities.encapsulation)]
+    named = [_ENCAPSULATION_BY_NAME.get(one) for one in listed(priorities.encapsulation)]
     return tuple(one for one in named if one is not None) or DEFAULT_ENCAPSULATIONS

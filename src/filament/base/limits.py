@@ -19,6 +19,7 @@ MAX_SESSIONS_HELD = 20_000  # rows of one sweep that wait to be written to the s
 MAX_REHEARSED_PACKETS = 64  # of one question what an agent's programs would do
 MAX_REHEARSED_BYTES = 2048  # of one of them
 MAX_ACL_RULES = 20_000  # per access control list, of a network or a security group, in an agent
+MAX_ADDRESS_PAIRS = 256  # allowed address pairs of one port, in an agent
 WATCH_BACKLOG_COMMITS = 10_000  # a watcher further behind is told to list again
 MAX_WATCHES = 10_000  # open change streams of one API process
 MAX_WATCHES_OF_A_TENANT = 100  # of these, by callers of one project that are no cloud admins

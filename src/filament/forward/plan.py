@@ -7,14 +7,25 @@ the gateway and service addresses, then the subnet. Lists of rules are `forward.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
 
-from filament.base.net import ROUTER_MAC, Prefix, format_ipv4, format_mac, mask_of
+from filament.base.net import (
+    ROUTER_MAC,
+    Prefix,
+    bits_of,
+    format_ipv4,
+    format_mac,
+    mask_of,
+    widen_address,
+)
 from filament.base.origin import NOWHERE, Origin
+from filament.forward.firewall import Mentions
 from filament.forward.ids import SPACES, Ids
 from filament.forward.inputs import Inputs, Port, Route, Subnet
 from filament.forward.layout import (
+    INTERFACE_CHECK_MAC,
+    INTERFACE_CHECK_SOURCE,
     INTERFACE_POLICY,
     NEXT_HOP_PEER,
     NEXT_HOP_VXLAN,
@@ -23,10 +34,21 @@ from filament.forward.layout import (
     NextHopType,
 )
 from filament.forward.lists import ListPlanner, Memo, Numbers
-from filament.forward.tables import ROUTES_BY_VERSION, VRF_BITS, Key, Row, Tables
+from filament.forward.rows import InterfaceValues
+from filament.forward.tables import (
+    ROUTES_BY_VERSION,
+    SENDER_BITS,
+    VRF_BITS,
+    Key,
+    Row,
+    Tables,
+)
 
 _VXLAN = "vxlan"
-_NOBODYS = (0, 0)  # the network and security groups of an address without a route
+_NO_ADDRESS = Prefix.host(0, 6)
+_IPV4_AT = Prefix(widen_address(0, 4), 96, 6)  # where wide addresses have IPv4
+_FLAGS = InterfaceValues._fields.index("flags")  # verdicts rest on what comes before them
+_NOBODYS = (0, 0, 0)  # network, security groups and tags of an address without a route
 
 
 def plan(inputs: Inputs, ids: Ids, *, whole: bool = True, memo: Memo | None = None) -> Tables:
@@ -38,6 +60,7 @@ def plan(inputs: Inputs, ids: Ids, *, whole: bool = True, memo: Memo | None = No
     """
     planner = _Planner(inputs, ids, memo)
     planner.plan_groups()
+    planner.plan_tags()
     planner.plan_filters()
     planner.plan_ports()
     planner.plan_vrfs()
@@ -63,6 +86,7 @@ class _To(NamedTuple):
     label: int = 0
     network: str = ""
     groups: int = 0
+    tags: int = 0
 
 
 class _Planner:
@@ -75,6 +99,10 @@ class _Planner:
         self._ids = ids
         self._list_by_filter: dict[str, int] = {}
         self._groups_by_port: dict[str, int] = {}
+        self._policy_sets = {one.name: one for one in inputs.policy_sets}
+        self._mentions = Mentions.of(
+            policy for one in inputs.policy_sets for policy in one.policies
+        )
         self._security_groups = {one.name: one for one in inputs.security_groups}
         self._lists = ListPlanner(Numbers(self._number), self.rows, memo)
         self._port_by_label: dict[int, Port] = {}
@@ -96,9 +124,20 @@ class _Planner:
         number_by_name = {one.name: one.number for one in self.inputs.security_groups}
         for port in self.inputs.ports:
             members = (number_by_name.get(name, 0) for name in port.security_groups)
-            self._groups_by_port[port.uuid] = self._lists.groups(filter(None, members))
+            self._groups_by_port[port.uuid] = self._lists.groups.number(filter(None, members))
         for route in self.inputs.routes:
-            self._lists.groups(route.security_groups)
+            self._lists.groups.number(route.security_groups)
+
+    def plan_tags(self) -> None:
+        """Number the sets of tags that addresses have, before lists speak of them."""
+        for port in self.inputs.ports:
+            self._tags(port.tags)
+        for route in self.inputs.routes:
+            self._tags(route.tags)
+
+    def _tags(self, tags: Iterable[int]) -> int:
+        """Return the number of a set of tags, as far as rules here tell it from others."""
+        return self._lists.tags.number(self._mentions.relevant(tags))
 
     def plan_filters(self) -> None:
         for one in self.inputs.filters:
@@ -130,6 +169,17 @@ class _Planner:
             self._lists.of_groups(found, is_egress=False),
         )
 
+    def _firewall_of(self, port: Port) -> tuple[int, int]:
+        """Return the lists of what the port's policy sets let out and in; 0 without any."""
+        found = [
+            one for name in port.policy_sets if (one := self._policy_sets.get(name)) is not None
+        ]
+        tags = frozenset(port.tags)
+        return (
+            self._lists.of_policy_sets(found, tags, is_egress=True),
+            self._lists.of_policy_sets(found, tags, is_egress=False),
+        )
+
     # --- ports ---
 
     def plan_ports(self) -> None:
@@ -144,8 +194,9 @@ class _Planner:
                     self._network(port.network),
                     self._acl_of(port),
                     *self._security_of(port),
+                    *self._firewall_of(port),
                     next_hop,
-                    INTERFACE_POLICY if port.has_policy else 0,
+                    _interface_flags(port),
                     port.addresses[0] if port.addresses else 0,
                     port.flow_limit,
                     port.addresses6[0] if port.addresses6 else 0,
@@ -165,6 +216,27 @@ class _Planner:
                 port.origin,
             )
             self.rows["labels"][label,] = Row((next_hop,), port.origin)
+            self._plan_sources(port)
+
+    def _plan_sources(self, port: Port) -> None:
+        """Add what a port may send from, but for its primary addresses, which its row has."""
+        vif = self._number("vif", port.uuid)
+
+        def allow(mac: int, prefix: Prefix, pair: int) -> None:
+            rule = f"allowed-address-pair {pair}" if pair else "address"
+            row = Row((pair,), _because(port.origin, rule))
+            for address, length in _wide_parts(prefix):
+                self.rows["sources"].setdefault((SENDER_BITS + length, vif, mac, address), row)
+
+        for host in (
+            *(Prefix.host(address) for address in port.addresses[1:]),
+            *(Prefix.host(address, 6) for address in port.addresses6[1:]),
+        ):
+            allow(port.mac, host, 0)
+        for number, pair in enumerate(port.pairs, 1):
+            allow(pair.mac or port.mac, pair.prefix, number)
+            if pair.mac not in (0, port.mac):
+                allow(pair.mac, _NO_ADDRESS, number)
 
     # --- VRFs ---
 
@@ -212,16 +284,13 @@ class _Planner:
         local: set[_Place] = set()
         for port in self.inputs.ports:
             next_hop = self._number("next_hop", f"port {port.uuid}")
-            for host in (
-                *(Prefix.host(address) for address in port.addresses),
-                *(Prefix.host(address, 6) for address in port.addresses6),
-            ):
-                place = _Place(port.vrf, host)
+            for prefix, rule in local_prefixes(port):
+                place = _Place(port.vrf, prefix)
                 if place not in local:
                     local.add(place)
-                    origin = _because(port.origin, "local-address")
                     groups = self._groups_by_port[port.uuid]
-                    self._route(place, _To(next_hop, 0, port.network, groups), origin)
+                    to = _To(next_hop, 0, port.network, groups, self._tags(port.tags))
+                    self._route(place, to, _because(port.origin, rule))
 
     def _plan_received(self, place: _Place, route: Route) -> bool:
         """Add a received route; False for an echo of a port that is not here any more."""
@@ -234,8 +303,9 @@ class _Planner:
             next_hop, label = self._number("next_hop", f"port {port.uuid}"), 0
         else:
             next_hop, label = self._tunnel(route, is_vxlan=is_vxlan), route.label
-        groups = self._lists.groups(route.security_groups)
-        self._route(place, _To(next_hop, label, route.network, groups), route.origin)
+        groups = self._lists.groups.number(route.security_groups)
+        to = _To(next_hop, label, route.network, groups, self._tags(route.tags))
+        self._route(place, to, route.origin)
         return True
 
     def _tunnel(self, route: Route, *, is_vxlan: bool) -> int:
@@ -256,7 +326,7 @@ class _Planner:
         )
         key = (VRF_BITS + length, self._number("vrf", vrf), address)
         flags = ROUTE_PROXY_ARP if on_link else 0
-        values = (to.next_hop, to.label, self._network(to.network), to.groups, flags)
+        values = (to.next_hop, to.label, self._network(to.network), to.groups, to.tags, flags)
         self.rows[ROUTES_BY_VERSION[version]][key] = Row(values, origin)
 
     # --- host ---
@@ -275,7 +345,10 @@ class _Planner:
 
         Lists are in it by their numbers, which stand for their contents.
         """
-        ports = {key: row.values[:8] for key, row in self.rows["interfaces"].items()}
+        ports = {
+            key: (*row.values[:_FLAGS], row.values[_FLAGS] & INTERFACE_POLICY)
+            for key, row in self.rows["interfaces"].items()
+        }
         borders = [
             network_borders(
                 {key: self._policy_of(row.values) for key, row in self.rows[table].items()},
@@ -286,16 +359,53 @@ class _Planner:
         return [sorted(ports.items()), *borders]
 
     def _policy_of(self, route: tuple[int, ...]) -> tuple[int, ...]:
-        """Return what rules may ask of a route's destination: its network and security groups."""
-        _, _, network, groups, _ = route
-        return network, groups if self._lists.asks_for_groups else 0
+        """Return what rules may ask of a route's destination: network, security groups, tags."""
+        _, _, network, groups, tags, _ = route
+        lists = self._lists
+        return network, groups if lists.groups.is_asked else 0, tags if lists.tags.is_asked else 0
+
+
+def local_prefixes(port: Port) -> Iterator[tuple[Prefix, str]]:
+    """Yield what is routed to a port: its addresses, and its allowed address pairs but for those
+    of any address, which say whom it may be and not where anybody is. With each, the reason.
+    """
+    for address in port.addresses:
+        yield Prefix.host(address), "local-address"
+    for address in port.addresses6:
+        yield Prefix.host(address, 6), "local-address"
+    for number, pair in enumerate(port.pairs, 1):
+        if pair.prefix.length:
+            yield pair.prefix, f"allowed-address-pair {number}"
+
+
+def _interface_flags(port: Port) -> int:
+    return (
+        (INTERFACE_POLICY if port.has_policy else 0)
+        | (INTERFACE_CHECK_MAC if port.checks_mac else 0)
+        | (INTERFACE_CHECK_SOURCE if port.checks_source else 0)
+    )
+
+
+def _wide_parts(prefix: Prefix) -> Iterator[tuple[int, int]]:
+    """Yield wide addresses and lengths that are a prefix: one, but for IPv6 prefixes around the
+    place where IPv4 is (::ffff:0:0/96), which is taken out of them.
+    """
+    address, length, version = prefix
+    if version == 4:
+        yield widen_address(address, 4), length + _IPV4_AT.length
+    elif length <= _IPV4_AT.length and prefix.contains(_IPV4_AT.address, 6):
+        for depth in range(length + 1, _IPV4_AT.length + 1):
+            bit = 1 << (bits_of(6) - depth)
+            yield _IPV4_AT.address & mask_of(depth, 6) ^ bit, depth
+    else:
+        yield address, length
 
 
 def network_borders(
     policy_by_route: Mapping[Key, tuple[int, ...]], version: int = 4
 ) -> list[tuple[Key, tuple[int, ...]]]:
-    """Return the fewest routes that tell of every address the same network and security groups, in
-    a stable order.
+    """Return the fewest routes that tell of every address the same network, security groups and
+    tags, in a stable order.
 
     A route inside another of the same changes no verdict: a new port in a subnet that is there is
     no reason to judge all flows again.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
-from filament.base.net import Prefix, format_ipv4, format_mac, narrow_address
+from filament.base.net import Prefix, bits_of, format_ipv4, format_mac, narrow_address
 from filament.base.origin import NOWHERE, Origin
 from filament.forward.layout import (
     ACL_PASS,
@@ -14,7 +14,7 @@ from filament.forward.layout import (
     TABLE_BY_NAME,
     NextHopType,
 )
-from filament.forward.tables import VRF_BITS, Key, Row
+from filament.forward.tables import SENDER_BITS, VRF_BITS, Key, Row
 
 
 class Step(NamedTuple):
@@ -71,9 +71,11 @@ def _value(kind: str, value: int) -> str:
 
 
 def _interface(key: Key, values: tuple[int, ...]) -> str:
-    vif, vrf, network, acl, egress, ingress, *_ = values
+    vif, vrf, network, acl, egress, ingress, firewall_egress, firewall_ingress, *_ = values
     groups = f", security groups {egress} and {ingress}" if egress or ingress else ""
-    lists = f"ACL {acl or 'none'}{groups}"
+    has_firewall = firewall_egress or firewall_ingress
+    firewall = f", firewall {firewall_egress} and {firewall_ingress}" if has_firewall else ""
+    lists = f"ACL {acl or 'none'}{groups}{firewall}"
     return f"device {key[0]} is port {vif} in VRF {vrf}, network {network}, {lists}"
 
 
@@ -105,10 +107,21 @@ def _rule(key: Key, values: tuple[int, ...]) -> str:
 
 
 def _flow(_key: Key, values: tuple[int, ...]) -> str:
-    _, _, out_packets, _, in_packets, _, generation, _, _, _, _, _, action, *_ = values
+    _, _, out_packets, _, in_packets, _, generation, *_, action, _, _, _ = values
     word = "may pass" if action == ACL_PASS else "is denied"
     packets = out_packets + in_packets
     return f"flow {word}, packet {packets} of it, generation {generation}"
+
+
+def _source(key: Key, values: tuple[int, ...]) -> str:
+    length, vif, mac, address = key
+    pair = f"allowed address pair {values[0]}" if values[0] else "its own"
+    if not address and length == SENDER_BITS + bits_of(6):
+        return f"port {vif} may send from {format_mac(mac)}: {pair}"
+    found = narrow_address(address)
+    version = found.version
+    prefix = Prefix(found.value, length - SENDER_BITS - bits_of(6) + bits_of(version), version)
+    return f"port {vif} may send from {prefix} and {format_mac(mac)}: {pair}"
 
 
 _WORDS: Mapping[str, Callable[[Key, tuple[int, ...]], str]] = {
@@ -121,6 +134,7 @@ _WORDS: Mapping[str, Callable[[Key, tuple[int, ...]], str]] = {
     "next_hops": _next_hop,
     "labels": lambda key, values: f"label {key[0]} is next hop {values[0]}",
     "vnis": lambda key, values: f"VNI {key[0]} is VRF {values[0]}",
+    "sources": _source,
     "routes": _route,
     "routes6": lambda key, values: _route(key, values, 6),
     "host": lambda _, values: f"host {format_ipv4(values[0])}, generation {values[1]}",
