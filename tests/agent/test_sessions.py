@@ -14,6 +14,8 @@ from filament.agent.sessions import (
     IMPLICIT_DENY,
     Moment,
     SessionLog,
+    rule_of,
+    rule_uuid,
 )
 from filament.base.limits import MAX_SESSIONS_HELD
 from filament.base.net import parse_ipv4
@@ -101,6 +103,7 @@ def test_a_flow_that_ended_has_tfs_fields(log, lines, rows):
         "protocol": 6,
         "ip": "10.1.1.4",
         "port": 40000,
+        "security_policy_rule": "",
     }
     assert rules[-1]["position"] == 2
     forward, reverse = line["forward_flow_info"], line["reverse_flow_info"]
@@ -131,6 +134,42 @@ def test_denied_flows_say_why_and_by_which_rule(log, lines, rows):
     assert (by_rule["action"], by_rule["drop_reason"]) == ("deny", "POLICY_FROM_PORT")
     assert by_rule["nw_ace_uuid"] == "00000000-0000-4000-8000-000000000080"
     assert by_none["nw_ace_uuid"] == IMPLICIT_DENY
+
+
+RULES = [
+    {"object": f"o{n}", "rule": f"policy-rule {n * 8}-0000-4000-8000-000000000001", "position": n}
+    for n in "123"
+]
+
+
+@pytest.mark.parametrize(
+    ("action", "acl", "security", "firewall"),
+    [
+        (1, "1", "2", "3"),
+        (0, "1", None, None),
+        (2, "1", "2", None),
+        (3, "1", "2", "3"),
+    ],
+)
+def test_each_list_that_was_asked_has_its_rule(action, acl, security, firewall):
+    flow = {"acl": 1, "security": 2, "firewall": 3, "action": action}
+    asked = [one for one in (acl, security, firewall) if one]
+    rules = RULES[: len(asked)]
+    for name, number in (("acl", acl), ("security", security), ("firewall", firewall)):
+        rule = rule_of(rules, flow, name)
+        assert (rule["position"] if rule else None) == number
+        uuid = rule_uuid(rules, flow, name)
+        assert uuid == (
+            IMPLICIT_ALLOW if number is None else f"{number * 8}" + RULES[0]["rule"][20:]
+        )
+
+
+def test_a_list_that_there_is_not_has_no_rule():
+    flow = {"acl": 0, "security": 2, "firewall": 0, "action": 2}
+    none = {"object": "", "rule": "", "position": None}
+    assert rule_of([none], flow, "acl") is None
+    assert rule_of([none], flow, "firewall") is None
+    assert rule_uuid([none], flow, "security") == IMPLICIT_DENY
 
 
 def test_flows_that_last_are_told_of_now_and_then(log):

@@ -5,6 +5,7 @@ import json
 import subprocess
 import sys
 import threading
+import time
 from unittest.mock import ANY
 
 import pytest
@@ -241,3 +242,51 @@ def test_a_kernel_that_says_something_else_is_shown(policed, capsys):
     assert [each["differences"] for each in live] == [[], ["verdict"], [], []]
     assert live[1]["kernel"] == "dropped: INVALID_LABEL"
     assert trace_live(policed, capsys, "red-1", "blue-2", "tcp", "443")[0] == 0
+
+
+def logged(lab, wanted, timeout_s=40):
+    """Sessions of the log that `wanted` admits, as soon as there are any."""
+    deadline = time.monotonic() + timeout_s
+    while time.monotonic() < deadline:
+        path = lab.directories.session_log
+        lines = path.read_text().splitlines() if path.exists() else []
+        found = [line for line in map(json.loads, lines) if wanted(line)]
+        if found:
+            return found
+        time.sleep(0.2)
+    raise AssertionError(f"no such session among {len(lines)}")
+
+
+def test_sessions_are_logged_by_both_hosts_in_one_file(policed):
+    connect(policed, "red-1", "10.1.2.4", 443)  # refused by the workload: closed, soon idle
+    ended = []
+    for address in ("172.30.0.1", "172.30.0.2"):
+        ended += logged(
+            policed,
+            lambda line, address=address: (
+                line["vrouter_ip"] == address
+                and line["service_port"] == 443
+                and "teardown_time" in line["forward_flow_info"]
+            ),
+        )[-1:]
+    client, server = ended
+    assert (client["vmi"], client["vm"], client["is_client_session"]) == (
+        "default-domain:demo:red-1-port",
+        "red-1",
+        1,
+    )
+    assert (client["vn"], client["remote_vn"]) == (
+        "default-domain:demo:red",
+        "default-domain:demo:blue",
+    )
+    assert (client["local_ip"], client["ip"]) == (server["ip"], server["local_ip"])
+    assert client["port"] == server["port"]
+    assert (client["other_vrouter_ip"], server["is_client_session"]) == ("172.30.0.2", 0)
+    for one in ended:
+        forward, reverse = one["forward_flow_info"], one["reverse_flow_info"]
+        assert (forward["teardown_pkts"], reverse["teardown_pkts"]) == (1, 1)
+        assert (forward["action"], one["protocol"]) == ("pass", 6)
+        assert one["rules"][-1]["object"].endswith(POLICY)
+    status = policed.ask(agent_of("host1"), "/filament/status")["sessions"]
+    assert status["written"] >= 1
+    assert (status["failed"], status["sampled_out"]) == (0, 0)

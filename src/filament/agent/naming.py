@@ -6,12 +6,14 @@ A picture of one moment that nothing changes: it may be read in another thread.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from typing import Any, NamedTuple
 
+from filament.agent.graph import Graph
 from filament.agent.host import AgentHost
 from filament.base.net import Prefix, bits_of, format_ipv4, mask_of
 from filament.base.origin import NOWHERE, Origin
-from filament.forward.layout import ACL_DENY, FABRIC_VIF, RULE_NONE
+from filament.forward.layout import ACL_DENY, ACL_PASS, FABRIC_VIF, FIREWALL_DENY, RULE_NONE
 from filament.forward.rows import InterfaceValues, NextHopValues, RouteValues
 from filament.forward.tables import ROUTES_BY_VERSION, VRF_BITS, Key, Row
 
@@ -22,11 +24,12 @@ _PORT = "virtual-machine-interface "
 
 
 class PortName(NamedTuple):
-    """A port: its name, its workload's as far as it was told, and its network."""
+    """A port: its name, its workload's as far as it was told, its network and its tags."""
 
     name: str = ""
     workload: str = ""
     network: str = ""
+    tags: tuple[int, ...] = ()
 
 
 class Way(NamedTuple):
@@ -50,6 +53,11 @@ class Naming:
         self._vrfs = _by_number(host.ids.numbers("vrf"))
         self._networks = _by_number(host.ids.numbers("network"))
         self._lists = _by_number(host.ids.numbers("list"))
+        self._tag_sets = {
+            number: tuple(int(tag) for tag in name.split(","))
+            for name, number in host.ids.numbers("tags").items()
+        }
+        self._tag_names = _tag_names(host.core.graph)
         vifs = host.ids.numbers("vif")
         self._ports = {FABRIC_VIF: PortName(FABRIC)}
         self._workloads: dict[str, str] = {}
@@ -59,7 +67,8 @@ class Naming:
             network = port.config.network if port.config else ""
             self._workloads[name] = workload
             if port.plug.uuid in vifs:
-                self._ports[vifs[port.plug.uuid]] = PortName(name, workload, network)
+                tags = port.config.tags if port.config else ()
+                self._ports[vifs[port.plug.uuid]] = PortName(name, workload, network, tags)
 
     def port(self, vif: int) -> PortName:
         """The port of a number; one that is gone is called `#N`."""
@@ -82,8 +91,13 @@ class Naming:
             return PortName()
         made_by = row.origin.object
         name = made_by.removeprefix(_PORT) if made_by.startswith(_PORT) else ""
-        network = self.network(RouteValues(*row.values).network)
-        return PortName(name, self._workloads.get(name, ""), network)
+        route = RouteValues(*row.values)
+        tags = self._tag_sets.get(route.tags, ())
+        return PortName(name, self._workloads.get(name, ""), self.network(route.network), tags)
+
+    def tag(self, number: int) -> str:
+        """A tag's name (`tier=web`); of one that no port here has, its number as TF writes it."""
+        return self._tag_names.get(number) or f"0x{number:08x}"
 
     def way_to(self, vrf: int, address: int, version: int) -> Way:
         """Which way packets to an address go; nowhere when there is no route."""
@@ -126,6 +140,16 @@ def deciding_rules(flow: Mapping[str, int]) -> Iterator[tuple[int, int]]:
         yield flow["acl"], flow["rule"]
     if flow["security"] and flow["action"] != ACL_DENY:
         yield flow["security"], flow["security_rule"]
+    if flow["firewall"] and flow["action"] in (ACL_PASS, FIREWALL_DENY):
+        yield flow["firewall"], flow["firewall_rule"]
+
+
+def _tag_names(graph: Graph | None) -> dict[int, str]:
+    names = {}
+    for node in graph.of_kind("tag") if graph is not None else ():
+        with suppress(KeyError, ValueError):
+            names[int(str(node.props["tag_id"]), 16)] = node.name.rpartition(":")[2]
+    return names
 
 
 def _by_number(numbers: Mapping[str, int]) -> dict[int, str]:

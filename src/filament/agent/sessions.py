@@ -10,7 +10,7 @@ from __future__ import annotations
 import random
 import re
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
 import msgspec
@@ -19,7 +19,7 @@ from filament.agent.flows import ends_of, ends_record, values_of
 from filament.agent.naming import Naming
 from filament.base.limits import MAX_SESSIONS_HELD
 from filament.base.net import format_ipv4
-from filament.forward.layout import ACL_DENY, ACL_PASS
+from filament.forward.layout import ACL_DENY, ACL_PASS, FIREWALL_DENY, SECURITY_DENY
 from filament.forward.policy import FlowKey, refusal
 from filament.forward.tables import KEY_CODECS, VALUE_CODECS
 
@@ -186,8 +186,8 @@ def session_record(
             "tcp_flags": flow[f"tcp_{direction}"],
             "setup_time": setup_time,
             "action": "pass" if flow["action"] == ACL_PASS else "deny",
-            "nw_ace_uuid": rule_uuid(rules, flow, is_group=False),
-            "sg_rule_uuid": rule_uuid(rules, flow, is_group=True),
+            "nw_ace_uuid": rule_uuid(rules, flow, "acl"),
+            "sg_rule_uuid": rule_uuid(rules, flow, "security"),
         }
         if flow["action"] != ACL_PASS:
             info["drop_reason"] = refusal(flow["action"], is_from_port=not ends.is_inbound).name
@@ -204,6 +204,8 @@ def session_record(
         "remote_prefix": way.prefix,
         "vrouter_ip": address,
         "other_vrouter_ip": way.host or address,
+        **_tags(naming.port(ends.vif).tags, naming, ""),
+        **_tags(naming.far_end(ends.vrf, *ends.remote).tags, naming, "remote_"),
         "is_client_session": int(not ends.is_inbound),
         "is_si": 0,
         "local_ip": sides[near],
@@ -211,21 +213,61 @@ def session_record(
         "protocol": key.protocol,
         "ip": sides[far],
         "port": sides["source_port"],
+        "security_policy_rule": _firewall_rule(rules, flow),
         "rules": rules,
         "forward_flow_info": infos[0],
         "reverse_flow_info": infos[1],
     }
 
 
-def rule_uuid(rules: list[Json], flow: Mapping[str, int], *, is_group: bool) -> str:
-    """Return the uuid of the rule of the network's policy, or of the security groups, that decided;
-    TF's number for what nobody wrote.
-    """
-    number = flow["security" if is_group else "acl"]
-    if not number or (is_group and flow["action"] == ACL_DENY):
+# Which of a flow's lists are asked, in order, and the action by which one of them denies.
+_LISTS = (("acl", ACL_DENY), ("security", SECURITY_DENY), ("firewall", FIREWALL_DENY))
+
+
+def rule_of(rules: Sequence[Json], flow: Mapping[str, int], wanted: str) -> Json | None:
+    """Return the rule by which one of a flow's lists decided; None when it was not asked."""
+    left = iter(rules)
+    for name, denies in _LISTS:
+        if flow[name]:
+            rule = next(left, None)
+            if name == wanted:
+                return rule
+        if flow["action"] == denies:
+            return None
+    return None
+
+
+def rule_uuid(rules: Sequence[Json], flow: Mapping[str, int], wanted: str) -> str:
+    """Return the uuid of that rule, or TF's number for what nobody wrote."""
+    rule = rule_of(rules, flow, wanted)
+    if rule is None:
         return IMPLICIT_ALLOW
-    rule = rules[-1] if is_group else rules[0]
     if rule["position"] is None:
         return IMPLICIT_DENY
     found = _UUID.search(rule["rule"].removesuffix(" reversed"))
     return found[0] if found is not None else ""
+
+
+def _firewall_rule(rules: Sequence[Json], flow: Mapping[str, int]) -> str:
+    rule = rule_of(rules, flow, "firewall")
+    if rule is None:
+        return ""
+    return IMPLICIT_DENY if rule["position"] is None else f"{rule['object']} {rule['rule']}".strip()
+
+
+# TF's types of tags, by number; all others are custom.
+_TAG_FIELDS = {1: "application", 2: "tier", 3: "deployment", 4: "site"}
+_LABEL = 0
+
+
+def _tags(numbers: Sequence[int], naming: Naming, prefix: str) -> Json:
+    """Name tags in TF's fields; an end has one of most types, and any number of labels."""
+    fields: Json = {}
+    for number in numbers:
+        kind = number >> 16
+        if kind in _TAG_FIELDS:
+            fields[prefix + _TAG_FIELDS[kind]] = naming.tag(number)
+        else:
+            field = "labels" if kind == _LABEL else "custom_tags"
+            fields.setdefault(prefix + field, []).append(naming.tag(number))
+    return fields

@@ -119,6 +119,8 @@ _JUDGED = frozenset(
         DropReason.POLICY_TO_PORT,
         DropReason.SECURITY_FROM_PORT,
         DropReason.SECURITY_TO_PORT,
+        DropReason.FIREWALL_FROM_PORT,
+        DropReason.FIREWALL_TO_PORT,
     }
 )
 
