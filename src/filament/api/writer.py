@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
-from concurrent.futures import Executor
+from concurrent.futures import Executor, Future
 from typing import Any, NamedTuple, Protocol
 
 from filament.api.caller import Caller
@@ -81,6 +81,7 @@ class Writer:
         self._expected = 1  # how many will likely ask: those of the last group and who waited then
         self._gathered: asyncio.Future[None] | None = None  # while a group waits for others
         self._lacking = 0  # how many more they have to be
+        self._tidying: Future[None] | None = None
         self._unsettled = 0  # commits since the heap was settled
         self._store_s = 0.0  # that the last group took to store
 
@@ -246,9 +247,12 @@ class Writer:
         began = loop.time()
         stored = loop.run_in_executor(self._executor, self._store.commit_all, commits)
         self._settle_now_and_then()  # while nobody could be answered anyway
-        await stored
+        bodies = await stored
         self._store_s = loop.time() - began
-        self._take(commits)
+        self._take(commits, bodies)
+        if self._tidying is not None:
+            self._tidying.result()  # is done: the store has one thread
+        self._tidying = self._executor.submit(self._tidy)
 
     async def _compact_now_and_then(self, before: int) -> None:
         """Compact the log every so many revisions; the last time we stored we were at `before`."""
@@ -271,13 +275,21 @@ class Writer:
                 return
             self._take(commits)
 
-    def _take(self, commits: Sequence[Commit]) -> None:
+    def _tidy(self) -> None:
+        try:
+            self._store.tidy()
+        except TransientError:
+            return  # whoever commits next is told
+
+    def _take(self, commits: Sequence[Commit], bodies: Sequence[bytes] = ()) -> None:
         """Apply durable commits; writer and follower may both bring the same ones."""
-        fresh = [one for one in commits if one.revision > self._engine.snapshot.revision]
+        known = self._engine.snapshot.revision
+        old = sum(commit.revision <= known for commit in commits)
+        fresh = commits[old:]
         for commit in fresh:
             self._engine.apply(commit)
         if fresh:
-            self._journal.publish(fresh)
+            self._journal.publish(fresh, bodies[old:])
             self._unsettled += len(fresh)
 
     def _settle_now_and_then(self) -> None:

@@ -37,8 +37,17 @@ class Store(Protocol):
         `TransientError` may also mean that nobody could say: the log tells.
         """
 
-    def commit_all(self, commits: Sequence[Commit]) -> None:
-        """Store several commits at the price of one: all of them, or (raising) none."""
+    def commit_all(self, commits: Sequence[Commit]) -> list[bytes]:
+        """Store several commits at the price of one: all of them, or (raising) none.
+
+        Returns each as JSON, for whoever passes it on.
+        """
+
+    def tidy(self) -> None:
+        """Do a little of what commits have left for later; called when they are answered.
+
+        Raises `TransientError` as `commit` does; then it is done later.
+        """
 
     def log(self, after: int, limit: int) -> list[Commit]:
         """Return up to `limit` commits with revisions above `after`, in order.

@@ -119,10 +119,10 @@ class EtcdStore:
         """See Store."""
         self.commit_all([commit])
 
-    def commit_all(self, commits: Sequence[Commit]) -> None:
+    def commit_all(self, commits: Sequence[Commit]) -> list[bytes]:
         """See Store."""
         if not commits:
-            return
+            return []
         index = self._current()
         if index.revision < commits[0].revision - 1 or not self._head_changed:
             self._catch_up(index)
@@ -132,13 +132,18 @@ class EtcdStore:
             for commit in commits:
                 index.require_applicable(commit)
                 undo += index.apply(commit)
-            self._append(commits)
+            bodies = [_encode(commit) for commit in commits]
+            self._append(commits, bodies)
         except RevisionConflictError as error:
             index.revert(undo, revision)
             raise RevisionConflictError(str(error), max(revision, error.revision)) from None
         except BaseException:
             index.revert(undo, revision)
             raise
+        return bodies
+
+    def tidy(self) -> None:
+        """See Store. What is left is `compact`'s."""
 
     def log(self, after: int, limit: int) -> list[Commit]:
         """See Store."""
@@ -346,13 +351,13 @@ class EtcdStore:
             for commit in self.log(index.revision, FOLLOW_COMMITS):
                 index.apply(commit)
 
-    def _append(self, commits: Sequence[Commit]) -> None:
+    def _append(self, commits: Sequence[Commit], bodies: Sequence[bytes]) -> None:
         """Write head and log entry, or raise RevisionConflictError. Safe to be repeated by the
         client: the entry's id tells whether it was us.
         """
         first, last = commits[0].revision, commits[-1].revision
         entry = _Entry(uuids.uuid4().hex, first, last)
-        content = _encode(tuple(commits))
+        content = b"[" + b",".join(bodies) + b"]"
         if len(content) <= _MAX_BYTES:
             entry = msgspec.structs.replace(entry, commits=msgspec.Raw(content))
         else:
