@@ -14,7 +14,6 @@ from filament.api.writer import MAX_WAITING, RETAIN_COMMITS, Writer
 from filament.base.errors import (
     ConflictError,
     NotFoundError,
-    PermanentError,
     RevisionConflictError,
     TransientError,
 )
@@ -37,7 +36,6 @@ class Bench:
         self.office = Office()
         self.groups = []
         self.failure = None
-        self.tidied, self.untidy = 0, None
         self.takes_s = 0.0
         self.compacted = []
         self.may_compact = threading.Event()
@@ -54,11 +52,6 @@ class Bench:
         time.sleep(self.takes_s)
         self.groups.append([commit.revision for commit in commits])
         return self.office.store.commit_all(commits)
-
-    def tidy(self):
-        self.tidied += 1
-        if self.untidy is not None:
-            raise self.untidy
 
     def log(self, after, limit):
         return self.office.store.log(after, limit)
@@ -141,27 +134,6 @@ async def test_when_the_store_refuses_nobody_is_told_otherwise(bench):
     bench.failure = None
     (answer,) = await bench.submit_all(machine("a"))
     assert answer.commit.revision == 2
-
-
-async def test_the_store_is_tidied_after_answers_and_may_fail_for_a_while(bench):
-    bench.untidy = TransientError("disk full")
-    for name in ("a", "b"):
-        (answer,) = await bench.submit_all(machine(name))
-        assert [answer.commit.revision] == bench.groups[-1]
-    await asyncio.wrap_future(bench.executor.submit(int))  # what was asked of the store before
-    assert bench.tidied == 2
-
-
-async def test_a_store_that_contradicts_itself_ends_the_process_with_the_next_write():
-    bench = Bench()
-    bench.untidy = PermanentError("contradicts its own log")
-    running = asyncio.ensure_future(bench.writer.run())
-    await bench.submit_all(machine("a"))
-    waiting = asyncio.ensure_future(bench.submit_all(machine("b")))
-    with pytest.raises(PermanentError, match="contradicts"):
-        async with asyncio.timeout(20):
-            await running
-    waiting.cancel()
 
 
 async def test_a_store_that_somebody_else_wrote_ends_the_process():

@@ -137,7 +137,6 @@ def test_a_group_is_stored_whole_or_not_at_all(store):
     assert store.log(0, 10) == [START]
     bodies = store.commit_all(group)
     assert bodies == [msgspec.json.encode(commit) for commit in group]
-    store.tidy()
     assert contents(store)[0] == 3
     assert store.log(1, 10) == group
     store.commit_all([])

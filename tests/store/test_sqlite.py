@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from filament.base.errors import ConflictError, PermanentError, TransientError
 from filament.model.change import Allocation, Commit, Object
 from filament.store.memory import MemoryStore
-from filament.store.sqlite import FOLD_COMMITS, MAX_BEHIND, SqliteStore
+from filament.store.sqlite import FOLD_COMMITS, SqliteStore
 
 PARTS = 20  # objects and allocations per commit: most of the time is spent inside one
 CHILD = """
@@ -31,7 +31,6 @@ while True:
     takes = tuple(Allocation(f"pool-{part}", revision, f"{revision}-{part}") for part in parts)
     store.commit(Commit(revision, 1.0, "child", puts=puts, takes=takes))
     print(revision, flush=True)
-    store.tidy()
 """
 
 
@@ -200,12 +199,12 @@ def test_tables_follow_the_log_a_portion_at_a_time_and_when_the_file_is_opened(t
     path = tmp_path / "f.db"
     store = SqliteStore(path)
     commits = machines(1, FOLD_COMMITS + 1)
-    store.commit_all(commits[:-2])
-    store.tidy()
-    assert len(store._behind) == FOLD_COMMITS - 1  # not yet worth it
-    store.commit_all(commits[-2:])
-    store.tidy()
-    assert len(store._behind) == 1
+    store.commit_all(commits[:-1])
+    assert len(store._behind) == FOLD_COMMITS
+    store.commit_all(commits[-1:])
+    assert store._behind == [
+        (commits[-1], (msgspec.Raw(msgspec.json.encode(commits[-1].puts[0])),))
+    ]
     abandon(store)
     assert [rows(path, table) for table in ("log", "objects", "allocations", "touched")] == [
         FOLD_COMMITS + 1,
@@ -242,27 +241,27 @@ def test_what_the_tables_lack_can_be_asked_for_and_built_on(tmp_path):
     store.close()
 
 
-def test_when_tables_cannot_follow_commits_go_on_up_to_a_limit(tmp_path, monkeypatch):
+def test_a_commit_that_tables_cannot_follow_is_refused_whole(tmp_path, monkeypatch):
     path = tmp_path / "f.db"
     store = SqliteStore(path)
 
     def refuse(self, commits):
-        raise sqlite3.OperationalError("disk I/O error")
+        if commits:
+            raise sqlite3.OperationalError("disk I/O error")
 
+    store.commit_all(machines(1, FOLD_COMMITS))
     monkeypatch.setattr(SqliteStore, "_follow", refuse)
-    for commit in machines(1, MAX_BEHIND):
-        store.commit(commit)
-    with pytest.raises(TransientError, match="refused to write: disk I/O error"):
-        store.tidy()
+    next_one = machines(FOLD_COMMITS + 1, FOLD_COMMITS + 1)
     for _ in range(2):
         with pytest.raises(TransientError, match="refused to write: disk I/O error"):
-            store.commit_all(machines(MAX_BEHIND + 1, MAX_BEHIND + 1))
+            store.commit_all(next_one)
+    assert store.log(FOLD_COMMITS, 9) == []
     monkeypatch.undo()
-    store.commit_all(machines(MAX_BEHIND + 1, MAX_BEHIND + 1))
+    store.commit_all(next_one)
     abandon(store)
-    assert rows(path, "objects") == MAX_BEHIND
+    assert rows(path, "objects") == FOLD_COMMITS
     store = SqliteStore(path)
-    assert len(contents(store)[1]) == MAX_BEHIND + 1
+    assert len(contents(store)[1]) == FOLD_COMMITS + 1
     store.close()
 
 
@@ -280,24 +279,22 @@ def test_tables_that_contradict_the_log_are_not_used(tmp_path):
 
 
 _steps = st.lists(
-    st.tuples(
-        st.sampled_from(["put", "put", "delete", "again", "tidy", "crash"]), st.integers(0, 5)
-    ),
+    st.tuples(st.sampled_from(["put", "put", "delete", "again", "crash"]), st.integers(0, 5)),
     max_size=30,
 )
 
 
-@given(_steps)
+@given(_steps, st.integers(1, 5))
 @settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_however_it_is_tidied_and_killed_it_holds_what_was_committed(tmp_path_factory, steps):
+def test_however_often_it_is_killed_it_holds_what_was_committed(
+    tmp_path_factory, monkeypatch, steps, portion
+):
     """The same as a store that has no tables; the order of creation included."""
     path = tmp_path_factory.mktemp("random") / "f.db"
+    monkeypatch.setattr("filament.store.sqlite.FOLD_COMMITS", portion)
     store, right = SqliteStore(path), MemoryStore()
     there, revision = {}, 0
     for verb, number in steps:
-        if verb == "tidy":
-            store._fold(1 + number)
-            continue
         if verb == "crash":
             abandon(store)
             store = SqliteStore(path)

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
-from concurrent.futures import Executor, Future
+from concurrent.futures import Executor
 from typing import Any, NamedTuple, Protocol
 
 from filament.api.caller import Caller
@@ -81,7 +81,6 @@ class Writer:
         self._expected = 1  # how many will likely ask: those of the last group and who waited then
         self._gathered: asyncio.Future[None] | None = None  # while a group waits for others
         self._lacking = 0  # how many more they have to be
-        self._tidying: Future[None] | None = None
         self._unsettled = 0  # commits since the heap was settled
         self._store_s = 0.0  # that the last group took to store
 
@@ -250,9 +249,6 @@ class Writer:
         bodies = await stored
         self._store_s = loop.time() - began
         self._take(commits, bodies)
-        if self._tidying is not None:
-            self._tidying.result()  # is done: the store has one thread
-        self._tidying = self._executor.submit(self._tidy)
 
     async def _compact_now_and_then(self, before: int) -> None:
         """Compact the log every so many revisions; the last time we stored we were at `before`."""
@@ -274,12 +270,6 @@ class Writer:
             if not commits:
                 return
             self._take(commits)
-
-    def _tidy(self) -> None:
-        try:
-            self._store.tidy()
-        except TransientError:
-            return  # whoever commits next is told
 
     def _take(self, commits: Sequence[Commit], bodies: Sequence[bytes] = ()) -> None:
         """Apply durable commits; writer and follower may both bring the same ones."""

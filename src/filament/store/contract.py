@@ -43,12 +43,6 @@ class Store(Protocol):
         Returns each as JSON, for whoever passes it on.
         """
 
-    def tidy(self) -> None:
-        """Do a little of what commits have left for later; called when they are answered.
-
-        Raises `TransientError` as `commit` does; then it is done later.
-        """
-
     def log(self, after: int, limit: int) -> list[Commit]:
         """Return up to `limit` commits with revisions above `after`, in order.
 

@@ -54,9 +54,6 @@ class MemoryStore:
             self._news.notify_all()
         return [_encode(commit) for commit in commits]
 
-    def tidy(self) -> None:
-        """See Store."""
-
     def log(self, after: int, limit: int) -> list[Commit]:
         """See Store."""
         if not self._oldest - 1 <= after <= self._index.revision:

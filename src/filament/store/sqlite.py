@@ -1,8 +1,8 @@
 """A store in one SQLite file: write-ahead log, full synchronisation, one connection.
 
 The log is the truth: a commit is a row in it, which is what its caller waits for. The tables of
-objects and allocations follow (`tidy`), many commits at a time, since most of what they cost is
-finding and writing pages. What they lack is in the log, and is added when the file is opened.
+objects and allocations follow, many commits at a time, since most of what they cost is finding and
+writing pages. What they lack is in the log, and is added when the file is opened.
 
 The connection belongs to the thread that opened it (the owner's writer thread) and holds the
 file exclusively, so that two API processes can never number commits side by side.
@@ -71,8 +71,7 @@ _TAKE_ROWS = "insert into allocations values ROWS"
 _LOG_ROWS = "insert into log values ROWS"
 _TOUCHED_ROWS = "insert into touched values ROWS"
 _ROWS_AT_ONCE = 64
-FOLD_COMMITS = 64  # that the tables take over at once
-MAX_BEHIND = 512  # commits that the tables may lack
+FOLD_COMMITS = 64  # that the tables take over at once; they lack fewer, and a group
 # 64 MB of SQLite's own log: so seldom that those who wait for it are far less than 1 in 100.
 _CHECKPOINT_PAGES = 16_000
 _CACHE_KIB = 64 * 1024
@@ -154,11 +153,13 @@ class SqliteStore:
                 index.require_applicable(commit)
                 undo += index.apply(commit)
                 written.append(_write(commit))
-            if len(self._behind) >= MAX_BEHIND:
-                self._fold()
+            some = self._behind[:FOLD_COMMITS] if len(self._behind) >= FOLD_COMMITS else []
             with self._writing():
                 log = [(commit.revision, body) for commit, _, body in written]
                 self._write_rows(_LOG_ROWS, log)
+                # In this transaction, since most of what another costs is its end.
+                self._follow(some)
+            del self._behind[: len(some)]
         except RevisionConflictError as error:
             index.revert(undo, revision)
             raise RevisionConflictError(str(error), revision) from None
@@ -170,11 +171,6 @@ class SqliteStore:
             self._revision = index.revision
             self._news.notify_all()
         return [body for _, _, body in written]
-
-    def tidy(self) -> None:
-        """See Store."""
-        if len(self._behind) >= FOLD_COMMITS:
-            self._fold(FOLD_COMMITS)
 
     def log(self, after: int, limit: int) -> list[Commit]:
         """See Store."""
@@ -251,7 +247,8 @@ class SqliteStore:
         execute("pragma locking_mode = exclusive")
         execute("pragma journal_mode = wal")
         execute("pragma synchronous = full")
-        execute("pragma wal_autocheckpoint = 0")
+        # Seldom: whoever writes meanwhile waits for it, and pages written often are moved once.
+        execute(f"pragma wal_autocheckpoint = {_CHECKPOINT_PAGES}")
         execute(f"pragma cache_size = -{_CACHE_KIB}")
         with self._transaction():  # takes the exclusive lock, or fails
             (version,) = execute("pragma user_version").fetchone()
@@ -329,31 +326,20 @@ class SqliteStore:
             yield Allocation(pool, value, owner)
         self._index = index  # objects are read before allocations
 
-    def _fold(self, count: int = MAX_BEHIND) -> None:
-        """Let the tables take over up to `count` commits that they lack.
-
-        Not forced to disk: should it get lost, the log still has it, which was written before.
-        """
-        execute = self._connection.execute
-        while count > 0 and self._behind:
-            some = self._behind[: min(count, FOLD_COMMITS)]
-            execute("pragma synchronous = normal")
-            # Only here: who waits for a commit does not wait for this as well.
-            execute(f"pragma wal_autocheckpoint = {_CHECKPOINT_PAGES}")
-            try:
-                with self._writing():
-                    self._follow(some)
-                    execute(_FOLLOWED, (some[-1][0].revision,))
-            finally:
-                execute("pragma wal_autocheckpoint = 0")
-                execute("pragma synchronous = full")
+    def _fold(self) -> None:
+        """Let the tables take over every commit that they lack."""
+        while self._behind:
+            some = self._behind[:FOLD_COMMITS]
+            with self._writing():
+                self._follow(some)
             del self._behind[: len(some)]
-            count -= len(some)
 
     def _follow(self, commits: Sequence[tuple[Commit, tuple[msgspec.Raw, ...]]]) -> None:
         """Write what commits change, in few statements: each hands the interpreter over and takes
         it back, which costs more than its row.
         """
+        if not commits:
+            return
         objects: list[tuple[str, tuple[Any, ...]]] = []
         allocations: list[tuple[str, tuple[Any, ...]]] = []
         touched: list[tuple[Any, ...]] = []
@@ -372,6 +358,7 @@ class SqliteStore:
             for statement, rows in groupby(changes, key=itemgetter(0)):
                 self._write_rows(statement, [row for _, row in rows])
         self._write_rows(_TOUCHED_ROWS, touched)
+        self._connection.execute(_FOLLOWED, (commits[-1][0].revision,))
 
     def _write_rows(self, statement: str, rows: Sequence[tuple[Any, ...]]) -> None:
         """Write rows all of which must fit: what is written was checked against the index."""
