@@ -220,7 +220,11 @@ class SqliteStore:
             self._connection.execute("delete from log where revision < ?", (before,))
 
     def seed(
-        self, revision: int, objects: Iterable[Object], allocations: Iterable[Allocation]
+        self,
+        revision: int,
+        objects: Iterable[Object],
+        allocations: Iterable[Allocation],
+        commits: Sequence[Commit] = (),
     ) -> None:
         """See Store."""
         if self._revision:
@@ -230,7 +234,10 @@ class SqliteStore:
                 self._write_rows(_PUT_ROWS, [_object_row(one, _encode(one)) for one in items])
             for some in _some(allocations):
                 self._write_rows(_TAKE_ROWS, [(one.pool, one.value, one.owner) for one in some])
-            self._connection.execute("update meta set value = ?", (revision,))
+            for commit in commits:
+                self._write_rows(_LOG_ROWS, [(commit.revision, _encode(commit))])
+                self._touch(commit)
+            self._connection.execute(_FOLLOWED, (revision,))
         self._revision, self._index = revision, None
 
     def close(self) -> None:
