@@ -41,9 +41,14 @@ class _Key(NamedTuple):
 
 
 class Sockets:
-    """The sockets of one round of probes; a context manager."""
+    """The sockets of one round of probes; a context manager.
 
-    def __init__(self, lab: Lab, probes: Iterable[Probe]) -> None:
+    `first_echo` is the number of its first ping: another one in each round, since pings of one
+    number are one flow for a while.
+    """
+
+    def __init__(self, lab: Lab, probes: Iterable[Probe], first_echo: int) -> None:
+        self._first_echo = first_echo
         self._lab = lab
         self._probes = list(probes)
         self._stack = contextlib.ExitStack()
@@ -150,8 +155,9 @@ class Sockets:
         if flow.protocol in _ECHO_REPLY:
             # The kernel sums ICMPv6 itself.
             head = (flow.icmp_type, flow.icmp_code)
-            unsummed = struct.pack("!BBHHH", *head, 0, number + 1, 1) + text
-            _send_to(one, struct.pack("!BBHHH", *head, checksum(unsummed), number + 1, 1) + text,
+            echo = (self._first_echo + number) & 0xFFFF
+            unsummed = struct.pack("!BBHHH", *head, 0, echo, 1) + text
+            _send_to(one, struct.pack("!BBHHH", *head, checksum(unsummed), echo, 1) + text,
                      flow.destination, 0)  # fmt: skip
         else:
             _send_to(one, _QUESTION + text, flow.destination, 0)

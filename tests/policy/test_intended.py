@@ -263,5 +263,9 @@ def test_ethertypes():
 
 def test_an_address_must_be_the_ports():
     meant = configuration()
-    stolen = Flow("10.1.1.4", "10.1.1.3", TCP)
+    stolen = Flow("10.1.1.9", "10.1.1.4", TCP)
     assert not meant.judge("d:p:red-1", "d:p:red-2", stolen).allowed
+    pairs = {"allowed_address_pair": [{"ip": prefix("10.1.1.8/31")}]}
+    paired = configuration(red_1={"virtual_machine_interface_allowed_address_pairs": pairs})
+    assert paired.judge("d:p:red-1", "d:p:red-2", stolen).allowed
+    assert paired.judge("d:p:red-2", "d:p:red-1", Flow("10.1.1.4", "10.1.1.9", TCP)).allowed

@@ -40,19 +40,22 @@ SET = "default-application-policy-set"
 SERVICES = (22, 80, 81, 443)
 CLIENTS = (1022, 1080)
 ANY_PORTS = {"start_port": -1, "end_port": -1}
-# Protocols without ports, one for each of a few rounds: their packets between two addresses are one
-# flow, which would be a thing of the past in the next round.
-PORTLESS = (47, 50, 89, 103)
+# Protocols without ports, another one for each round: their packets between two addresses are one
+# flow, whose answers would still pass in a later round.
+PORTLESS = range(143, 253)
 PROTOCOLS = ("any", "any", "any", "tcp", "udp", "icmp", "6", "sctp", "icmp6")
 
 
 class Place(NamedTuple):
-    """A port: its object's fq name, machine, network, host and addresses."""
+    """A port: its object's fq name, machine, network, host and addresses, and others that its
+    machine uses as well, allowed or not.
+    """
 
     machine: str
     network: str
     host: str
     addresses: tuple[str, str]
+    others: tuple[str, str]
 
     @property
     def port(self) -> str:
@@ -84,6 +87,7 @@ def places() -> list[Place]:
             network,
             host,
             (f"10.1.{number}.{index + 2}", f"fd00:0:0:{number}::{index + 2:x}"),
+            (f"10.1.{number}.{index + 100}", f"fd00:0:0:{number}::{index + 100:x}"),
         )
         for index, host in enumerate(HOSTS, start=1)
         for network, number in NETWORKS.items()
@@ -147,6 +151,7 @@ class Round:
     def __init__(self, random: Random, number: int) -> None:
         self._random = random
         self.number = number
+        self._portless = PORTLESS[number % len(PORTLESS)]
         self._groups = [f"{DOMAIN}:demo:group{number}-{n}" for n in range(random.randint(0, 4))]
         self._policies = [f"{DOMAIN}:demo:policy{number}-{n}" for n in range(random.randint(1, 6))]
         self.creates = [
@@ -191,7 +196,7 @@ class Round:
         sides = [self._address(one), self._address(other)]
         if random.random() < 0.08:
             sides = [self._bare(), self._bare()]
-        protocol = random.choice((*PROTOCOLS, str(random.choice(PORTLESS))))
+        protocol = random.choice((*PROTOCOLS, str(self._portless)))
         return {
             "direction": random.choice(("<>", "<>", ">")),
             "protocol": protocol,
@@ -420,10 +425,19 @@ class Round:
         random = self._random
         count = min(len(self._groups), random.choice((0, 0, 0, 1, 2)))
         groups = random.sample(self._groups, count)
+        pairs = [
+            {
+                "ip": {"ip_prefix": address, "ip_prefix_len": length},
+                "address_mode": "active-active",
+            }
+            for address, length in zip(place.others, (32, 128), strict=True)
+            if random.random() < 0.5
+        ]
         fields = {
             "security_group_refs": [{"to": group.split(":")} for group in groups],
             "port_security_enabled": random.random() > 0.1,
             "virtual_machine_interface_disable_policy": random.random() < 0.05,
+            "virtual_machine_interface_allowed_address_pairs": {"allowed_address_pair": pairs},
         }
         return Request("update", PORT, place.port.split(":"), fields)
 
@@ -450,7 +464,10 @@ class Round:
 
     def _flow(self, source: Place, destination: Place, version: int, protocol: int) -> Flow:
         random = self._random
-        addresses = source.addresses[version], destination.addresses[version]
+        addresses = [
+            (place.addresses if random.random() < 0.85 else place.others)[version]
+            for place in (source, destination)
+        ]
         if protocol == ICMP:
             return (
                 Flow(*addresses, ICMPV6, icmp_type=128)
@@ -458,7 +475,7 @@ class Round:
                 else Flow(*addresses, ICMP, icmp_type=8)
             )
         if protocol not in (TCP, UDP, SCTP):
-            return Flow(*addresses, PORTLESS[self.number % len(PORTLESS)])
+            return Flow(*addresses, self._portless)
         # Ports of the rules, in this round's own range where any will do.
         client = random.choice(
             (*CLIENTS, 20000 + 100 * (self.number % 400) + random.randrange(100))

@@ -119,7 +119,11 @@ class Intended:
         return _End(address, body, self._all("virtual-network")[network])
 
     def _has_address(self, end: _End) -> bool:
-        return (_name(end.port), ip_address(end.address)) in self._addresses
+        listed = end.port.get("virtual_machine_interface_allowed_address_pairs") or {}
+        address = ip_address(end.address)
+        return (_name(end.port), address) in self._addresses or any(
+            address in _prefix(pair["ip"]) for pair in listed.get("allowed_address_pair") or []
+        )
 
     # routes ------------------------------------------------------------------------------
 
