@@ -293,7 +293,7 @@ class XmppSession(ABC, Generic[ReceivedT, SentT]):
 
     def _take_known(self, meaning: object, now: float) -> None:
         """Take what a quick reader understood; only a server has one."""
-        raise AssertionError("a stream without a quick reader has none of its events")
+        raise AssertionError(f"no quick reader was there for {meaning!r} at {now}")
 
     def _break(self, error: ProtocolError, now: float) -> None:
         if self.closed:
