@@ -17,6 +17,7 @@ from pathlib import Path
 import msgspec
 from starlette.applications import Starlette
 
+from filament.agent.audit import Audit, audit_routes
 from filament.agent.connection import Connections
 from filament.agent.core import AgentCore
 from filament.agent.devices import Devices
@@ -136,7 +137,9 @@ class AgentProcess:
     ) -> None:
         """Run every task until `stop`."""
         view = AgentView(self.host, self.connections.by_control, self._samples)
-        app = Starlette(routes=[*port_routes(self.host), *agent_routes(view)])
+        audit = Audit(self.host, self.connections.by_control)
+        routes = [*port_routes(self.host), *agent_routes(view), *audit_routes(audit)]
+        app = Starlette(routes=routes)
         loop = asyncio.get_running_loop()
         loop.add_reader(self._links.fileno(), self._wake.set)
         try:
