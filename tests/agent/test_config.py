@@ -3,10 +3,10 @@ import pytest
 
 from filament.agent.config import ConfigReader, Problem
 from filament.agent.graph import Graph
-from filament.base.limits import MAX_ACL_RULES
+from filament.base.limits import MAX_ACL_RULES, MAX_ADDRESS_PAIRS
 from filament.base.net import Prefix, parse_ipv4
 from filament.base.origin import Origin
-from filament.forward.inputs import Abilities, FilterMatch, FilterRule
+from filament.forward.inputs import Abilities, AddressPair, FilterMatch, FilterRule
 from filament.wire.xmpp.stanza import ConfigSent, Link, Node
 
 VMI = "virtual-machine-interface"
@@ -573,3 +573,83 @@ def test_groups_that_did_not_change_are_the_same_objects(script):
     graph.receive(script.port())
     (after,) = reader.read(graph).security_groups
     assert after is before
+
+
+PAIRS = "virtual_machine_interface_allowed_address_pairs"
+
+
+def pair(prefix, length=None, **more):
+    return {"ip": {"ip_prefix": prefix, "ip_prefix_len": length}, **more}
+
+
+def test_address_pairs_are_read_and_malformed_ones_reported(script):
+    given = [
+        pair("10.1.1.50", 32, mac="", address_mode="active-active"),
+        pair("10.1.1.51", 24, mac="00:00:5e:00:01:07", address_mode="active-standby"),
+        pair("2001:db8::50", "128"),
+        {"mac": "00:00:5e:00:01:07"},
+        pair("10.1.1.52", 33),
+        pair("10.1.1.52", mac="00:00"),
+        pair("10.1.1.52", address_mode="sometimes"),
+    ]
+    found = read(script.network(), script.port(**{PAIRS: {"allowed_address_pair": given}}))
+    assert found.ports[script.uuid(3)].pairs == (
+        AddressPair(Prefix.parse("10.1.1.50/32")),
+        AddressPair(Prefix.parse("10.1.1.0/24"), 0x00005E000107, is_standby=True),
+        AddressPair(Prefix.parse("2001:db8::50/128")),
+    )
+    start = f"{PAIRS}["
+    assert [one.text.removeprefix(start) for one in found.problems] == [
+        "3]: it has no prefix; give ip.ip_prefix and ip_prefix_len; it is not allowed",
+        "4]: ip_prefix_len is 33; write 0-32 for 10.1.1.52; it is not allowed",
+        "5]: '00:00' is not a MAC address; write it like 02:00:5e:10:00:01; it is not allowed",
+        "6]: address_mode is 'sometimes'; write active-active or active-standby; it is not allowed",
+    ]
+
+
+def test_only_so_many_address_pairs_are_allowed(script):
+    given = [pair(f"10.1.{index % 256}.{index // 256}", 32) for index in range(257)]
+    assert len(given) > MAX_ADDRESS_PAIRS
+    found = read(script.network(), script.port(**{PAIRS: {"allowed_address_pair": given}}))
+    assert len(found.ports[script.uuid(3)].pairs) == MAX_ADDRESS_PAIRS
+    (problem,) = found.problems
+    assert problem.text == (
+        f"{PAIRS}[{MAX_ADDRESS_PAIRS}]: only {MAX_ADDRESS_PAIRS} pairs are allowed;"
+        " it is not allowed"
+    )
+
+
+def with_network(script, **props):
+    """The network with properties."""
+    sent = script.network()
+    nodes = tuple(
+        msgspec.structs.replace(node, props={**node.props, "virtual_network_properties": props})
+        if node.kind == "virtual-network"
+        else node
+        for node in sent.nodes
+    )
+    return msgspec.structs.replace(sent, nodes=nodes)
+
+
+@pytest.mark.parametrize(
+    ("network", "port", "checks"),
+    [
+        ({}, {}, (True, True)),
+        ({"rpf": "enable"}, {"port_security_enabled": True}, (True, True)),
+        ({"rpf": "disable"}, {}, (True, False)),
+        ({}, {"port_security_enabled": False}, (False, False)),
+    ],
+)
+def test_rpf_and_port_security(script, network, port, checks):
+    found = read(with_network(script, **network), script.port(**port)).ports[script.uuid(3)]
+    assert (found.checks_mac, found.checks_source) == checks
+
+
+@pytest.mark.parametrize(
+    ("network", "port", "limit"),
+    [(None, None, 0), (100, None, 100), (100, 20, 20), (100, 0, 100), (0, 20, 20), (-1, -1, 0)],
+)
+def test_a_ports_own_limit_of_flows_comes_before_its_networks(script, network, port, limit):
+    props = {"virtual_machine_interface_properties": {"max_flows": port}}
+    found = read(with_network(script, max_flows=network), script.port(**props))
+    assert found.ports[script.uuid(3)].flow_limit == limit

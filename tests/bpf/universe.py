@@ -9,6 +9,7 @@ import msgspec
 from filament.base.net import ROUTER_MAC, Prefix, parse_ipv4, parse_ipv6
 from filament.base.origin import Origin
 from filament.forward.inputs import (
+    AddressPair,
     Filter,
     FilterMatch,
     FilterRule,
@@ -42,6 +43,7 @@ from .twin import FAR, HOST, NEAR, NOWHERE, SILENT
 
 RED, BLUE = "demo:red", "demo:blue"
 MACS = [0x020000000000 + index for index in range(4)]
+OTHER_MAC, STRANGER_MAC = 0x00005E000107, 0x020000000099
 UUIDS = [f"port-{index}" for index in range(4)]
 ADDRESSES = [
     parse_ipv4(text)
@@ -108,6 +110,21 @@ OWN6_BY_PORT = [
     [ADDRESSES6[3], ADDRESSES6[4], ADDRESSES6[14]],
     [ADDRESSES6[11]],
     [ADDRESSES6[13]],
+]
+# What ports may be allowed besides, which a packet's source may be in.
+PAIRS = [
+    AddressPair(Prefix.parse(text), mac)
+    for text, mac in (
+        ("10.1.1.99/32", 0),
+        ("10.1.1.99/32", OTHER_MAC),
+        ("10.1.1.0/28", 0),
+        ("10.1.1.0/28", OTHER_MAC),
+        ("0.0.0.0/0", 0),
+        ("2001:db8:1::99/128", OTHER_MAC),
+        ("2001:db8:1::/64", 0),
+        ("::/0", OTHER_MAC),
+        ("::/0", 0),
+    )
 ]
 REACHABLE6 = [*ADDRESSES6[2:8], ADDRESSES6[11], ADDRESSES6[12]]
 REMOTE6 = [ADDRESSES6[5], ADDRESSES6[6], ADDRESSES6[7], ADDRESSES6[12], ADDRESSES6[15]]
@@ -216,6 +233,9 @@ def ports(draw: st.DrawFn, ifindexes: list[int]) -> tuple[Port, ...]:
                 security_groups=draw(
                     st.sampled_from([(), (), ("group 7",), ("group 8", "group 7"), ("unknown",)])
                 ),
+                pairs=tuple(draw(st.lists(st.sampled_from(PAIRS), max_size=2))),
+                checks_mac=draw(st.sampled_from([True, True, False])),
+                checks_source=draw(st.sampled_from([True, True, False])),
             )
         )
     return tuple(made)
@@ -357,10 +377,10 @@ def packets6(
 
 
 @st.composite
-def solicitations(draw: st.DrawFn) -> bytes:
+def solicitations(draw: st.DrawFn, index: int) -> bytes:
     """A neighbour solicitation, multicast or not, whole or not."""
-    source = draw(st.sampled_from([0, ADDRESSES6[2], ADDRESSES6[19]]))
-    frame = solicitation_frame(MACS[0], source, draw(st.sampled_from(ADDRESSES6)))
+    source = draw(st.sampled_from([0, ADDRESSES6[2], ADDRESSES6[9], ADDRESSES6[19]]))
+    frame = solicitation_frame(draw(macs(index)), source, draw(st.sampled_from(ADDRESSES6)))
     if draw(st.booleans()):
         to = draw(st.sampled_from(ADDRESSES6)).to_bytes(16, "big")
         frame = ROUTER_MAC.to_bytes(6, "big") + frame[6:38] + to + frame[54:]
@@ -399,17 +419,23 @@ def mangled(draw: st.DrawFn, frame: bytes) -> bytes:
     return accepted(frame)
 
 
+def macs(index: int) -> st.SearchStrategy:
+    """Whom the frames of a port are from: mostly itself."""
+    return st.sampled_from([MACS[index]] * 8 + [OTHER_MAC, OTHER_MAC, STRANGER_MAC])
+
+
 @st.composite
-def arp_frames(draw: st.DrawFn) -> bytes:
+def arp_frames(draw: st.DrawFn, index: int) -> bytes:
+    mac = draw(macs(index))
     arp = Arp(
         draw(st.sampled_from([REQUEST, REQUEST, REQUEST, REPLY])),
-        MACS[0],
-        draw(st.sampled_from(ADDRESSES)),
+        draw(mostly(mac, OTHER_MAC)),
+        draw(st.sampled_from([*ADDRESSES, *OWN_BY_PORT[index] * 4])),
         0,
         draw(st.sampled_from(ADDRESSES)),
     )
     to = draw(st.sampled_from([BROADCAST_MAC, ROUTER_MAC]))
-    return encode_ethernet(Ethernet(to, MACS[0], 0x0806)) + encode_arp(arp)
+    return encode_ethernet(Ethernet(to, mac, 0x0806)) + encode_arp(arp)
 
 
 @st.composite
@@ -417,21 +443,23 @@ def port_frames(draw: st.DrawFn, index: int) -> bytes:
     """What may come from the port of a number."""
     how = draw(mostly("ip", "arp", "arp", "nd", "nd", "other", "noise"))
     if how == "arp":
-        return draw(mangled(draw(arp_frames())))
+        return draw(mangled(draw(arp_frames(index))))
     if how == "noise":
         return accepted(draw(st.binary(min_size=14, max_size=100)))
     if how == "nd":
-        return draw(mangled(draw(solicitations())))
+        return draw(mangled(draw(solicitations(index))))
+    mac = draw(macs(index))
     to = draw(mostly(ROUTER_MAC, MACS[1], BROADCAST_MAC, 0x01005E000005))
     if draw(st.booleans()):
-        own = [*OWN6_BY_PORT[index], *OWN6_BY_PORT[index]]
+        own = [*OWN6_BY_PORT[index] * 3, ADDRESSES6[9]]
         packet = draw(packets6(own, [*ADDRESSES6, *REACHABLE6, *REACHABLE6]))
-        return draw(mangled(ipv6_frame(MACS[0], to, packet)))
-    packet = draw(packets(OWN_BY_PORT[index], [*ADDRESSES, *REACHABLE, *REACHABLE]))
+        return draw(mangled(ipv6_frame(mac, to, packet)))
+    own = [*OWN_BY_PORT[index] * 6, ADDRESSES[9]]
+    packet = draw(packets(own, [*ADDRESSES, *REACHABLE, *REACHABLE]))
     if how == "other":
         ethertype = draw(st.sampled_from([0x86DD, 0x8100, 0x88A8, 0x8847, 0x0064]))
-        return accepted(encode_ethernet(Ethernet(to, MACS[0], ethertype)) + packet)
-    return draw(mangled(ipv4_frame(MACS[0], to, packet)))
+        return accepted(encode_ethernet(Ethernet(to, mac, ethertype)) + packet)
+    return draw(mangled(ipv4_frame(mac, to, packet)))
 
 
 @st.composite

@@ -32,6 +32,7 @@ from filament.wire.packet.tcp import ACK, Tcp
 
 HOSTS = [parse_ipv4("172.30.0.1"), parse_ipv4("172.30.0.2")]
 RED = [parse_ipv4("10.1.1.3"), parse_ipv4("10.1.1.4")]
+MACS = [0x020000000000, 0x020000000001]
 GATEWAY = parse_ipv4("10.1.1.1")
 POLICY = Origin("network-policy demo:p", "rule 1", 12)
 TO_FIRST = FilterRule(
@@ -67,7 +68,7 @@ class Net:
             device="tap",
             ifindex=7,
             is_veth=True,
-            mac=0x020000000000 + index,
+            mac=MACS[index],
             addresses=(RED[index],),
             vrf="red",
             network="red",
@@ -86,7 +87,7 @@ class Net:
 
     def send(self, index: int, packet: bytes):
         """Send from a port; returns the last host's result."""
-        result = self.models[index].from_port(7, ipv4_frame(2, ROUTER_MAC, packet))
+        result = self.models[index].from_port(7, ipv4_frame(MACS[index], ROUTER_MAC, packet))
         if result.output is None or not result.output.is_to_fabric:
             return result
         assert result.output.remote == HOSTS[1 - index]
@@ -99,7 +100,7 @@ def stages(result) -> list[tuple[str, str]]:
 
 def test_a_trail_names_every_row_with_its_origin() -> None:
     net = Net(FROM_FIRST)
-    frame = ipv4_frame(2, ROUTER_MAC, udp_packet(*RED, (1, 2)))
+    frame = ipv4_frame(MACS[0], ROUTER_MAC, udp_packet(*RED, (1, 2)))
     sent = net.models[0].from_port(7, frame)
     assert stages(sent) == [
         ("port", "interfaces"),
@@ -205,7 +206,7 @@ def test_a_model_is_written_like_maps() -> None:
         for key, values in rows.items()
     )
     assert copy.read_planned() == source.read_planned()
-    frame = ipv4_frame(2, ROUTER_MAC, udp_packet(*RED, (1, 2)))
+    frame = ipv4_frame(MACS[0], ROUTER_MAC, udp_packet(*RED, (1, 2)))
     assert copy.from_port(7, frame)[:3] == source.from_port(7, frame)[:3]
     copy.write([Change("routes", (64, 1, RED[1]), None)])
     assert copy.from_port(7, frame).reason is DropReason.UNASSIGNED
@@ -225,12 +226,12 @@ def test_a_port_that_left_leaves_nothing() -> None:
 def test_the_gateway_and_neighbours_are_behind_one_mac() -> None:
     model = Net().models[0]
     for target in (GATEWAY, RED[1], parse_ipv4("10.1.1.200")):
-        result = model.from_port(7, arp_request_frame(2, RED[0], target))
+        result = model.from_port(7, arp_request_frame(MACS[0], RED[0], target))
         assert result.output is not None, format_ipv4(target)
         reply = decode_arp(result.output.frame[14:])
         assert (reply.operation, reply.sender_mac, reply.sender) == (2, ROUTER_MAC, target)
     for target in (RED[0], parse_ipv4("10.1.2.1")):
-        result = model.from_port(7, arp_request_frame(2, RED[0], target))
+        result = model.from_port(7, arp_request_frame(MACS[0], RED[0], target))
         assert result.reason is DropReason.ARP_UNANSWERED
 
 

@@ -7,10 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from filament.base.net import ROUTER_MAC, Prefix, parse_ipv4
+from filament.base.net import ROUTER_MAC, Prefix, parse_ipv4, parse_ipv6, widen_address
 from filament.base.origin import Origin
 from filament.forward.ids import Ids
 from filament.forward.inputs import (
+    AddressPair,
     Filter,
     FilterMatch,
     FilterRule,
@@ -99,7 +100,7 @@ def test_a_port_has_an_interface_a_next_hop_a_label_and_a_route() -> None:
     (row,) = tables.rows["interfaces"].values()
     interface = InterfaceValues(*row.values)
     assert interface == InterfaceValues(
-        1, 1, 1, 0, 0, 0, interface.next_hop, 1, RED_1, 0, 0, 0x020000000001
+        1, 1, 1, 0, 0, 0, interface.next_hop, 7, RED_1, 0, 0, 0x020000000001
     )
     assert row.origin == VMI
     hop = next_hop(tables, interface.next_hop)
@@ -331,9 +332,59 @@ def test_a_plan_forwards() -> None:
 
     tables = plan(inputs(port(), port(2, RED_2), subnets=(SUBNET,)), Ids())
     model = Model(tables, lambda: 0.0)
-    result = model.from_port(11, ipv4_frame(1, ROUTER_MAC, udp_packet(RED_1, RED_2, (1, 2))))
+    mac = 0x020000000001
+    result = model.from_port(11, ipv4_frame(mac, ROUTER_MAC, udp_packet(RED_1, RED_2, (1, 2))))
     assert result.output is not None
     assert result.output.ifindex == 12
-    result = model.from_port(11, ipv4_frame(1, ROUTER_MAC, udp_packet(RED_1, RED_9, (1, 2))))
+    result = model.from_port(11, ipv4_frame(mac, ROUTER_MAC, udp_packet(RED_1, RED_9, (1, 2))))
     assert result.reason is DropReason.UNASSIGNED
     assert {values[8] for values in model.flows().values()} == {RULE_NONE}
+
+
+def sources_of(tables) -> dict[tuple[int, ...], str]:
+    return {key: row.origin.rule for key, row in tables.rows["sources"].items()}
+
+
+def test_address_pairs_are_sources_with_their_mac_and_routes() -> None:
+    mac, virtual = 0x020000000001, 0x00005E000107
+    shared = AddressPair(Prefix.parse("10.1.1.9/32"), virtual)
+    subnet = AddressPair(Prefix.parse("10.9.0.0/16"))
+    anything = AddressPair(Prefix.parse("0.0.0.0/0"))
+    holder = port(addresses=(RED_1, RED_2), pairs=(shared, subnet, anything))
+    tables = plan(inputs(holder, subnets=(SUBNET,)), Ids())
+    assert sources_of(tables) == {
+        (224, 1, mac, widen_address(RED_2, 4)): "address",
+        (224, 1, virtual, widen_address(RED_9, 4)): "allowed-address-pair 1",
+        (224, 1, virtual, 0): "allowed-address-pair 1",
+        (208, 1, mac, widen_address(parse_ipv4("10.9.0.0"), 4)): "allowed-address-pair 2",
+        (192, 1, mac, widen_address(0, 4)): "allowed-address-pair 3",
+    }
+    own = found_route(tables, 1, RED_1).next_hop
+    assert found_route(tables, 1, RED_9).next_hop == own
+    assert found_route(tables, 1, parse_ipv4("10.9.7.7")).next_hop == own
+    # Any address: whom the port may be, not where everybody is.
+    assert Rows(tables).find_route(1, parse_ipv4("192.0.2.1")) is None
+
+
+def test_any_ipv6_address_is_no_ipv4_address() -> None:
+    anything = AddressPair(Prefix.parse("::/0"))
+    rows = Rows(plan(inputs(port(pairs=(anything,))), Ids()))
+    assert rows.find_source(1, 0x020000000001, parse_ipv6("2001:db8::1")) is not None
+    assert rows.find_source(1, 0x020000000001, parse_ipv6("::1")) is not None
+    assert rows.find_source(1, 0x020000000001, widen_address(RED_9, 4)) is None
+
+
+@pytest.mark.parametrize(
+    ("checks", "flags"), [((True, True), 7), ((True, False), 3), ((False, False), 1)]
+)
+def test_what_of_a_source_is_checked(checks, flags) -> None:
+    checks_mac, checks_source = checks
+    checked = port(checks_mac=checks_mac, checks_source=checks_source)
+    tables = plan(inputs(checked), Ids())
+    assert InterfaceValues(*tables.rows["interfaces"][11,].values).flags == flags
+
+
+def test_source_checks_are_no_reason_to_judge_flows_again() -> None:
+    ids = Ids()
+    before = plan(inputs(port()), ids).rows["host"][0,]
+    assert plan(inputs(port(checks_source=False)), ids).rows["host"][0,] == before

@@ -1,6 +1,7 @@
 """What this host publishes: the addresses and MACs of its ports, and where to flood to reach them.
 
-Pure. A port's IPv4 and IPv6 addresses go out as unicast routes by MPLS. In a network with layer 2,
+Pure. A port's IPv4 and IPv6 addresses, and its allowed address pairs, go out as unicast routes by
+MPLS. In a network with layer 2,
 its MAC goes out too (EVPN type 2, once per address), and this host as a receiver of frames for
 everybody (type 3): by VXLAN when the cluster prefers it, else by MPLS, as far as there are labels.
 """
@@ -45,7 +46,8 @@ def published_routes(
         ]
         if vrf.is_layer3 and mpls:
             hop = NextHop(address, labels[port.uuid], port.network, mpls, port.mac)
-            for prefix in prefixes:
+            pairs = (pair.prefix for pair in port.pairs if pair.prefix.length)
+            for prefix in dict.fromkeys((*prefixes, *pairs)):
                 yield RoutePublished(
                     port.vrf, prefix, hop, origin=port.origin, security_groups=members
                 )

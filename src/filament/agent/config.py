@@ -15,6 +15,7 @@ from msgspec import Struct
 
 from filament.agent.filters import is_dynamic, read_filter
 from filament.agent.graph import Graph
+from filament.agent.interface import Interface, flow_limit, listed
 from filament.base.errors import InputError
 from filament.base.limits import MAX_ACL_RULES
 from filament.base.net import Prefix, parse_address, parse_mac
@@ -22,6 +23,7 @@ from filament.base.origin import NOWHERE, Origin
 from filament.forward.inputs import (
     ABILITIES,
     Abilities,
+    AddressPair,
     Filter,
     FilterRule,
     SecurityGroup,
@@ -59,6 +61,10 @@ class PortConfig(Struct, frozen=True):
     origin: Origin = NOWHERE
     addresses6: tuple[int, ...] = ()
     security_groups: tuple[str, ...] = ()
+    pairs: tuple[AddressPair, ...] = ()
+    checks_mac: bool = True
+    checks_source: bool = True
+    flow_limit: int = 0
 
 
 class Configuration(Struct, frozen=True):
@@ -80,17 +86,6 @@ class Configuration(Struct, frozen=True):
     security_groups: tuple[SecurityGroup, ...] = ()
 
 
-class _MacAddresses(Struct):
-    mac_address: list[str] | str | None = None
-
-
-class _Interface(Struct):
-    uuid: str = ""
-    virtual_machine_interface_mac_addresses: _MacAddresses | None = None
-    virtual_machine_interface_disable_policy: bool | None = None
-    port_security_enabled: bool | None = None
-
-
 class _SecurityGroup(Struct):
     security_group_id: int | None = None
 
@@ -102,6 +97,8 @@ class _InstanceIp(Struct):
 class _NetworkProperties(Struct):
     forwarding_mode: str | None = None
     vxlan_network_identifier: int | None = None
+    rpf: str | None = None
+    max_flows: int | None = None
 
 
 class _Network(Struct):
@@ -217,7 +214,7 @@ class _Reading:
         ports: dict[str, PortConfig] = {}
         waiting: dict[str, str] = {}
         for node in self._graph.of_kind(VMI):
-            interface = self._shape(node, _Interface)
+            interface = self._shape(node, Interface)
             if interface is None or not interface.uuid:
                 if interface is not None:
                     self._report(node, "it has no uuid")
@@ -263,7 +260,7 @@ class _Reading:
     def _read_port(
         self,
         node: Node,
-        interface: _Interface,
+        interface: Interface,
         vrf_by_network: dict[str, str],
         acl_by_network: dict[str, str],
     ) -> PortConfig | str:
@@ -274,13 +271,10 @@ class _Reading:
         network = networks[0].name
         if network not in vrf_by_network:
             return f"the routing-instance of {network}"
-        macs = _listed(
-            (interface.virtual_machine_interface_mac_addresses or _MacAddresses()).mac_address
-        )
-        if not macs:
+        if not interface.macs:
             return "its MAC address"
         try:
-            mac = parse_mac(macs[0])
+            mac = parse_mac(interface.macs[0])
         except InputError as error:
             self._report(node, f"virtual_machine_interface_mac_addresses: {error}")
             return "a usable MAC address"
@@ -288,6 +282,12 @@ class _Reading:
         if not addresses[4] and not addresses[6]:
             return "an instance-ip with an address"
         groups = tuple(one.name for one in self._graph.linked(node, f"{VMI}-{_GROUP}", _GROUP))
+        shape = self._shape(networks[0], _Network) or _Network()
+        properties = shape.virtual_network_properties or _NetworkProperties()
+        faults: list[str] = []
+        pairs = interface.pairs(faults)
+        for fault in faults:
+            self._report(node, fault)
         return PortConfig(
             uuid=interface.uuid,
             name=node.name,
@@ -298,7 +298,11 @@ class _Reading:
             network=network,
             acl=acl_by_network.get(network),
             has_policy=not interface.virtual_machine_interface_disable_policy,
-            security_groups=() if interface.port_security_enabled is False else groups,
+            security_groups=groups if interface.is_secured else (),
+            pairs=pairs,
+            checks_mac=interface.is_secured,
+            checks_source=interface.is_secured and properties.rpf != "disable",
+            flow_limit=interface.max_flows or flow_limit(properties.max_flows),
             origin=Origin(f"{VMI} {node.name}", "port", max(node.revision, revision)),
         )
 
@@ -399,13 +403,13 @@ class _Reading:
         for attribute in self._graph.linked(network, _SUBNETS, _SUBNETS):
             shape = self._shape(attribute, _SubnetsAttribute)
             value = shape.value if shape is not None else None
-            source, entries = attribute, _listed(value.ipam_subnets if value else None)
+            source, entries = attribute, listed(value.ipam_subnets if value else None)
             if entries and all(entry.subnet is None for entry in entries):
                 # The network names the subnets of a flat IPAM and leaves them to it.
                 for source in self._graph.linked(attribute, _SUBNETS, "network-ipam"):
                     ipam = self._shape(source, _Ipam) or _Ipam()
                     flat = (ipam.ipam_subnets or _IpamSubnets()).subnets
-                    subnets += self._serve(source, _listed(flat), network, vrf)
+                    subnets += self._serve(source, listed(flat), network, vrf)
             else:
                 subnets += self._serve(source, entries, network, vrf)
         return subnets
@@ -469,15 +473,8 @@ def _address(text: str | None, subnet: Prefix) -> int:
     return address.value
 
 
-def _listed(value: list[ShapeT] | ShapeT | None) -> list[ShapeT]:
-    """TF's XML does not tell a list of one from its only member."""
-    if value is None:
-        return []
-    return value if isinstance(value, list) else [value]
-
-
 def _encapsulations(cluster: _Global) -> tuple[str, ...]:
     """Return the cluster's priority, without words that TF does not have."""
     priorities = cluster.encapsulation_priorities or _Priorities()
-    named = [_ENCAPSULATION_BY_NAME.get(one) for one in _listed(priorities.encapsulation)]
+    named = [_ENCAPSULATION_BY_NAME.get(one) for one in listed(priorities.encapsulation)]
     return tuple(one for one in named if one is not None) or DEFAULT_ENCAPSULATIONS

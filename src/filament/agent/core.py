@@ -455,4 +455,8 @@ def _port(config: PortConfig, device: Device) -> Port:
         origin=config.origin,
         security_groups=config.security_groups,
         addresses6=config.addresses6,
+        pairs=config.pairs,
+        checks_mac=config.checks_mac,
+        checks_source=config.checks_source,
+        flow_limit=config.flow_limit,
     )

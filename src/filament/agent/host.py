@@ -245,7 +245,8 @@ def _numbers_in(reconciler: Reconciler) -> dict[str, list[int]]:
         | {network for key in actual["buckets"] for network in key[2:4]},
         "groups": {key[4] for key in actual["buckets"]}
         | {_value(row, "routes", "groups") for row in routes.values()},
-        "vif": {_value(row, "interfaces", "vif") for row in interfaces},
+        "vif": {_value(row, "interfaces", "vif") for row in interfaces}
+        | {key[1] for key in actual["sources"]},
         "next_hop": {key[0] for key in actual["next_hops"]},
         "label": {key[0] for key in actual["labels"]},
         "list": {

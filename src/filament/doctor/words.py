@@ -12,6 +12,7 @@ import msgspec
 
 from filament.base.net import (
     Prefix,
+    bits_of,
     format_address,
     format_ipv4,
     format_ipv6,
@@ -28,7 +29,7 @@ from filament.forward.layout import (
     TABLE_BY_NAME,
     NextHopType,
 )
-from filament.forward.tables import VRF_BITS, Key
+from filament.forward.tables import SENDER_BITS, VRF_BITS, Key
 from filament.wire.packet.ipv4 import ICMP
 from filament.wire.packet.ipv6 import ICMPV6
 
@@ -229,7 +230,20 @@ def _host(key: Key, row: dict[str, int], names: Names) -> Phrase:
     return Phrase("host", f"{names.host(row['address'])}, rows of revision {row['revision']}")
 
 
+def _source(key: Key, row: dict[str, int], names: Names) -> Phrase:
+    del names
+    length, _, mac, wide = key
+    pair = f"its allowed address pair {row['pair']}" if row["pair"] else "its own address"
+    if not wide:
+        return Phrase("source", f"{pair} has MAC {format_mac(mac)}")
+    found = narrow_address(wide)
+    shorter = SENDER_BITS + bits_of(6) - bits_of(found.version)
+    prefix = Prefix(found.value, length - shorter, found.version)
+    return Phrase("source", f"{pair} is {prefix} with MAC {format_mac(mac)}")
+
+
 _PRESENT: dict[str, Callable[[Key, dict[str, int], Names], Phrase]] = {
+    "sources": _source,
     "interfaces": _interface,
     "next_hops": _next_hop,
     "routes": _route,

@@ -29,6 +29,18 @@ class Host(msgspec.Struct, frozen=True):
     origin: Origin = NOWHERE
 
 
+class AddressPair(msgspec.Struct, frozen=True):
+    """An allowed address pair: what a port may send from besides its own, and receives.
+
+    `mac` 0 is the port's own. `is_standby` pairs (TF's active-standby) are held by one of several
+    ports at a time, the others by all at once.
+    """
+
+    prefix: Prefix
+    mac: int = 0
+    is_standby: bool = False
+
+
 class Port(msgspec.Struct, frozen=True):
     """A virtual-machine-interface plugged into this host, with a device that exists.
 
@@ -36,6 +48,8 @@ class Port(msgspec.Struct, frozen=True):
     None, `addresses` the IPv4 instance-ips and `addresses6` the IPv6 ones (host order; empty until
     allocated). `flow_limit` is how many flows it may have, 0 for no limit of its own.
     `security_groups` are the names of those it is in; in none, everything may come and go.
+    `pairs` are its allowed address pairs. `checks_mac` and `checks_source` say whether it may send
+    from its own MAC and addresses only, and what is routed to it.
     """
 
     uuid: str
@@ -53,6 +67,9 @@ class Port(msgspec.Struct, frozen=True):
     addresses6: tuple[int, ...] = ()
     flow_limit: int = 0
     security_groups: tuple[str, ...] = ()
+    pairs: tuple[AddressPair, ...] = ()
+    checks_mac: bool = True
+    checks_source: bool = True
 
 
 class Vrf(msgspec.Struct, frozen=True):

@@ -58,6 +58,7 @@ class DropReason(enum.IntEnum):
     INVALID_VNI = 22, "no VRF has the packet's VXLAN identifier", "Invalid VNID"
     SECURITY_FROM_PORT = 23, "no rule of the port's security groups lets it out", "Flow Action Drop"
     SECURITY_TO_PORT = 24, "no rule of the port's security groups lets it in", "Flow Action Drop"
+    SOURCE_MAC_SPOOFED = 25, "the source MAC address does not belong to the port", "Invalid Source"
 
 
 class NextHopType(enum.IntEnum):
@@ -78,6 +79,8 @@ class Verdict(enum.IntEnum):
 
 
 INTERFACE_POLICY = 1  # interfaces.flags: evaluate the ACL
+INTERFACE_CHECK_MAC = 2  # interfaces.flags: frames must come from the port's MAC or a pair's
+INTERFACE_CHECK_SOURCE = 4  # interfaces.flags: packets must come from an address of the port's
 NEXT_HOP_PEER = 1  # next_hops.flags: device is a veth, deliver with bpf_redirect_peer
 NEXT_HOP_VXLAN = 2  # next_hops.flags: the tunnel is VXLAN, the label a VNI
 ROUTE_PROXY_ARP = 2  # routes.flags: answer ARP and ND for it (TF's label_flags ARP_PROXY)
@@ -202,6 +205,18 @@ TABLES: tuple[Table, ...] = (
     ),
     # Lists of rules: those of access control lists and of security groups.
     Table("lists", "HASH", _fields("u32 list"), _fields("u32 shape_count"), 65536, True),
+    # What a port may send from besides its primary addresses from its own MAC: MAC and address go
+    # together. prefix_length counts the 96 bits of vif, mac and pad too; addresses are wide. A MAC
+    # that is not the port's also has a row for the address ::, of what has no address yet. `pair`
+    # is the number of the allowed address pair, 0 for an address that was allocated to the port.
+    Table(
+        "sources",
+        "LPM_TRIE",
+        _fields("u32 prefix_length, be32 vif, mac mac, pad2 pad, be128 address"),
+        _fields("u32 pair"),
+        262144,
+        True,
+    ),
     # Ports by the ifindex of their device in the host. `vif` is the small number counters use;
     # `address` and `address6` are the port's primary addresses, `flow_limit` how many flows it may
     # have (0: as many as there is room for). `acl`, `egress` and `ingress` are lists, 0 none: the

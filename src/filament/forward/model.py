@@ -12,18 +12,26 @@ from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from typing import NamedTuple
 
-import msgspec
-
 from filament.base.errors import ProtocolError
 from filament.base.limits import MAX_SAMPLES
-from filament.base.net import MPLS_OVER_UDP_PORT, VXLAN_PORT, bits_of, format_ipv4
+from filament.base.net import MPLS_OVER_UDP_PORT, VXLAN_PORT, bits_of, format_ipv4, widen_address
+from filament.forward.gateway import (
+    Asked,
+    advertisement,
+    arp_reply,
+    echo_reply,
+    is_solicitation,
+    read_arp,
+    read_solicitation,
+)
 from filament.forward.layout import (
     FABRIC_VIF,
     GATEWAY_LINK_LOCAL,
+    INTERFACE_CHECK_MAC,
+    INTERFACE_CHECK_SOURCE,
     NEXT_HOP_PEER,
     NEXT_HOP_VXLAN,
     ROUTE_PROXY_ARP,
-    TUNNEL_TTL,
     DropReason,
     NextHopType,
     Verdict,
@@ -51,8 +59,7 @@ from filament.forward.tunnel import (
     replace_word,
     tunnelled_length,
 )
-from filament.wire.packet.arp import ARP_BYTES, REPLY, REQUEST, Arp, decode_arp, encode_arp
-from filament.wire.packet.checksum import checksum, pseudo_header_sum6
+from filament.wire.packet.arp import REQUEST
 from filament.wire.packet.ethernet import (
     ETHERTYPE_ARP,
     ETHERTYPE_IPV4,
@@ -62,23 +69,9 @@ from filament.wire.packet.ethernet import (
     encode_ethernet,
 )
 from filament.wire.packet.ethernet import HEADER_BYTES as ETHERNET_BYTES
-from filament.wire.packet.icmp import ECHO_REPLY, ECHO_REPLY6, ECHO_REQUEST, ECHO_REQUEST6
 from filament.wire.packet.ipv4 import HEADER_BYTES as IPV4_BYTES
 from filament.wire.packet.ipv4 import UDP
-from filament.wire.packet.ipv6 import ICMPV6, Ipv6, encode_ipv6
 from filament.wire.packet.mpls import decode_label
-from filament.wire.packet.neighbour import (
-    ADVERTISEMENT_BYTES,
-    ALL_NODES,
-    HOP_LIMIT,
-    IS_OVERRIDE,
-    IS_ROUTER,
-    IS_SOLICITED,
-    SOLICITATION,
-    SOLICITATION_BYTES,
-    Advertisement,
-    encode_advertisement,
-)
 from filament.wire.packet.udp import HEADER_BYTES as UDP_HEADER_BYTES
 from filament.wire.packet.vxlan import decode_vxlan
 
@@ -88,7 +81,6 @@ _ECN = 3
 _OUTER = struct.Struct("!B5xHxB6xI2xH")
 _ANY_FRAGMENT = 0x3FFF
 _UDP_END = ETHERNET_BYTES + IPV4_BYTES + UDP_HEADER_BYTES
-_HEADERS_END = 256
 
 
 class UnderlayPath(NamedTuple):
@@ -124,6 +116,14 @@ class Result(NamedTuple):
     output: Output | None
     trail: tuple[Step, ...]
     next_hop: int = 0
+
+
+class Sender(NamedTuple):
+    """Who a port's frame says it is from."""
+
+    mac: int
+    address: int
+    version: int
 
 
 class Counter(NamedTuple):
@@ -285,7 +285,7 @@ class _Run:
         if version is None:
             return self.drop(port, DropReason.UNSUPPORTED_PROTOCOL)
         packet = parse_ip(self.frame, ETHERNET_BYTES, version)
-        if packet is not None and _is_solicitation(packet):
+        if packet is not None and is_solicitation(packet):
             return self.answer_solicitation(port, ifindex, ethernet, packet)
         # Any other destination is the gateway's: ports share no link with anybody else.
         if ethernet.is_group:
@@ -295,24 +295,65 @@ class _Run:
         if not is_unicast(packet.destination, version):
             return self.drop(port, DropReason.NOT_UNICAST)
         if is_link_local(packet.destination, version):
-            return self.to_link_local(port, ifindex, packet)
-        if not self.is_own_source(port, packet):
-            return self.drop(port, DropReason.SOURCE_SPOOFED)
+            return self.to_link_local(port, ifindex, packet, ethernet.source)
+        reason = self.refuse_source(port, Sender(ethernet.source, packet.source, version))
+        if reason:
+            return self.drop(port, reason)
         return self.route_packet(port, ifindex, packet, gso_size)
 
-    def is_own_source(self, port: InterfaceValues, packet: Packet) -> bool:
-        source, version = packet.source, packet.version
-        if source and source == (port.address if version == 4 else port.address6):
-            return True
-        route = self.route("source", port.vrf, source, version)
-        return route is not None and route.next_hop == port.next_hop and is_unicast(source, version)
+    def refuse_source(self, port: InterfaceValues, sender: Sender) -> DropReason:
+        """Say why the port may not send packets from a MAC and address (NONE: it may).
 
-    def to_link_local(self, port: InterfaceValues, ifindex: int, packet: Packet) -> Result:
-        """Within the link there is nobody but the gateway."""
-        if not is_link_local(packet.source, packet.version) and not self.is_own_source(
-            port, packet
+        From its own MAC it may use its addresses and what is routed to it. Where addresses are not
+        checked (the network's RPF is off), the MAC decides alone.
+        """
+        address, version = sender.address, sender.version
+        is_own_mac = not port.flags & INTERFACE_CHECK_MAC or sender.mac == port.mac
+        checks_address = bool(port.flags & INTERFACE_CHECK_SOURCE)
+        refusal = DropReason.SOURCE_SPOOFED if is_own_mac else DropReason.SOURCE_MAC_SPOOFED
+        if not is_unicast(address, version):
+            return refusal
+        if is_own_mac:
+            primary = port.address if version == 4 else port.address6
+            if not checks_address or address == primary:
+                return DropReason.NONE
+            route = self.route("source", port.vrf, address, version)
+            if route is not None and route.next_hop == port.next_hop:
+                return DropReason.NONE
+        asked = widen_address(address, version) if checks_address else 0
+        return DropReason.NONE if self.find_source(port, sender.mac, asked) else refusal
+
+    def refuse_sender(self, port: InterfaceValues, sender: Sender) -> DropReason:
+        """The same for ARP and neighbour discovery, whose sender may have no address yet, or one
+        that means nothing beyond the link: then only the MAC counts.
+        """
+        if sender.address and not is_link_local(sender.address, sender.version):
+            return self.refuse_source(port, sender)
+        if (
+            not port.flags & INTERFACE_CHECK_MAC
+            or sender.mac == port.mac
+            or self.find_source(port, sender.mac, 0)
         ):
-            return self.drop(port, DropReason.SOURCE_SPOOFED)
+            return DropReason.NONE
+        return DropReason.SOURCE_MAC_SPOOFED
+
+    def find_source(self, port: InterfaceValues, mac: int, address: int) -> bool:
+        found = self.rows.find_source(port.vif, mac, address)
+        if found is not None:
+            self.trail.meet("source", "sources", found.key, found.row)
+        return found is not None
+
+    def to_link_local(
+        self, port: InterfaceValues, ifindex: int, packet: Packet, mac: int
+    ) -> Result:
+        """Within the link there is nobody but the gateway."""
+        sender = Sender(mac, packet.source, packet.version)
+        if is_link_local(packet.source, packet.version):
+            reason = self.refuse_sender(port, sender)
+        else:
+            reason = self.refuse_source(port, sender)
+        if reason:
+            return self.drop(port, reason)
         if packet.destination != GATEWAY_LINK_LOCAL:
             return self.drop(port, DropReason.NO_ROUTE)
         return self.answer_echo(port, ifindex, packet, port.next_hop)
@@ -374,90 +415,70 @@ class _Run:
         return self.send(Output(next_hop.ifindex, frame, is_peer=is_peer), number)
 
     def answer_arp(self, port: InterfaceValues, ifindex: int, ethernet: Ethernet) -> Result:
-        try:
-            asked = decode_arp(self.frame[ETHERNET_BYTES:])
-        except ProtocolError:
+        asked = read_arp(self.frame)
+        if asked is None:
             return self.drop(port, DropReason.MALFORMED)
+        if port.flags & INTERFACE_CHECK_MAC and asked.sender_mac != ethernet.source:
+            return self.drop(port, DropReason.SOURCE_MAC_SPOOFED)
+        reason = self.refuse_sender(port, Sender(ethernet.source, asked.sender, 4))
+        if reason:
+            return self.drop(port, reason)
         if asked.operation != REQUEST:
             return self.drop(port, DropReason.ARP_UNANSWERED)
-        route = self.route("arp", port.vrf, asked.target, 4)
-        # Never for the port's own addresses: that would look like a conflict to it.
-        if route is None or not route.flags & ROUTE_PROXY_ARP or route.next_hop == port.next_hop:
+        route = self.on_link(port, asked.target, 4)
+        if route is None:
             return self.drop(port, DropReason.ARP_UNANSWERED)
         next_hop = self.next_hop(port.next_hop)
         if next_hop is None:
             return self.drop(port, DropReason.INVALID_NEXT_HOP)
-        header = Ethernet(ethernet.source, next_hop.source_mac, ETHERTYPE_ARP)
-        reply = Arp(REPLY, next_hop.source_mac, asked.target, asked.sender_mac, asked.sender)
-        padding = self.frame[ETHERNET_BYTES + ARP_BYTES :]
-        frame = encode_ethernet(header) + encode_arp(reply) + padding
-        self.model.count(port.vif, tx=len(frame))
-        return self.send(Output(ifindex, frame), port.next_hop)
+        return self.answer(port, ifindex, arp_reply(self.frame, asked, next_hop.source_mac))
 
     def answer_solicitation(
         self, port: InterfaceValues, ifindex: int, ethernet: Ethernet, packet: Packet
     ) -> Result:
         """Answer neighbour discovery as `answer_arp` answers ARP."""
-        at = packet.offset + packet.header_bytes
-        if (
-            packet.ttl != HOP_LIMIT
-            or packet.icmp_code
-            or packet.length < packet.header_bytes + SOLICITATION_BYTES
-            or at + SOLICITATION_BYTES > _HEADERS_END
-        ):
+        target = read_solicitation(self.frame, packet)
+        if target is None:
             return self.drop(port, DropReason.MALFORMED)
-        target = int.from_bytes(self.frame[at + 8 : at + SOLICITATION_BYTES], "big")
-        flags = IS_OVERRIDE
-        if target == GATEWAY_LINK_LOCAL:
-            flags |= IS_ROUTER
-        else:
-            route = self.route("arp", port.vrf, target, 6)
-            if (
-                route is None
-                or not route.flags & ROUTE_PROXY_ARP
-                or route.next_hop == port.next_hop
-            ):
+        reason = self.refuse_sender(port, Sender(ethernet.source, packet.source, 6))
+        if reason:
+            return self.drop(port, reason)
+        is_router = target == GATEWAY_LINK_LOCAL
+        if not is_router:
+            route = self.on_link(port, target, 6)
+            if route is None:
                 return self.drop(port, DropReason.ARP_UNANSWERED)
             holder = self.next_hop(route.next_hop)
-            if holder is not None and holder.type == NextHopType.RECEIVE:
-                flags |= IS_ROUTER
+            is_router = holder is not None and holder.type == NextHopType.RECEIVE
         next_hop = self.next_hop(port.next_hop)
         if next_hop is None:
             return self.drop(port, DropReason.INVALID_NEXT_HOP)
-        to = packet.source or ALL_NODES
-        flags |= IS_SOLICITED if packet.source else 0
-        said = Advertisement(target, next_hop.source_mac, flags)
-        start = pseudo_header_sum6(target, to, ICMPV6, ADVERTISEMENT_BYTES)
-        found = checksum(encode_advertisement(said), start)
-        message = encode_advertisement(msgspec.structs.replace(said, checksum=found))
-        header = Ipv6(target, to, ICMPV6, ADVERTISEMENT_BYTES, HOP_LIMIT)
-        frame = encode_ethernet(Ethernet(ethernet.source, next_hop.source_mac, ETHERTYPE_IPV6))
-        frame += encode_ipv6(header) + message
+        asked = Asked(target, is_router)
+        frame = advertisement(self.frame, packet, asked, next_hop.source_mac)
+        return self.answer(port, ifindex, frame)
+
+    def on_link(self, port: InterfaceValues, target: int, version: int) -> RouteValues | None:
+        """Return the route to what a workload believes to be on its link, if it is answered for.
+
+        Never for the port's own addresses: that would look like a conflict to it.
+        """
+        route = self.route("arp", port.vrf, target, version)
+        if route is None or not route.flags & ROUTE_PROXY_ARP or route.next_hop == port.next_hop:
+            return None
+        return route
+
+    def answer(self, port: InterfaceValues, ifindex: int, frame: bytes) -> Result:
         self.model.count(port.vif, tx=len(frame))
         return self.send(Output(ifindex, frame), port.next_hop)
 
     def answer_echo(
         self, port: InterfaceValues, ifindex: int, packet: Packet, number: int
     ) -> Result:
-        """Turn an echo request to the gateway around. Fragments are not served."""
-        kinds = _ECHO_BY_VERSION[packet.version]
-        if not packet.is_icmp or packet.is_fragment or packet.icmp_type != kinds[0]:
+        frame = echo_reply(self.frame, packet)
+        if frame is None:
             return self.drop(port, DropReason.NOT_SERVED)
-        frame = bytearray(self.frame)
-        frame[0:6], frame[6:12] = frame[6:12], frame[0:6]
-        size, at = (4, 12) if packet.version == 4 else (16, 8)
-        source, destination = ETHERNET_BYTES + at, ETHERNET_BYTES + at + size
-        end = destination + size
-        frame[source:end] = frame[destination:end] + frame[source:destination]
-        if packet.version == 4:
-            word = TUNNEL_TTL << 8 | frame[ETHERNET_BYTES + 9]
-            replace_word(frame, ETHERNET_BYTES + 8, word, ETHERNET_BYTES + 10)
-        else:
-            frame[ETHERNET_BYTES + 7] = TUNNEL_TTL
-        transport = ETHERNET_BYTES + packet.header_bytes
-        replace_word(frame, transport, kinds[1] << 8 | frame[transport + 1], transport + 2)
         self.model.count(port.vif, tx=len(frame))
-        return self.send(Output(ifindex, bytes(frame)), number)
+        return self.send(Output(ifindex, frame), number)
 
     def tunnel(
         self,
@@ -574,9 +595,3 @@ class _Run:
 
 
 _VERSION_BY_ETHERTYPE = {ETHERTYPE_IPV4: 4, ETHERTYPE_IPV6: 6}
-# Requests and replies.
-_ECHO_BY_VERSION = {4: (ECHO_REQUEST, ECHO_REPLY), 6: (ECHO_REQUEST6, ECHO_REPLY6)}
-
-
-def _is_solicitation(packet: Packet) -> bool:
-    return packet.protocol == ICMPV6 and packet.icmp_type == SOLICITATION and not packet.is_fragment

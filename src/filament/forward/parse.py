@@ -30,7 +30,7 @@ ICMP_BY_VERSION = {4: ICMP, 6: ICMPV6}
 _TRANSPORT_BYTES = 8
 _TCP_FLAGS_AT = 13
 _MAX_EXTENSIONS = 4
-_HEADERS_END = 256  # all headers that are looked at end before this byte of the frame
+HEADERS_END = 256  # all headers that are looked at end before this byte of the frame
 
 
 class Packet(msgspec.Struct):
@@ -131,7 +131,7 @@ def _read_ipv6(frame: bytes, offset: int, *, quoted: bool) -> Packet | None:
             break
         at = offset + packet.header_bytes
         if packet.length < packet.header_bytes + EXTENSION_BYTES or (
-            at + EXTENSION_BYTES > _HEADERS_END
+            at + EXTENSION_BYTES > HEADERS_END
         ):
             return None
         extension = decode_extension(packet.protocol, frame[at : at + EXTENSION_BYTES])
@@ -154,7 +154,7 @@ def _read_transport(frame: bytes, packet: Packet) -> bool:
     transport = frame[at : at + _TRANSPORT_BYTES]
     if (
         packet.length < packet.header_bytes + _TRANSPORT_BYTES
-        or at + _TRANSPORT_BYTES > _HEADERS_END
+        or at + _TRANSPORT_BYTES > HEADERS_END
         or len(transport) < _TRANSPORT_BYTES
     ):
         return False
@@ -167,7 +167,7 @@ def _read_transport(frame: bytes, packet: Packet) -> bool:
     if (
         packet.protocol == TCP
         and packet.length > packet.header_bytes + _TCP_FLAGS_AT
-        and flags_at < min(_HEADERS_END, len(frame))
+        and flags_at < min(HEADERS_END, len(frame))
     ):
         packet.tcp_flags = frame[flags_at]
     return True
@@ -192,7 +192,7 @@ def parse_quoted(frame: bytes, packet: Packet) -> Packet | None:
     if packet.length < packet.header_bytes + _TRANSPORT_BYTES + 20:
         return None
     offset = packet.offset + packet.header_bytes + _TRANSPORT_BYTES
-    if offset >= _HEADERS_END:
+    if offset >= HEADERS_END:
         return None
     return parse_ip(frame, offset, packet.version, quoted=True)
 

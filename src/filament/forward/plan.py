@@ -7,14 +7,24 @@ the gateway and service addresses, then the subnet. Lists of rules are `forward.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
-from filament.base.net import ROUTER_MAC, Prefix, format_ipv4, format_mac, mask_of
+from filament.base.net import (
+    ROUTER_MAC,
+    Prefix,
+    bits_of,
+    format_ipv4,
+    format_mac,
+    mask_of,
+    widen_address,
+)
 from filament.base.origin import NOWHERE, Origin
 from filament.forward.ids import SPACES, Ids
 from filament.forward.inputs import Inputs, Port, Route, Subnet
 from filament.forward.layout import (
+    INTERFACE_CHECK_MAC,
+    INTERFACE_CHECK_SOURCE,
     INTERFACE_POLICY,
     NEXT_HOP_PEER,
     NEXT_HOP_VXLAN,
@@ -23,9 +33,18 @@ from filament.forward.layout import (
     NextHopType,
 )
 from filament.forward.lists import ListPlanner, Memo, Numbers
-from filament.forward.tables import ROUTES_BY_VERSION, VRF_BITS, Key, Row, Tables
+from filament.forward.tables import (
+    ROUTES_BY_VERSION,
+    SENDER_BITS,
+    VRF_BITS,
+    Key,
+    Row,
+    Tables,
+)
 
 _VXLAN = "vxlan"
+_NO_ADDRESS = Prefix.host(0, 6)
+_IPV4_AT = Prefix(widen_address(0, 4), 96, 6)  # where wide addresses have IPv4
 _NOBODYS = (0, 0)  # the network and security groups of an address without a route
 
 
@@ -145,7 +164,7 @@ class _Planner:
                     self._acl_of(port),
                     *self._security_of(port),
                     next_hop,
-                    INTERFACE_POLICY if port.has_policy else 0,
+                    _interface_flags(port),
                     port.addresses[0] if port.addresses else 0,
                     port.flow_limit,
                     port.addresses6[0] if port.addresses6 else 0,
@@ -165,6 +184,27 @@ class _Planner:
                 port.origin,
             )
             self.rows["labels"][label,] = Row((next_hop,), port.origin)
+            self._plan_sources(port)
+
+    def _plan_sources(self, port: Port) -> None:
+        """Add what a port may send from, but for its primary addresses, which its row has."""
+        vif = self._number("vif", port.uuid)
+
+        def allow(mac: int, prefix: Prefix, pair: int) -> None:
+            rule = f"allowed-address-pair {pair}" if pair else "address"
+            row = Row((pair,), _because(port.origin, rule))
+            for address, length in _wide_parts(prefix):
+                self.rows["sources"].setdefault((SENDER_BITS + length, vif, mac, address), row)
+
+        for host in (
+            *(Prefix.host(address) for address in port.addresses[1:]),
+            *(Prefix.host(address, 6) for address in port.addresses6[1:]),
+        ):
+            allow(port.mac, host, 0)
+        for number, pair in enumerate(port.pairs, 1):
+            allow(pair.mac or port.mac, pair.prefix, number)
+            if pair.mac not in (0, port.mac):
+                allow(pair.mac, _NO_ADDRESS, number)
 
     # --- VRFs ---
 
@@ -212,16 +252,13 @@ class _Planner:
         local: set[_Place] = set()
         for port in self.inputs.ports:
             next_hop = self._number("next_hop", f"port {port.uuid}")
-            for host in (
-                *(Prefix.host(address) for address in port.addresses),
-                *(Prefix.host(address, 6) for address in port.addresses6),
-            ):
-                place = _Place(port.vrf, host)
+            for prefix, rule in local_prefixes(port):
+                place = _Place(port.vrf, prefix)
                 if place not in local:
                     local.add(place)
-                    origin = _because(port.origin, "local-address")
                     groups = self._groups_by_port[port.uuid]
-                    self._route(place, _To(next_hop, 0, port.network, groups), origin)
+                    to = _To(next_hop, 0, port.network, groups)
+                    self._route(place, to, _because(port.origin, rule))
 
     def _plan_received(self, place: _Place, route: Route) -> bool:
         """Add a received route; False for an echo of a port that is not here any more."""
@@ -275,7 +312,10 @@ class _Planner:
 
         Lists are in it by their numbers, which stand for their contents.
         """
-        ports = {key: row.values[:8] for key, row in self.rows["interfaces"].items()}
+        ports = {
+            key: (*row.values[:7], row.values[7] & INTERFACE_POLICY)
+            for key, row in self.rows["interfaces"].items()
+        }
         borders = [
             network_borders(
                 {key: self._policy_of(row.values) for key, row in self.rows[table].items()},
@@ -289,6 +329,42 @@ class _Planner:
         """Return what rules may ask of a route's destination: its network and security groups."""
         _, _, network, groups, _ = route
         return network, groups if self._lists.asks_for_groups else 0
+
+
+def local_prefixes(port: Port) -> Iterator[tuple[Prefix, str]]:
+    """Yield what is routed to a port: its addresses, and its allowed address pairs but for those
+    of any address, which say whom it may be and not where anybody is. With each, the reason.
+    """
+    for address in port.addresses:
+        yield Prefix.host(address), "local-address"
+    for address in port.addresses6:
+        yield Prefix.host(address, 6), "local-address"
+    for number, pair in enumerate(port.pairs, 1):
+        if pair.prefix.length:
+            yield pair.prefix, f"allowed-address-pair {number}"
+
+
+def _interface_flags(port: Port) -> int:
+    return (
+        (INTERFACE_POLICY if port.has_policy else 0)
+        | (INTERFACE_CHECK_MAC if port.checks_mac else 0)
+        | (INTERFACE_CHECK_SOURCE if port.checks_source else 0)
+    )
+
+
+def _wide_parts(prefix: Prefix) -> Iterator[tuple[int, int]]:
+    """Yield wide addresses and lengths that are a prefix: one, but for IPv6 prefixes around the
+    place where IPv4 is (::ffff:0:0/96), which is taken out of them.
+    """
+    address, length, version = prefix
+    if version == 4:
+        yield widen_address(address, 4), length + _IPV4_AT.length
+    elif length <= _IPV4_AT.length and prefix.contains(_IPV4_AT.address, 6):
+        for depth in range(length + 1, _IPV4_AT.length + 1):
+            bit = 1 << (bits_of(6) - depth)
+            yield _IPV4_AT.address & mask_of(depth, 6) ^ bit, depth
+    else:
+        yield address, length
 
 
 def network_borders(

@@ -12,7 +12,15 @@ from typing import NamedTuple
 from filament.base.net import mask_of
 from filament.base.origin import NOWHERE
 from filament.forward.layout import PLANNED, RULES, TABLES
-from filament.forward.tables import ROUTES_BY_VERSION, VRF_BITS, Change, Key, Row, Tables
+from filament.forward.tables import (
+    ROUTES_BY_VERSION,
+    SENDER_BITS,
+    VRF_BITS,
+    Change,
+    Key,
+    Row,
+    Tables,
+)
 
 # One named tuple per planned table, with the layout's fields in order (a test compares them).
 
@@ -90,6 +98,12 @@ class InterfaceValues(NamedTuple):
     mac: int
 
 
+class SourceValues(NamedTuple):
+    """A row of `sources`."""
+
+    pair: int
+
+
 class NextHopValues(NamedTuple):
     """A row of `next_hops`."""
 
@@ -138,31 +152,35 @@ class Found(NamedTuple):
     row: Row
 
 
-class _Routes:
-    """Longest-prefix match: per VRF and prefix length a dict by address."""
+class _Trie:
+    """Longest-prefix match: per scope (a VRF) and prefix length a dict by address.
 
-    def __init__(self, version: int) -> None:
+    Keys are (prefix length with the scope's bits, scope, ..., address).
+    """
+
+    def __init__(self, version: int, scope_bits: int) -> None:
         self.version = version
-        self._by_vrf: dict[int, list[tuple[int, dict[int, Found]]]] = {}
+        self.scope_bits = scope_bits
+        self._by_scope: dict[Key, list[tuple[int, dict[int, Found]]]] = {}
 
     def put(self, key: Key, row: Row) -> None:
-        length, vrf, address = key
-        levels = self._by_vrf.setdefault(vrf, [])
+        length, *scope, address = key
+        levels = self._by_scope.setdefault(tuple(scope), [])
         for level_length, found_by_address in levels:
-            if level_length == length - VRF_BITS:
+            if level_length == length - self.scope_bits:
                 found_by_address[address] = Found(key, row)
                 return
-        levels.append((length - VRF_BITS, {address: Found(key, row)}))
+        levels.append((length - self.scope_bits, {address: Found(key, row)}))
         levels.sort(key=lambda level: -level[0])
 
     def remove(self, key: Key) -> None:
-        length, vrf, address = key
-        for level_length, found_by_address in self._by_vrf.get(vrf, ()):
-            if level_length == length - VRF_BITS:
+        length, *scope, address = key
+        for level_length, found_by_address in self._by_scope.get(tuple(scope), ()):
+            if level_length == length - self.scope_bits:
                 found_by_address.pop(address, None)
 
-    def find(self, vrf: int, address: int) -> Found | None:
-        for length, found_by_address in self._by_vrf.get(vrf, ()):
+    def find(self, scope: Key, address: int) -> Found | None:
+        for length, found_by_address in self._by_scope.get(scope, ()):
             found = found_by_address.get(address & mask_of(length, self.version))
             if found is not None:
                 return found
@@ -177,7 +195,10 @@ class Rows:
 
     def __init__(self, tables: Tables | None = None) -> None:
         self.by_table: dict[str, dict[Key, Row]] = {name: {} for name in PLANNED}
-        self._routes = {name: _Routes(version) for version, name in ROUTES_BY_VERSION.items()}
+        self._tries = {
+            name: _Trie(version, VRF_BITS) for version, name in ROUTES_BY_VERSION.items()
+        }
+        self._tries["sources"] = _Trie(6, SENDER_BITS)
         if tables is not None:
             self.replace(tables)
 
@@ -210,13 +231,13 @@ class Rows:
             self._remove(name, key)
             return
         self.by_table[name][key] = row
-        if name in self._routes:
-            self._routes[name].put(key, row)
+        if name in self._tries:
+            self._tries[name].put(key, row)
 
     def _remove(self, name: str, key: Key) -> None:
         self.by_table[name].pop(key, None)
-        if name in self._routes:
-            self._routes[name].remove(key)
+        if name in self._tries:
+            self._tries[name].remove(key)
 
     def find(self, name: str, key: Key) -> Row | None:
         """Look a row up by its key."""
@@ -224,7 +245,14 @@ class Rows:
 
     def find_route(self, vrf: int, address: int, version: int = 4) -> Found | None:
         """Return the longest prefix of the VRF that holds `address`."""
-        return self._routes[ROUTES_BY_VERSION[version]].find(vrf, address)
+        return self._tries[ROUTES_BY_VERSION[version]].find((vrf,), address)
+
+    def find_source(self, vif: int, mac: int, address: int) -> Found | None:
+        """Return the longest prefix that a port may use with a MAC and that holds a wide address.
+
+        0 is the address of senders without one.
+        """
+        return self._tries["sources"].find((vif, mac), address)
 
     def host(self) -> HostValues:
         """Return the host's row; zeros before it is written."""
@@ -238,6 +266,7 @@ VALUES_BY_TABLE: Mapping[str, type[tuple[int, ...]]] = {
     "buckets": BucketValues,
     "shapes": ShapeValues,
     "lists": ListValues,
+    "sources": SourceValues,
     "interfaces": InterfaceValues,
     "next_hops": NextHopValues,
     "labels": LabelValues,

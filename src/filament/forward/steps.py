@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
-from filament.base.net import Prefix, format_ipv4, format_mac, narrow_address
+from filament.base.net import Prefix, bits_of, format_ipv4, format_mac, narrow_address
 from filament.base.origin import NOWHERE, Origin
 from filament.forward.layout import (
     ACL_PASS,
@@ -14,7 +14,7 @@ from filament.forward.layout import (
     TABLE_BY_NAME,
     NextHopType,
 )
-from filament.forward.tables import VRF_BITS, Key, Row
+from filament.forward.tables import SENDER_BITS, VRF_BITS, Key, Row
 
 
 class Step(NamedTuple):
@@ -111,6 +111,17 @@ def _flow(_key: Key, values: tuple[int, ...]) -> str:
     return f"flow {word}, packet {packets} of it, generation {generation}"
 
 
+def _source(key: Key, values: tuple[int, ...]) -> str:
+    length, vif, mac, address = key
+    pair = f"allowed address pair {values[0]}" if values[0] else "its own"
+    if not address and length == SENDER_BITS + bits_of(6):
+        return f"port {vif} may send from {format_mac(mac)}: {pair}"
+    found = narrow_address(address)
+    version = found.version
+    prefix = Prefix(found.value, length - SENDER_BITS - bits_of(6) + bits_of(version), version)
+    return f"port {vif} may send from {prefix} and {format_mac(mac)}: {pair}"
+
+
 _WORDS: Mapping[str, Callable[[Key, tuple[int, ...]], str]] = {
     "rules": _rule,
     "lists": lambda key, _: f"list {key[0]}: no rule of it matches, so denied",
@@ -121,6 +132,7 @@ _WORDS: Mapping[str, Callable[[Key, tuple[int, ...]], str]] = {
     "next_hops": _next_hop,
     "labels": lambda key, values: f"label {key[0]} is next hop {values[0]}",
     "vnis": lambda key, values: f"VNI {key[0]} is VRF {values[0]}",
+    "sources": _source,
     "routes": _route,
     "routes6": lambda key, values: _route(key, values, 6),
     "host": lambda _, values: f"host {format_ipv4(values[0])}, generation {values[1]}",

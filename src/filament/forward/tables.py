@@ -15,6 +15,7 @@ from filament.forward.layout import TABLE_BY_NAME, Field
 Key = tuple[int, ...]
 
 VRF_BITS = 32  # the part of a route's prefix_length that matches the VRF
+SENDER_BITS = 96  # the part of a source's prefix_length that matches the port, MAC and padding
 ROUTES_BY_VERSION = {4: "routes", 6: "routes6"}  # the tables of routes, by IP version
 
 

@@ -18,6 +18,7 @@
 #include "lib/neighbour.h"
 #include "lib/parse.h"
 #include "lib/route.h"
+#include "lib/source.h"
 
 /* The host's row exists from the start, zeros until it is programmed. Read first in a program:
  * a verdict given under rows newer than its generation is judged again, the reverse would not be. */
@@ -48,23 +49,6 @@ static __always_inline void decrement_ttl(struct __sk_buff *skb, struct packet *
 	}
 }
 
-/* The source address must be the port's own or routed to it. */
-static __always_inline bool is_own_source(const struct interface *port,
-					  const struct packet *packet)
-{
-	const struct address *source = &packet->source;
-	struct route *route;
-
-	if (packet->version == 4) {
-		if (likely(source->words[3] == port->address && port->address))
-			return true;
-	} else if (is_same_address(source, &port->address6) && !is_zero_address(source)) {
-		return true;
-	}
-	route = find_route(port->vrf, source, packet->version);
-	return route && route->next_hop == port->next_hop && is_unicast(source, packet->version);
-}
-
 /* To a port of this host: its network's policy, then the port. */
 static __always_inline int to_port(struct __sk_buff *skb, struct packet *packet,
 				   const struct host *self, const struct next_hop *next_hop,
@@ -85,8 +69,14 @@ static __always_inline int to_port(struct __sk_buff *skb, struct packet *packet,
 static __always_inline int to_link_local(struct __sk_buff *skb, struct packet *packet,
 					 const struct interface *port)
 {
-	if (!is_link_local(&packet->source) && !is_own_source(port, packet))
-		return drop(skb, port, DROP_SOURCE_SPOOFED);
+	__u32 reason = is_link_local(&packet->source)
+			       ? refuse_sender(skb, port, &packet->source, packet->version,
+					       packet->is_own_mac)
+			       : refuse_source(skb, port, &packet->source, packet->version,
+					       packet->is_own_mac);
+
+	if (reason)
+		return drop(skb, port, reason);
 	if (!is_gateway_link_local(&packet->destination))
 		return drop(skb, port, DROP_NO_ROUTE);
 	return answer_echo(skb, packet, port, port->next_hop);
@@ -103,8 +93,9 @@ static __always_inline int route_packet(struct __sk_buff *skb, struct packet *pa
 		return drop(skb, port, DROP_NOT_UNICAST);
 	if (packet->version == 6 && unlikely(is_link_local(&packet->destination)))
 		return to_link_local(skb, packet, port);
-	if (!is_own_source(port, packet))
-		return drop(skb, port, DROP_SOURCE_SPOOFED);
+	reason = refuse_source(skb, port, &packet->source, packet->version, packet->is_own_mac);
+	if (reason)
+		return drop(skb, port, reason);
 	route = find_route(port->vrf, &packet->destination, packet->version);
 	if (!route)
 		return drop(skb, port, DROP_NO_ROUTE);
@@ -152,6 +143,7 @@ int from_port(struct __sk_buff *skb)
 		return answer_arp(skb, port);
 	/* Any other destination is the gateway's: ports share no link with anybody else. */
 	is_group = ethernet->h_dest[0] & 1;
+	packet.is_own_mac = is_own_mac(port, ethernet->h_source);
 	if (ethernet->h_proto == bpf_htons(ETH_P_IP)) {
 		if (is_group)
 			return drop(skb, port, DROP_NOT_UNICAST);

@@ -6,6 +6,7 @@
 #include "kernel.h"
 #include "route.h"
 #include "count.h"
+#include "source.h"
 #include "tables.gen.h"
 
 #define ARP_HARDWARE_ETHERNET 1
@@ -33,7 +34,9 @@ static __always_inline int answer_arp(struct __sk_buff *skb, const struct interf
 	struct route *route;
 	struct ethhdr *ethernet;
 	struct address asked;
-	__be32 target;
+	__be32 target, sender;
+	bool is_request;
+	__u32 reason;
 	struct arp *arp;
 
 	if (!reach(skb, sizeof(*ethernet) + sizeof(*arp)))
@@ -46,9 +49,17 @@ static __always_inline int answer_arp(struct __sk_buff *skb, const struct interf
 	    arp->protocol != bpf_htons(ETH_P_IP) || arp->hardware_bytes != ETH_ALEN ||
 	    arp->protocol_bytes != sizeof(target))
 		return drop(skb, port, DROP_MALFORMED);
-	if (arp->operation != bpf_htons(ARP_REQUEST))
-		return drop(skb, port, DROP_ARP_UNANSWERED);
+	if (port->flags & INTERFACE_CHECK_MAC && !is_same_mac(arp->sender_mac, ethernet->h_source))
+		return drop(skb, port, DROP_SOURCE_MAC_SPOOFED);
+	is_request = arp->operation == bpf_htons(ARP_REQUEST);
 	__builtin_memcpy(&target, arp->target, sizeof(target));
+	__builtin_memcpy(&sender, arp->sender, sizeof(sender));
+	set_ipv4(&asked, sender);
+	reason = refuse_sender(skb, port, &asked, 4, is_own_mac(port, ethernet->h_source));
+	if (reason)
+		return drop(skb, port, reason);
+	if (!is_request)
+		return drop(skb, port, DROP_ARP_UNANSWERED);
 	set_ipv4(&asked, target);
 	route = find_route(port->vrf, &asked, 4);
 	if (!route || !(route->flags & ROUTE_PROXY_ARP) || route->next_hop == port->next_hop)

@@ -9,6 +9,7 @@
 #include "kernel.h"
 #include "parse.h"
 #include "route.h"
+#include "source.h"
 #include "tables.gen.h"
 
 #define ND_SOLICITATION 135
@@ -73,6 +74,7 @@ static __always_inline int answer_solicitation(struct __sk_buff *skb, const stru
 	struct next_hop *next_hop;
 	struct ethhdr *ethernet;
 	__u8 mac[ETH_ALEN];
+	__u32 reason;
 
 	if (packet->ttl != ND_HOP_LIMIT || packet->icmp_code ||
 	    packet->length < packet->header_bytes + sizeof(*asked) ||
@@ -82,6 +84,9 @@ static __always_inline int answer_solicitation(struct __sk_buff *skb, const stru
 	asked = frame_at(skb, transport);
 	if ((void *)(ethernet + 1) > frame_end(skb) || (void *)(asked + 1) > frame_end(skb))
 		return drop(skb, port, DROP_MALFORMED);
+	reason = refuse_sender(skb, port, &packet->source, 6, packet->is_own_mac);
+	if (reason)
+		return drop(skb, port, reason);
 	summed.message.target = asked->target;
 	summed.source = asked->target;
 	__builtin_memcpy(mac, ethernet->h_source, ETH_ALEN);

@@ -28,6 +28,7 @@ struct packet {
 	bool is_fragment; /* any, also the first */
 	bool is_first;    /* holds the start of the transport header */
 	bool is_error;    /* an ICMP error, which quotes the packet it is about */
+	bool is_own_mac;  /* from the port's own MAC, or its MAC is not checked (set for ports) */
 };
 
 #define ICMP_ECHO_REPLY 0

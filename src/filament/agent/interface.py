@@ -1,0 +1,116 @@
+"""What the properties of a virtual-machine-interface, and of its network for it, mean. Pure.
+
+A part that is malformed is left out and reported: an address pair less, never one more.
+"""
+
+from __future__ import annotations
+
+from typing import TypeVar
+
+from msgspec import Struct
+
+from filament.base.errors import InputError
+from filament.base.limits import MAX_ADDRESS_PAIRS
+from filament.base.net import Prefix, bits_of, mask_of, parse_address, parse_mac
+from filament.forward.inputs import AddressPair
+
+_PAIRS = "virtual_machine_interface_allowed_address_pairs"
+_MAX_FLOWS = (1 << 32) - 1
+ItemT = TypeVar("ItemT")
+
+
+class _MacAddresses(Struct):
+    mac_address: list[str] | str | None = None
+
+
+class _Subnet(Struct):
+    ip_prefix: str | None = None
+    ip_prefix_len: int | None = None
+
+
+class _Pair(Struct):
+    ip: _Subnet | None = None
+    mac: str | None = None
+    address_mode: str | None = None
+
+
+class _Pairs(Struct):
+    allowed_address_pair: list[_Pair] | _Pair | None = None
+
+
+class _Properties(Struct):
+    max_flows: int | None = None
+
+
+class Interface(Struct):
+    """The properties that mean something here, in TF's shapes."""
+
+    uuid: str = ""
+    virtual_machine_interface_mac_addresses: _MacAddresses | None = None
+    virtual_machine_interface_disable_policy: bool | None = None
+    virtual_machine_interface_allowed_address_pairs: _Pairs | None = None
+    virtual_machine_interface_properties: _Properties | None = None
+    port_security_enabled: bool | None = None
+
+    @property
+    def macs(self) -> list[str]:
+        """Its MAC addresses, as text."""
+        return listed((self.virtual_machine_interface_mac_addresses or _MacAddresses()).mac_address)
+
+    @property
+    def is_secured(self) -> bool:
+        """Whether its security groups, addresses and MAC are enforced."""
+        return self.port_security_enabled is not False
+
+    @property
+    def max_flows(self) -> int:
+        """How many flows it may have; 0 leaves that to its network and its host."""
+        return flow_limit((self.virtual_machine_interface_properties or _Properties()).max_flows)
+
+    def pairs(self, faults: list[str]) -> tuple[AddressPair, ...]:
+        """Return its allowed address pairs; what is wrong with others goes into `faults`."""
+        wrapped = self.virtual_machine_interface_allowed_address_pairs or _Pairs()
+        found: dict[AddressPair, None] = {}
+        for index, one in enumerate(listed(wrapped.allowed_address_pair)):
+            try:
+                if len(found) == MAX_ADDRESS_PAIRS:
+                    raise InputError("too-many", f"only {MAX_ADDRESS_PAIRS} pairs are allowed")
+                found[_pair(one)] = None
+            except InputError as error:
+                faults.append(f"{_PAIRS}[{index}]: {error}; it is not allowed")
+        return tuple(found)
+
+
+def flow_limit(given: int | None) -> int:
+    """Read a limit of flows: TF's -1 and 0 are none, as is more than there can be."""
+    return given if given is not None and 0 < given <= _MAX_FLOWS else 0
+
+
+def listed(value: list[ItemT] | ItemT | None) -> list[ItemT]:
+    """TF's XML does not tell a list of one from its only member."""
+    if value is None:
+        return []
+    return value if isinstance(value, list) else [value]
+
+
+def _pair(given: _Pair) -> AddressPair:
+    subnet = given.ip
+    if subnet is None or not subnet.ip_prefix:
+        raise InputError("bad-pair", "it has no prefix", hint="give ip.ip_prefix and ip_prefix_len")
+    address = parse_address(subnet.ip_prefix)
+    bits = bits_of(address.version)
+    length = bits if subnet.ip_prefix_len is None else subnet.ip_prefix_len
+    if not 0 <= length <= bits:
+        raise InputError(
+            "bad-pair", f"ip_prefix_len is {length}", hint=f"write 0-{bits} for {address}"
+        )
+    # An address with the length of its subnet is common, and means the subnet (TF).
+    prefix = Prefix(address.value & mask_of(length, address.version), length, address.version)
+    mac = parse_mac(given.mac) if given.mac else 0
+    if given.address_mode not in (None, "", "active-active", "active-standby"):
+        raise InputError(
+            "bad-pair",
+            f"address_mode is {given.address_mode!r:.40}",
+            hint="write active-active or active-standby",
+        )
+    return AddressPair(prefix, mac, given.address_mode == "active-standby")
