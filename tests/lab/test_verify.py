@@ -7,13 +7,13 @@ import pytest
 
 from filament.cli.main import run
 from filament.dataplane.maps import PinnedMaps
-from filament.forward.layout import ACL_DENY, ACL_PASS, FLOW_INBOUND, TABLE_BY_NAME
+from filament.forward.layout import ACL_DENY, ACL_PASS, TABLE_BY_NAME
 from filament.forward.tables import Change
 from filament.testing.lab.intent import DOMAIN, PROJECT
-from filament.testing.lab.lab import agent_of
 from filament.testing.lab.probes import Probe
 
 pytestmark = pytest.mark.lab
+ATTEMPTS = 3
 
 
 def verify(lab, capsys, *options):
@@ -25,8 +25,27 @@ def verify(lab, capsys, *options):
     return answer
 
 
-def found(answer):
-    return [(one["layer"], one["where"]) for one in answer["differences"]]
+def found_after(lab, capsys, break_it, least=1):
+    """Break something and return the differences. An agent looks at its rows every half minute
+    and may be quicker than we are: then it is broken again.
+    """
+    for _ in range(ATTEMPTS):
+        break_it()
+        found = verify(lab, capsys)["differences"]
+        if len(found) >= least:
+            break
+    return found
+
+
+def mended(lab, capsys, break_it):
+    """Break something and have it repaired."""
+    for _ in range(ATTEMPTS):
+        break_it()
+        answer = verify(lab, capsys, "--repair")
+        assert answer["differences"] == []
+        if answer["repairs"]:
+            break
+    assert len(answer["repairs"]) == 1
 
 
 @pytest.fixture
@@ -85,42 +104,45 @@ def row_of(maps, table, **wanted):
 @pytest.mark.parametrize("table", ["routes", "labels", "next_hops", "interfaces"])
 def test_a_deleted_row_is_found_and_written_again(lab, capsys, maps, table):
     key, values = row_of(maps, table)
-    maps.delete(table, [key])
-    answer = verify(lab, capsys)
-    [one] = answer["differences"]
+
+    def break_it():
+        maps.delete(table, [key])
+
+    [one] = found_after(lab, capsys, break_it)
     assert (one["layer"], one["where"], one["repairable"]) == ("kernel", "agent host1", True)
     assert one["what"].startswith(f"{table} ")
     assert "the kernel has no such row (of " in one["text"]
-    assert maps.read(table, key) is None, "it was repaired, and nobody had said so"
-    answer = verify(lab, capsys, "--repair")
-    assert answer["differences"] == []
-    assert len(answer["repairs"]) == 1
-    assert maps.read(table, key) == values
+    mended(lab, capsys, break_it)
+    assert maps.read_all(table)[key] == values
 
 
 def test_a_changed_label_is_found_and_written_again(lab, capsys, maps):
     key, values = row_of(maps, "routes", label=16)
-    maps.write([Change("routes", key, (values[0], 17, *values[2:]))])
-    [one] = verify(lab, capsys)["differences"]
+
+    def break_it():
+        maps.write([Change("routes", key, (values[0], 17, *values[2:]))])
+
+    [one] = found_after(lab, capsys, break_it)
     assert one["what"].startswith("routes 10.1.")
     assert "the kernel has label 17, the agent wants 16 (of " in one["text"]
-    assert verify(lab, capsys, "--repair")["differences"] == []
-    assert maps.read("routes", key) == values
+    mended(lab, capsys, break_it)
+    assert maps.read_all("routes")[key] == values
 
 
 def test_a_row_too_many_is_found_and_deleted(lab, capsys, maps):
     key, values = row_of(maps, "routes", label=16)
     extra = (key[0], key[1], key[2] + 100)
-    maps.write([Change("routes", extra, values)])
-    [one] = verify(lab, capsys)["differences"]
+
+    def break_it():
+        maps.write([Change("routes", extra, values)])
+
+    [one] = found_after(lab, capsys, break_it)
     assert one["text"] == "the kernel has a row that nobody asks for"
-    assert verify(lab, capsys, "--repair")["differences"] == []
-    assert maps.read("routes", extra) is None
+    mended(lab, capsys, break_it)
+    assert extra not in maps.read_all("routes")
 
 
-def test_flows_that_the_rules_forbid_or_whose_port_is_gone_are_found_and_deleted(
-    lab, capsys, maps
-):
+def test_flows_that_the_rules_forbid_or_whose_port_is_gone_are_found_and_deleted(lab, capsys, maps):
     assert lab.run("red-1", ["ping", "-nqc1", "10.1.1.4"]).returncode == 0
     key, values = row_of(maps, "flows", action=ACL_PASS)
     fields = [one.name for one in TABLE_BY_NAME["flows"].value if not one.type.startswith("pad")]
@@ -134,28 +156,38 @@ def test_flows_that_the_rules_forbid_or_whose_port_is_gone_are_found_and_deleted
     ]
     assert verify(lab, capsys, "--repair")["differences"] == []
     assert maps.read("flows", (4000, *key[1:])) is None
-    assert FLOW_INBOUND  # the flow's direction is the row's
 
 
 def test_a_silent_process_is_named_and_the_others_are_compared(lab, capsys, maps):
+    key, _ = row_of(maps, "routes", label=16)
     lab.kill("control")
-    answer = verify(lab, capsys)
-    assert ("answers", "control ctl1") in found(answer) or found(answer)[0][0] == "answers"
-    lab.restart("control")
-    lab.wait_for("control")
+    try:
+        layers = {
+            (one["layer"], one["where"])
+            for one in found_after(lab, capsys, lambda: maps.delete("routes", [key]), least=2)
+        }
+        assert layers == {("answers", "control ctl1"), ("kernel", "agent host1")}
+    finally:
+        lab.restart("control")
+        lab.wait_for("control")
+        lab.wait_plugged()
 
 
 def test_nothing_is_repaired_before_the_view_is_complete(lab, capsys, maps):
     """An agent that no control node has told everything keeps what may be somebody's."""
     lab.kill("control")
-    lab.kill("agent-host1")
-    lab.restart("agent-host1")
-    lab.wait_for("agent-host1")
-    key, values = row_of(maps, "routes", label=16)
-    maps.delete("routes", [key])
-    answer = verify(lab, capsys, "--repair")
-    assert any("has not heard everything" in text for text in answer["repairs"])
-    assert agent_of
-    lab.restart("control")
-    lab.wait_for("control")
-    lab.wait_plugged()
+    try:
+        lab.kill("agent-host1")
+        lab.restart("agent-host1")
+        lab.wait_for("agent-host1")
+        key, _ = row_of(maps, "routes", label=16)
+        for _ in range(ATTEMPTS):
+            maps.delete("routes", [key])
+            answer = verify(lab, capsys, "--repair")
+            if answer["repairs"]:
+                break
+        assert any("has not heard everything" in text for text in answer["repairs"])
+    finally:
+        lab.restart("control")
+        lab.wait_for("control")
+        lab.wait_plugged()

@@ -9,9 +9,8 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
-import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
@@ -19,23 +18,18 @@ from starlette.routing import Route
 from filament.agent.connection import Connection
 from filament.agent.host import AgentHost
 from filament.base.errors import ConflictError, NotFoundError, TransientError
+from filament.dataplane.reconcile import Rows
 from filament.forward.audit import RowDifference, StaleFlow, compare_rows, stale_flows
 from filament.forward.ids import Ids
 from filament.forward.plan import plan
-from filament.forward.tables import Tables
+from filament.forward.tables import Key, Tables
 from filament.runtime.web import answering_errors, json_response
 from filament.wire.xmpp.entry import format_destination
 
-_ATTEMPTS = 10  # to read the kernel while nothing is written
 
+class _Found(NamedTuple):
+    """What one look at the kernel showed."""
 
-class _Found(msgspec.Struct, frozen=True):
-    """One look at the kernel while its rows stood still."""
-
-    tables: Tables
-    rows: dict[str, dict[tuple[int, ...], tuple[int, ...]]]
-    mark: int
-    whole: bool
     replanned: list[RowDifference]
     drifted: list[RowDifference]
     stale: list[StaleFlow]
@@ -49,13 +43,14 @@ class Audit:
         self._connections = connections
 
     async def audit(self) -> dict[str, Any]:
-        """Look at everything. Raises TransientError when rows never stand still."""
-        found = await self._look()
+        """Look at everything. Raises TransientError before rows were ever planned."""
+        whole = self._host.core.may_delete
+        found = await self._look(finds_surplus=whole)
         core = self._host.core
         return {
             "name": core.host.name,
-            "revision": found.tables.revision,
-            "whole": found.whole,
+            "revision": self._host.tables.revision,
+            "whole": whole,
             "problem": self._host.problem,
             "failures": [one._asdict() for one in self._host.outcome.failures],
             "plan": found.replanned,
@@ -75,13 +70,18 @@ class Audit:
         how much of each was wrong. Raises ConflictError while the view is not complete: then what
         looks superfluous may belong to somebody.
         """
-        self._require_whole()
-        found = await self._look()
-        self._require_whole()
-        self._host.plan_anew()
-        self._host.audited(found.rows, found.mark)
-        await asyncio.to_thread(self._host.maps.delete, "flows", [one.key for one in found.stale])
-        self._host.turn()
+        host = self._host
+        if not host.core.may_delete:
+            raise ConflictError(
+                f"{host.core.host.name} has not heard everything from a control node yet: what"
+                " looks superfluous may be needed"
+            )
+        found = await self._look(finds_surplus=True)
+        host.plan_anew()
+        # Here, and not beside the other tasks: nothing may be written meanwhile.
+        host.audited(host.maps.read_planned(), host.reconciler.mark)
+        host.maps.delete("flows", [one.key for one in found.stale])
+        host.turn()
         return {
             "plan": len(found.replanned),
             "kernel": len(found.drifted),
@@ -100,44 +100,27 @@ class Audit:
             raise ConflictError(f"there is no session with {control} that could begin again")
         return {"control": control}
 
-    def _require_whole(self) -> None:
+    async def _look(self, *, finds_surplus: bool) -> _Found:
+        """Compare in another thread. Turns of the host go on meanwhile: what differs from the rows
+        of before does so because of them, unless it differs from the rows of after, too.
+        """
         host = self._host
-        if not host.core.may_delete:
-            raise ConflictError(
-                f"{host.core.host.name} has not heard everything from a control node yet; what"
-                " looks superfluous may be needed: try again when `filament status` shows it"
-            )
+        inputs, before, ids = host.planned, host.tables, host.ids.export()
+        if inputs is None:
+            raise TransientError(f"{host.core.host.name} has not planned any rows yet")
 
-    async def _look(self) -> _Found:
-        host = self._host
-        for _ in range(_ATTEMPTS):
-            inputs, tables, mark = host.planned, host.tables, host.reconciler.mark
-            whole, ids = host.core.may_delete, host.ids.export()
-            if inputs is None:
-                raise TransientError(f"{host.core.host.name} has not planned any rows yet")
+        def look() -> _Found:
+            replanned = _compare_plans(plan(inputs, Ids(ids), whole=False), before)
+            rows, flows = host.maps.read_planned(), host.maps.read_all("flows")
+            drifted, stale = _compare(before, rows, flows, finds_surplus=finds_surplus)
+            if host.tables is not before:
+                others = _compare(host.tables, rows, flows, finds_surplus=finds_surplus)
+                keys = {(one.table, one.key) for one in others[0]}
+                drifted = [one for one in drifted if (one.table, one.key) in keys]
+                stale = [one for one in stale if one in others[1]]
+            return _Found(replanned, drifted, stale)
 
-            def look() -> _Found:
-                rows = host.maps.read_planned()
-                return _Found(
-                    tables,  # noqa: B023 - called before the next round
-                    rows,
-                    mark,  # noqa: B023
-                    whole,  # noqa: B023
-                    _compare_plans(plan(inputs, Ids(ids), whole=False), tables),  # noqa: B023
-                    compare_rows(tables, rows, finds_surplus=whole),  # noqa: B023
-                    list(
-                        stale_flows(
-                            tables,  # noqa: B023
-                            host.maps.read_all("flows"),
-                            time.monotonic_ns(),
-                        )
-                    ),
-                )
-
-            found = await asyncio.to_thread(look)
-            if (mark, tables) == (host.reconciler.mark, host.tables):
-                return found
-        raise TransientError(f"the rows of {host.core.host.name} change all the time; try again")
+        return await asyncio.to_thread(look)
 
     def _devices(self) -> list[dict[str, str]]:
         """Return what is wrong with devices that should have our programs."""
@@ -149,6 +132,13 @@ class Audit:
             for one in states
             if one.problem or (one.link is not None and not one.is_attached)
         ]
+
+
+def _compare(
+    tables: Tables, rows: Rows, flows: Mapping[Key, tuple[int, ...]], *, finds_surplus: bool
+) -> tuple[list[RowDifference], list[StaleFlow]]:
+    drifted = compare_rows(tables, rows, finds_surplus=finds_surplus)
+    return drifted, list(stale_flows(tables, flows, time.monotonic_ns()))
 
 
 def _compare_plans(anew: Tables, tables: Tables) -> list[RowDifference]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Sequence
 from urllib.parse import quote
 
@@ -29,7 +29,8 @@ from filament.doctor.verify import (
 from filament.model.change import Allocation, Object
 
 EXIT_DIFFERENT = 1
-_ROUNDS = 3
+_ROUNDS = 3  # that must show the same
+_MOST_ROUNDS = 8
 _PAUSE_S = 0.5
 _PATIENCE_S = 60.0
 _SETTLE_S = 10.0
@@ -87,12 +88,14 @@ def _lines(found: Sequence[Difference]) -> list[str]:
 
 def _look(session: Session) -> list[Difference]:
     """Return the differences that last; one look is enough where there are none."""
-    rounds = [differences(gather(session))]
-    while rounds[-1] and len(rounds) < _ROUNDS:
-        time.sleep(_PAUSE_S)
+    rounds: deque[list[Difference]] = deque(maxlen=_ROUNDS)
+    for _ in range(_MOST_ROUNDS):
         rounds.append(differences(gather(session)))
-        rounds = [lasting(rounds)] * len(rounds)
-    return rounds[-1]
+        found = lasting(rounds)
+        if not rounds[-1] or (found and len(rounds) == _ROUNDS):
+            return found
+        time.sleep(_PAUSE_S)
+    return lasting(rounds)
 
 
 def gather(session: Session) -> Evidence:
