@@ -363,8 +363,8 @@ class Peering:
         name, bgp = neighbour.name, self._bgp
         for family, keys in update.withdrawn:
             bgp.withdraw(name, family, keys)
-        for family, attributes, routes in update.announced:
-            bgp.announce(name, family, attributes, routes)
+        for family, attributes, routes, field in update.announced:
+            bgp.announce(name, family, attributes, routes, field)
             if neighbour.take_room(family, len(routes)):
                 self._check_limit(neighbour, family)
         if update.end_of_rib is not None:
@@ -596,6 +596,6 @@ def _encode(batch: OutBatch, *, is_as4: bool) -> list[bytes]:
         return encode_updates(batch.family, batch.attributes, batch.routes, is_as4=is_as4)
     except ValueError as error:
         _log.warning(
-            "bgp-not-announced", family=str(batch.family), routes=len(batch.routes), why=str(error)
+            "bgp-not-announced", family=str(batch.family), routes=batch.route_count, why=str(error)
         )
         return []
