@@ -1,12 +1,16 @@
 """`filament verify` on a real lab: no false alarm, every fault found by name, and mended."""
 
+import copy
 import json
 import threading
 
 import pytest
 
 from filament.cli.main import run
+from filament.cli.session import Session
+from filament.cli.verify import gather
 from filament.dataplane.maps import PinnedMaps
+from filament.doctor.verify import Evidence, differences, lasting
 from filament.forward.layout import ACL_DENY, ACL_PASS, TABLE_BY_NAME
 from filament.forward.tables import Change
 from filament.testing.lab.intent import DOMAIN, PROJECT
@@ -64,6 +68,112 @@ def healthy(lab, capsys):
 
 def test_a_healthy_lab_differs_in_nothing(lab, capsys):
     assert verify(lab, capsys) == {"differences": [], "repairs": []}
+
+
+@pytest.fixture(scope="module")
+def evidence(lab):
+    """What everybody says while all is well."""
+    session = Session(str(lab.directories.run), None)
+    try:
+        return gather(session)
+    finally:
+        session.close()
+
+
+def of_control(evidence):
+    return evidence.controls["ctl1"]
+
+
+def told(evidence):
+    return evidence.told["ctl1", "host1"]
+
+
+def view(evidence):
+    return evidence.agents["host1"]["views"][0]
+
+
+def drop_object(evidence):
+    uuid = next(u for u, (k, _, _) in of_control(evidence)["objects"].items() if k == "project")
+    del of_control(evidence)["objects"][uuid]
+
+
+def change_object(evidence):
+    next(iter(of_control(evidence)["objects"].values()))[2] = "0" * 16
+
+
+def add_object(evidence):
+    of_control(evidence)["objects"]["1"] = ["project", "d:p", "0" * 16]
+
+
+def drop_route(instances):
+    next(one for one in instances if one["items"])["items"].pop()
+
+
+FAULTS = [
+    (drop_object, "configuration", "it lacks the API's, of revision "),
+    (change_object, "configuration", "it holds another than the API's of revision "),
+    (add_object, "configuration", "it holds one that the API does not have"),
+    (
+        lambda e: of_control(e).update(revision=1),
+        "configuration",
+        "it is at revision 1, the API at ",
+    ),
+    (
+        lambda e: of_control(e)["instances"].popitem(),
+        "plan",
+        "it lacks one that follows from the API's configuration",
+    ),
+    (lambda e: of_control(e)["targets"].popitem(), "rib", "it has no table for the instance"),
+    (
+        lambda e: next(iter(of_control(e)["targets"].values())).update(imports=["target:1:1"]),
+        "rib",
+        "it imports and exports ",
+    ),
+    (lambda e: of_control(e).update(problem="table x differs"), "rib", "table x differs"),
+    (lambda e: told(e)["nodes"].pop(), "told", "it told host1 nothing of it"),
+    (lambda e: told(e)["links"].pop(), "told", "it told host1 nothing of it"),
+    (lambda e: view(e)["nodes"].pop(), "agent", "of what ctl1 told it holds nothing of it"),
+    (
+        lambda e: drop_route(view(e)["instances"]),
+        "agent",
+        "of what ctl1 told it holds nothing of it",
+    ),
+    (
+        lambda e: drop_route(told(e)["instances"]),
+        "agent",
+        "of what ctl1 told it holds of it, and should not",
+    ),
+    (lambda e: told(e)["published"].pop(), "agent", "ctl1 lacks what it publishes"),
+    (
+        lambda e: e.agents["host1"]["published"].pop(),
+        "agent",
+        "ctl1 has what it does not publish",
+    ),
+    (lambda e: e.agents["host1"].update(problem="no labels left"), "rows", "no labels left"),
+    (
+        lambda e: e.agents["host1"]["devices"].append({"device": "tap1", "problem": "gone"}),
+        "kernel",
+        "gone",
+    ),
+    (lambda e: e.agents.update(host1="no answer"), "answers", "no answer"),
+]
+
+
+@pytest.mark.parametrize(("inject", "layer", "text"), FAULTS)
+def test_a_fault_in_what_anybody_holds_is_found_by_name(evidence, inject, layer, text):
+    """As in evidence: faults that no user can inject into a process from outside."""
+    assert differences(evidence) == []
+    broken = Evidence(evidence.content, *copy.deepcopy(evidence[1:]))
+    inject(broken)
+    found = [one for one in differences(broken) if one.layer == layer]
+    assert any(one.text.startswith(text) for one in found), differences(broken)
+    assert lasting([differences(broken), differences(evidence), differences(broken)]) == []
+
+
+def test_a_configuration_that_contradicts_itself_is_found(evidence):
+    objects = [one for one in evidence.content.objects if one.kind != "project"]
+    broken = evidence._replace(content=evidence.content._replace(objects=objects))
+    assert "intent" in {one.layer for one in differences(broken)}
 
 
 def test_a_busy_lab_raises_no_false_alarm(lab, capsys):

@@ -467,6 +467,7 @@ class Policy:
             is_from_port=is_outbound,
             remote_network=0,
             remote_groups=0,
+            remote_tags=0,
             version=version,
             tcp_flags=0,
             icmp=flow.icmp,
