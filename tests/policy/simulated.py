@@ -30,11 +30,8 @@ from filament.wire.packet.ipv4 import Ipv4
 from filament.wire.packet.ipv6 import Ipv6
 from filament.wire.packet.tcp import ACK, SYN, Tcp
 
-from .worlds import DOMAIN, NETWORKS, PORT, PROJECTS, Place, Probe, Request, places, subnets
+from .worlds import DOMAIN, NETWORKS, PORT, PROJECTS, READ, Place, Probe, Request, places, subnets
 
-READ = (
-    "virtual-network", "network-policy", "security-group", PORT, "instance-ip",
-)  # fmt: skip
 _IPAM = [DOMAIN, "default-project", "default-network-ipam"]
 
 

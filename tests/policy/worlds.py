@@ -25,6 +25,8 @@ NETWORKS = {
 }
 HOSTS = ("host1", "host2")
 PORT = "virtual-machine-interface"
+# What policy is made of.
+READ = ("virtual-network", "network-policy", "security-group", PORT, "instance-ip")
 SERVICES = (22, 80, 81, 443)
 CLIENTS = (1022, 1080)
 ANY_PORTS = {"start_port": -1, "end_port": -1}
