@@ -44,7 +44,7 @@ _SETTLE_S = 10.0
 @click.pass_context
 @pass_session
 def verify(session: Session, ctx: click.Context, is_repairing: bool, as_json: bool) -> None:
-    """Compare intent, plan, routes, agents and kernels, and name every difference.
+    """Compare intent, plan, routes, agents and kernels, and name differences.
 
     Everything that follows from the API's configuration is computed anew and compared with what
     every control node and agent of this machine holds, down to the rows in the kernel. Nothing is
