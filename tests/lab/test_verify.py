@@ -8,7 +8,7 @@ import pytest
 
 from filament.cli.main import run
 from filament.cli.session import Session
-from filament.cli.verify import gather
+from filament.cli.witnesses import gather
 from filament.dataplane.maps import PinnedMaps
 from filament.doctor.verify import Evidence, differences, lasting
 from filament.forward.layout import ACL_DENY, ACL_PASS, TABLE_BY_NAME
