@@ -63,10 +63,15 @@ class Store(Protocol):
         """Forget log entries with revisions below `before` (objects stay)."""
 
     def seed(
-        self, revision: int, objects: Iterable[Object], allocations: Iterable[Allocation]
+        self,
+        revision: int,
+        objects: Iterable[Object],
+        allocations: Iterable[Allocation],
+        commits: Sequence[Commit] = (),
     ) -> None:
-        """Fill a store that was never written to: afterwards it is at `revision` with an empty
-        log. All or nothing. Raises `ConflictError` when it has been written to.
+        """Fill a store that was never written to: afterwards it is at `revision`, and its log holds
+        `commits`: those without gaps up to `revision`, or none. All or nothing. Raises
+        `ConflictError` when it has been written to.
         """
 
     def close(self) -> None:

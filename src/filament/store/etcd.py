@@ -19,7 +19,7 @@ from __future__ import annotations
 import uuid as uuids
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
-from itertools import pairwise
+from itertools import chain, pairwise
 
 import msgspec
 
@@ -196,7 +196,11 @@ class EtcdStore:
             self._client.compact(moved.revision - _KEPT_ETCD_REVISIONS)
 
     def seed(
-        self, revision: int, objects: Iterable[Object], allocations: Iterable[Allocation]
+        self,
+        revision: int,
+        objects: Iterable[Object],
+        allocations: Iterable[Allocation],
+        commits: Sequence[Commit] = (),
     ) -> None:
         """See Store."""
         outcome = self._client.transact([], [read(_HEAD)])
@@ -209,7 +213,7 @@ class EtcdStore:
         content = _encode(claim)
         outcome = self._client.transact(
             [unchanged(_HEAD, changed)],
-            [put(_HEAD, content), _drop_all(_OBJECT), _drop_all(_ALLOCATION)],
+            [put(_HEAD, content), *map(_drop_all, (_OBJECT, _ALLOCATION, _LOG, _PART))],
             [read(_HEAD)],
         )
         if not outcome.succeeded and outcome.ranges[0][0].value != content:
@@ -220,11 +224,13 @@ class EtcdStore:
             ((one.pool, one.value, one.owner) for one in allocations),
             over_others=False,
         )
-        if not self._write(ops, unchanged(_HEAD, claimed)):
+        whole = chain(ops, _log_ops(commits))
+        if not self._write(whole, unchanged(_HEAD, claimed)):
             raise ConflictError("another import took over")
+        oldest = commits[0].revision if commits else revision + 1
         done = [
             put(_HEAD, _encode(_Head(revision, token))),
-            put(_CHECKPOINT, _encode(_Checkpoint(revision, revision + 1))),
+            put(_CHECKPOINT, _encode(_Checkpoint(revision, oldest))),
         ]
         self._client.transact([unchanged(_HEAD, claimed)], done)
         self._index = None
@@ -464,6 +470,22 @@ def _allocation(pair: Pair) -> Allocation:
 
 def _pieces(content: bytes) -> list[bytes]:
     return [content[start : start + _MAX_BYTES] for start in range(0, len(content), _MAX_BYTES)]
+
+
+def _log_ops(commits: Iterable[Commit]) -> Iterator[tuple[Op, int]]:
+    """What writes commits that happened elsewhere into the log, and how large it is."""
+    for commit in commits:
+        entry = _Entry(uuids.uuid4().hex, commit.revision, commit.revision)
+        content = _encode((commit,))
+        if len(content) <= _MAX_BYTES:
+            entry = msgspec.structs.replace(entry, commits=msgspec.Raw(content))
+        else:
+            pieces = _pieces(content)
+            for number, piece in enumerate(pieces):
+                yield put(_part_key(entry, number), piece), len(piece)
+            entry = msgspec.structs.replace(entry, parts=len(pieces))
+        text = _encode(entry)
+        yield put(_log_key(entry.last), text), len(text)
 
 
 def _ops(

@@ -75,7 +75,11 @@ class MemoryStore:
         self._log = [commit for commit in self._log if commit.revision >= before]
 
     def seed(
-        self, revision: int, objects: Iterable[Object], allocations: Iterable[Allocation]
+        self,
+        revision: int,
+        objects: Iterable[Object],
+        allocations: Iterable[Allocation],
+        commits: Sequence[Commit] = (),
     ) -> None:
         """See Store."""
         if self._index.revision:
@@ -84,7 +88,8 @@ class MemoryStore:
         self._allocations = {(one.pool, one.value): one for one in allocations}
         placed = (((0, rank), item) for rank, item in enumerate(self._objects.values()))
         self._index.fill(revision, placed, self._allocations.values())
-        self._oldest = revision + 1
+        self._log = list(commits)
+        self._oldest = commits[0].revision if commits else revision + 1
 
     def close(self) -> None:
         """See Store."""

@@ -198,7 +198,11 @@ class SqliteStore:
             self._connection.execute("delete from log where revision < ?", (before,))
 
     def seed(
-        self, revision: int, objects: Iterable[Object], allocations: Iterable[Allocation]
+        self,
+        revision: int,
+        objects: Iterable[Object],
+        allocations: Iterable[Allocation],
+        commits: Sequence[Commit] = (),
     ) -> None:
         """See Store."""
         if self._revision:
@@ -209,6 +213,8 @@ class SqliteStore:
                     self._put(item)
                 for one in allocations:
                     self._take(one)
+                for commit in commits:
+                    self._log_commit(commit)
                 self._connection.execute(
                     "update meta set value = ? where key = 'revision'", (revision,)
                 )
@@ -317,7 +323,11 @@ class SqliteStore:
             self._put(item)
         for one in commit.takes:
             self._take(one)
-        execute("insert into log values (?, ?)", (commit.revision, _encode(commit)))
+        self._log_commit(commit)
+
+    def _log_commit(self, commit: Commit) -> None:
+        row = (commit.revision, _encode(commit))
+        self._connection.execute("insert into log values (?, ?)", row)
         self._touch(commit)
 
     def _touch(self, commit: Commit) -> None:
