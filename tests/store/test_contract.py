@@ -2,6 +2,7 @@
 
 from concurrent.futures import ThreadPoolExecutor
 
+import msgspec
 import pytest
 
 from filament.base.errors import ConflictError, NotFoundError, RevisionConflictError
@@ -134,7 +135,8 @@ def test_a_group_is_stored_whole_or_not_at_all(store):
         store.commit_all([*group, bad])
     assert contents(store) == before
     assert store.log(0, 10) == [START]
-    store.commit_all(group)
+    bodies = store.commit_all(group)
+    assert bodies == [msgspec.json.encode(commit) for commit in group]
     assert contents(store)[0] == 3
     assert store.log(1, 10) == group
     store.commit_all([])

@@ -37,8 +37,11 @@ class Store(Protocol):
         `TransientError` may also mean that nobody could say: the log tells.
         """
 
-    def commit_all(self, commits: Sequence[Commit]) -> None:
-        """Store several commits at the price of one: all of them, or (raising) none."""
+    def commit_all(self, commits: Sequence[Commit]) -> list[bytes]:
+        """Store several commits at the price of one: all of them, or (raising) none.
+
+        Returns each as JSON, for whoever passes it on.
+        """
 
     def log(self, after: int, limit: int) -> list[Commit]:
         """Return up to `limit` commits with revisions above `after`, in order.

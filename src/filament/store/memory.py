@@ -5,9 +5,13 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterable, Iterator, Sequence
 
+import msgspec
+
 from filament.base.errors import ConflictError, NotFoundError
 from filament.model.change import Allocation, Commit, Object
 from filament.store.index import Index, Undo
+
+_encode = msgspec.json.Encoder().encode
 
 
 class MemoryStore:
@@ -32,7 +36,7 @@ class MemoryStore:
         """See Store."""
         self.commit_all([commit])
 
-    def commit_all(self, commits: Sequence[Commit]) -> None:
+    def commit_all(self, commits: Sequence[Commit]) -> list[bytes]:
         """See Store."""
         undo: Undo = []
         revision = self._index.revision
@@ -48,6 +52,7 @@ class MemoryStore:
         with self._news:
             self._log += commits
             self._news.notify_all()
+        return [_encode(commit) for commit in commits]
 
     def log(self, after: int, limit: int) -> list[Commit]:
         """See Store."""
