@@ -15,6 +15,7 @@ MAX_AGENT_ROUTES = 1_000_000  # published by one agent
 MAX_SAMPLES = 1000  # dropped packets and new flows whose heads an agent keeps to show
 MAX_ACL_RULES = 20_000  # per access control list, of a network or a security group, in an agent
 MAX_ADDRESS_PAIRS = 256  # allowed address pairs of one port, in an agent
+MAX_ECMP_MEMBERS = 128  # ways to one destination that share its load (TF's number)
 WATCH_BACKLOG_COMMITS = 10_000  # a watcher further behind is told to list again
 MAX_WATCHES = 10_000  # open change streams of one API process
 MAX_WATCHES_OF_A_TENANT = 100  # of these, by callers of one project that are no cloud admins

@@ -41,6 +41,7 @@ from filament.forward.layout import (
     TABLE_BY_NAME,
     DropReason,
 )
+from filament.forward.members import member_from
 from filament.forward.parse import ICMP_BY_VERSION, WITH_PORTS, Packet, parse_quoted
 from filament.forward.rows import (
     BucketValues,
@@ -108,6 +109,7 @@ class Flow(msgspec.Struct):
     security: int
     security_rule: int
     icmp: int
+    member: int
     action: int
     flags: int
     tcp_out: int
@@ -177,6 +179,8 @@ class Passage(NamedTuple):
     version: int
     tcp_flags: int
     icmp: int
+    packet: Packet
+    came_from: int = 0  # the member of the composite back that it came from, 0 for none
 
     def is_current(self, flow: Flow) -> bool:
         """Say whether a flow's verdict is of the rules that hold."""
@@ -286,6 +290,7 @@ class Policy:
             packet.version,
             packet.tcp_flags,
             packet.icmp_type << 8 | packet.icmp_code,
+            packet,
         )
         if packet.is_error and self._is_about_flow(frame, packet, passage, trail):
             return DropReason.NONE
@@ -381,7 +386,7 @@ class Policy:
         if known is not None and passage.is_alive(known):
             flow = msgspec.structs.replace(known)
         else:
-            flow = Flow(passage.now_ns, *[0] * 15)
+            flow = Flow(passage.now_ns, *[0] * 16)
             flow.flags = 0 if is_from_port else FLOW_INBOUND
         is_answer = not passage.is_forward(flow) and bool(flow.flags & FLOW_PASSED)
         # Only who started was judged, and denied: what comes the other way is not an answer.
@@ -406,6 +411,8 @@ class Policy:
             flow.rule, flow.security, flow.security_rule, flow.action = ruling
             if not is_answer:
                 flow.icmp = passage.icmp
+        if passage.came_from:
+            flow.member = passage.came_from
         passage.add_to(flow)
         reason = DropReason.NONE
         if known is None:
@@ -423,7 +430,11 @@ class Policy:
             return passage
         trail.meet("source", ROUTES_BY_VERSION[version], back.key, back.row)
         found = RouteValues(*back.row.values)
-        return passage._replace(remote_network=found.network, remote_groups=found.groups)
+        return passage._replace(
+            remote_network=found.network,
+            remote_groups=found.groups,
+            came_from=member_from(self._rows, found.next_hop, passage.packet),
+        )
 
     def _may_enter(self, passage: Passage) -> DropReason:
         """Count a flow that has no row yet; the reason when there is no room for it."""

@@ -11,6 +11,7 @@
 #include "address.h"
 #include "drop.h"
 #include "kernel.h"
+#include "member.h"
 #include "parse.h"
 #include "policy.h"
 #include "route.h"
@@ -27,6 +28,8 @@ struct passage {
 	__u32 flow_limit;
 	__u32 remote_network; /* of the route to the far address; to a port: looked up when needed */
 	__u32 remote_groups;
+	__be32 outer_source; /* where a packet to the port came from: struct packet */
+	__u32 sender_hop;
 	__u32 bytes;
 	__u32 icmp; /* type << 8 | code */
 	__u64 now_ns;
@@ -220,7 +223,7 @@ __noinline int judge(struct passage *passage)
 	struct flow *known, *entry;
 	struct judging *judging;
 	struct question *asked;
-	__u32 zero = 0, reason, icmp;
+	__u32 zero = 0, member = 0, reason, icmp;
 
 	judging = bpf_map_lookup_elem(&judgings, &zero);
 	if (!passage || !judging)
@@ -235,6 +238,9 @@ __noinline int judge(struct passage *passage)
 
 		passage->remote_network = back ? back->network : 0;
 		passage->remote_groups = back ? back->groups : 0;
+		if (back)
+			member = member_from(back->next_hop, passage->outer_source,
+					     passage->sender_hop);
 	}
 	is_known = known;
 	if (known && is_alive(known, passage)) {
@@ -276,6 +282,9 @@ __noinline int judge(struct passage *passage)
 		if (!is_answer)
 			entry->icmp = passage->icmp;
 	}
+	/* Answers go back to where it came from. */
+	if (member)
+		entry->member = member;
 	count_flow(entry, passage);
 	if (is_known) {
 		/* Whole rows only: a row may have been swept and be another flow's while we look at
@@ -408,6 +417,8 @@ static __always_inline __u32 police(struct __sk_buff *skb, struct packet *packet
 		passage.remote_groups = route->groups;
 	}
 	passage.version = packet->version;
+	passage.outer_source = packet->outer_source;
+	passage.sender_hop = packet->sender_hop;
 	reason = judge(&passage);
 	if (passage.is_new)
 		sample(skb, port->vif, port->vrf, DROP_NONE);
