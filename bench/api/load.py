@@ -99,7 +99,7 @@ class Connection:
 
     def receive(self) -> Reply | None:
         """Read what is there; the answer when it is whole."""
-        piece = self.socket.recv(1 << 18)
+        piece = self.socket.recv(1 << 16)
         if not piece:
             raise RuntimeError("the API closed a connection in the middle of an answer")
         self._received += piece

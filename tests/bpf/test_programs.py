@@ -510,7 +510,7 @@ def test_a_row_of_zeros_in_an_array_is_none(room: Room) -> None:
     room.pair.write_rows([Change("labels", (label,), (0,))])
     assert room.receive(back()).reason is DropReason.INVALID_LABEL
     tunnel = room.ids.numbers("next_hop")["tunnel 172.30.0.2"]
-    room.pair.write_rows([Change("next_hops", (tunnel,), (0, 1, 7, NEAR, 0, 0))])
+    room.pair.write_rows([Change("next_hops", (tunnel,), (0, 1, 7, NEAR, 0, 0, 0, 0, 0))])
     assert room.send(out()).reason is DropReason.INVALID_NEXT_HOP
     room.pair.compare_state()
 

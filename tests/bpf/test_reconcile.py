@@ -102,7 +102,7 @@ def test_real_maps_do_what_memory_does(maps, steps):
 
 
 def test_a_row_the_kernel_refuses_is_named_and_holds_nobody_up(maps):
-    hop = (2, 1, 7, 0, 1, 2)
+    hop = (2, 1, 7, 0, 1, 2, 0, 0, 0)
     reconciler = Reconciler(maps)
     desired = tables({"next_hops": {(1,): hop, (65536,): hop, (2,): hop}, "labels": {(20,): (1,)}})
     outcome = reconciler.apply(desired, may_delete=True)
@@ -115,10 +115,10 @@ def test_a_row_the_kernel_refuses_is_named_and_holds_nobody_up(maps):
 
 
 def test_thousands_of_routes_are_one_batch_and_a_change_is_one_row(maps):
-    routes = {(64, 1, address): (1, 17, 1, 0, 0) for address in range(5000)}
+    routes = {(64, 1, address): (1, 17, 1, 0, 0, 0) for address in range(5000)}
     reconciler = Reconciler(maps)
     assert reconciler.apply(tables({"routes": routes}), may_delete=True).written == 5000
-    routes[64, 1, 9] = (2, 17, 1, 0, 0)
+    routes[64, 1, 9] = (2, 17, 1, 0, 0, 0)
     del routes[64, 1, 10]
     outcome = reconciler.apply(tables({"routes": routes}), may_delete=True)
     assert (outcome.written, outcome.deleted) == (1, 1)

@@ -35,7 +35,9 @@ def api_knows(tmp_path, role, ok):
     machines = [*addresses, "two-ports", "no-address"]
     kinds = ("virtual-machine", "virtual-machine-interface", "virtual-network")
     answers = {
-        ("GET", "/"): ok({"links": [{"link": {"rel": "collection", "name": k}} for k in kinds]}),
+        ("GET", "/filament/kinds"): ok(
+            {kind: {"parents": [], "references": [], "columns": []} for kind in kinds}
+        ),
         ("GET", "/filament/status"): ok({"revision": 9}),
         ("GET", "/virtual-routers"): ok(
             {

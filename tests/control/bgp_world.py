@@ -107,7 +107,7 @@ class Speaker:
                     for family, keys in update.withdrawn:
                         for key in keys:
                             self.routes.pop((family, key), None)
-                    for family, found, routes in update.announced:
+                    for family, found, routes, _ in update.announced:
                         for key, label in routes:
                             self.routes[family, key] = (found, label)
                     if update.end_of_rib is not None:

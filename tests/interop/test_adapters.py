@@ -302,7 +302,7 @@ def test_our_codec_reads_all_that_daemons_say(world):
             updates += 1
             update = UpdateDecoder(frozenset(AddressFamily)).decode(body)
             assert not update.faults, body.hex()
-            for family, attributes, routes in update.announced:
+            for family, attributes, routes, _ in update.announced:
                 kinds |= {
                     (family, key[0] if family is AddressFamily.E_VPN else 0) for key, _ in routes
                 }

@@ -9,7 +9,7 @@ from filament.rib.rtc import CONSTRAINED, membership_key
 from filament.wire.bgp.attributes import Attributes, Segment, SegmentKind
 from filament.wire.bgp.communities import encode_encapsulation
 from filament.wire.bgp.family import AddressFamily as AF
-from filament.wire.bgp.nlri import split
+from filament.wire.bgp.nlri import join, split, split_alike
 from filament.wire.bgp.routes import MacRoute, PrefixRoute, encode_route
 
 US = Speaker(asn=64512, identifier=0x0AFF0001, address=0x0AFF0001, cluster_id=0x0AFF0001)
@@ -56,6 +56,13 @@ def membership(number, asn=64512):
 EVERYTHING = (b"\x00", b"")
 
 
+def field_of(family, routes):
+    """What the decoder says of the NLRI that these routes come in."""
+    field = b"".join(join(family, *route) for route in routes)
+    alike = split_alike(family, field)
+    return field if alike is not None and len(alike) > 1 else b""
+
+
 class World:
     """One RIB and what its peers have heard: by family, key -> (attributes, label)."""
 
@@ -86,8 +93,9 @@ class World:
     def _hear(self, name, batch):
         heard = self.heard[name][batch.family]
         assert not (batch.kind is OutKind.ANNOUNCE) ^ isinstance(batch.attributes, Attributes)
-        for route in batch.routes:
-            [(key, label)] = split(batch.family, route)
+        told = [each for routes in batch.routes for each in split(batch.family, routes)]
+        assert len(told) == batch.route_count
+        for key, label in told:
             if batch.kind is OutKind.ANNOUNCE:
                 heard[key] = batch.attributes, label
             else:

@@ -66,7 +66,7 @@ def test_one_message_serves_all_of_a_group(world):
     world.drain()
     [batch] = world.messages
     assert batch.members == ("peer2", "peer3")
-    assert len(batch.routes) == 50
+    assert batch.route_count == 50
 
 
 def test_a_better_path_from_another_peer_replaces_and_is_taken_back(world):
@@ -455,3 +455,14 @@ def test_interest_that_changes_while_changes_wait_leaves_nothing_behind(constrai
     unask(constrained, 2, membership(1))
     constrained.drain()
     assert set(heard(constrained, 2)) == {OTHER}
+
+
+def test_what_is_wanted_no_more_is_not_withdrawn_once_it_is_wanted_again(constrained):
+    constrained.bgp.end_of_rib("peer2", AF.ROUTE_TARGET)
+    ask(constrained, 2, membership(1), membership(2))
+    constrained.drain()
+    unask(constrained, 2, membership(1))
+    constrained.take(can_write=lambda _: False)  # the withdrawal waits for peer2 to read
+    announce(constrained, 1, 2)
+    constrained.drain()
+    assert set(heard(constrained, 2)) == {KEY, OTHER}

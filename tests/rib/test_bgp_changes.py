@@ -25,6 +25,7 @@ from .bgp_world import (
     as_path,
     attributes,
     client,
+    field_of,
     mac,
     membership,
     vpn,
@@ -38,8 +39,14 @@ PEERS = {
     "peer5": client(5, PeerKind.EXTERNAL, 65004),
 }
 ROUTES = {
-    AF.INET_VPN: [vpn("10.1.1.3/32"), vpn("10.1.1.3/32", 18), vpn("10.1.1.4/32")],
-    AF.E_VPN: [mac(5), mac(6)],
+    AF.INET_VPN: [
+        vpn("10.1.1.3/32"),
+        vpn("10.1.1.3/32", 18),
+        vpn("10.1.1.4/32"),
+        vpn("10.1.1.5/32"),
+        vpn("10.1.1.0/24"),
+    ],
+    AF.E_VPN: [mac(5), mac(6), mac(7)],
 }
 MEMBERSHIPS = [membership(1), membership(2), EVERYTHING, (membership(1)[0][:1], b"")]
 MEMBERSHIPS[3] = (bytes((95,)) + membership(2)[0][1:], b"")
@@ -47,6 +54,7 @@ MEMBERSHIPS[3] = (bytes((95,)) + membership(2)[0][1:], b"")
 names = st.sampled_from(sorted(PEERS))
 families = st.sampled_from([AF.INET_VPN, AF.E_VPN])
 instances = st.sampled_from(["d:p:red:red", "d:p:blue:blue"])
+several = st.lists(st.integers(0, 4), min_size=1, max_size=5)
 numbers = st.lists(st.sampled_from([1, 2, 3]), max_size=2, unique=True)
 
 
@@ -76,7 +84,7 @@ class Changes(RuleBasedStateMachine):
         carried=numbers,
         preference=st.sampled_from([100, 200]),
         med=st.sampled_from([None, 5]),
-        which=st.integers(0, 2),
+        which=several,
         loops=st.booleans(),
     )
     def announce(self, name, family, carried, preference, med, which, loops):
@@ -84,7 +92,7 @@ class Changes(RuleBasedStateMachine):
             return
         peer = PEERS[name]
         path = as_path(peer.asn) if peer.kind is PeerKind.EXTERNAL else ()
-        routes = ROUTES[family]
+        routes = [ROUTES[family][each % len(ROUTES[family])] for each in which]
         self.bgp.announce(
             name,
             family,
@@ -95,13 +103,15 @@ class Changes(RuleBasedStateMachine):
                 as_path=path,
                 cluster_list=(US.cluster_id,) if loops else (),
             ),
-            [routes[which % len(routes)]],
+            routes,
+            field_of(family, routes),
         )
 
-    @rule(name=names, family=families, which=st.integers(0, 2))
+    @rule(name=names, family=families, which=several)
     def withdraw(self, name, family, which):
         if self.is_up(name):
-            self.bgp.withdraw(name, family, [ROUTES[family][which % len(ROUTES[family])][0]])
+            routes = [ROUTES[family][each % len(ROUTES[family])] for each in which]
+            self.bgp.withdraw(name, family, [key for key, _ in routes])
 
     @rule(name=names, which=st.integers(0, 3), asks=st.booleans())
     def ask(self, name, which, asks):
@@ -226,6 +236,40 @@ def test_every_small_world_of_memberships_from_one_that_has_settled(first):
         world = small_world("announce 1", "ask", "end").drain()
         for event in (first, *rest):
             EVENTS[event](world)
+        world.drain()
+
+
+# What comes and goes in bulk is noted in runs: every order of five events on two routes.
+BULK = ROUTES[AF.INET_VPN][0], ROUTES[AF.INET_VPN][2]
+BULK_EVENTS = {
+    "announce": lambda world: say_both(world, "peer1", 1),
+    "announce otherwise": lambda world: say_both(world, "peer1", 2),
+    "announce from another": lambda world: say_both(world, "peer2", 1),
+    "announce a third with one": lambda world: say_both(
+        world, "peer1", 1, ROUTES[AF.INET_VPN][3], BULK[0]
+    ),
+    "announce a label": lambda world: say_both(world, "peer1", 1, ROUTES[AF.INET_VPN][1], BULK[1]),
+    "withdraw": lambda world: world.bgp.withdraw("peer1", AF.INET_VPN, [key for key, _ in BULK]),
+    "withdraw one": lambda world: world.bgp.withdraw("peer1", AF.INET_VPN, [BULK[1][0]]),
+    "take one": lambda world: world.take(1),
+    "take all": lambda world: world.take(),
+}
+
+
+def say_both(world, peer, number, *routes):
+    routes = list(routes or BULK)
+    field = field_of(AF.INET_VPN, routes)
+    world.bgp.announce(peer, AF.INET_VPN, attributes(number), routes, field)
+
+
+@pytest.mark.parametrize("first", BULK_EVENTS)
+def test_every_small_world_of_routes_in_bulk(first):
+    for rest in itertools.product(BULK_EVENTS, repeat=3):
+        world = World()
+        for name in ("peer1", "peer2", "peer3"):
+            world.up(PEERS[name])
+        for event in (first, *rest):
+            BULK_EVENTS[event](world)
         world.drain()
 
 

@@ -11,6 +11,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from types import MappingProxyType
 
+import msgspec
+
 from filament.base.net import Prefix
 from filament.base.origin import NOWHERE, Origin
 from filament.forward.inputs import Port, Vrf
@@ -32,7 +34,8 @@ def published_routes(
     """Yield what the host at `address` (its tunnel end) publishes for ports that are forwarded to.
 
     `labels` are as `AgentCore.applied` has them; `encapsulations` what packets may come in, best
-    first. `groups` are the numbers of security groups by name; routes carry those of their port.
+    first. `groups` are the numbers of security groups by name; routes carry those of their port,
+    and its tags.
     """
     by_name = {vrf.name: vrf for vrf in vrfs}
     mpls = tuple(one for one in encapsulations if one != _VXLAN)
@@ -55,7 +58,7 @@ def published_routes(
                 yield RoutePublished(
                     port.vrf,
                     prefix,
-                    NextHop(address, label, port.network, mpls, port.mac),
+                    NextHop(address, label, port.network, mpls, port.mac, tags=port.tags),
                     origin=port.origin,
                     security_groups=members,
                     load_balance=port.load_balance,
@@ -65,6 +68,7 @@ def published_routes(
         way = _layer2_hop(vrf, address, labels.get(f"bridge {port.uuid}", 0), mpls, prefers_vxlan)
         if way is not None:
             flooded.setdefault(vrf.name, port.origin)
+            way = msgspec.structs.replace(way, tags=port.tags)
             for prefix in prefixes or [NO_ADDRESS]:
                 key = MacKey(port.mac, prefix)
                 yield RoutePublished(

@@ -14,6 +14,7 @@ import msgspec
 from msgspec import Struct
 
 from filament.agent.filters import is_dynamic, read_filter
+from filament.agent.firewall import FirewallMemory, FirewallReading
 from filament.agent.graph import Graph
 from filament.agent.interface import HashedFields, Interface, flow_limit, listed, load_balance
 from filament.base.errors import InputError
@@ -26,6 +27,7 @@ from filament.forward.inputs import (
     AddressPair,
     Filter,
     FilterRule,
+    PolicySet,
     SecurityGroup,
     Subnet,
     Vrf,
@@ -66,6 +68,8 @@ class PortConfig(Struct, frozen=True):
     checks_source: bool = True
     flow_limit: int = 0
     load_balance: tuple[str, ...] | None = None
+    tags: tuple[int, ...] = ()
+    policy_sets: tuple[str, ...] = ()
 
 
 class Configuration(Struct, frozen=True):
@@ -85,6 +89,7 @@ class Configuration(Struct, frozen=True):
     vrfs: tuple[Vrf, ...] = ()
     encapsulations: tuple[str, ...] = DEFAULT_ENCAPSULATIONS
     security_groups: tuple[SecurityGroup, ...] = ()
+    policy_sets: tuple[PolicySet, ...] = ()
 
 
 class _SecurityGroup(Struct):
@@ -160,6 +165,7 @@ class ConfigReader:
         self.ip_versions = abilities.ip_versions
         self._filters: dict[str, tuple[Node, Filter, list[str]]] = {}
         self._groups: dict[str, SecurityGroup] = {}
+        self.firewall = FirewallMemory()
 
     def read(self, graph: Graph) -> Configuration:
         """Return the meaning of a graph."""
@@ -196,6 +202,7 @@ class _Reading:
         self._graph = graph
         self._reader = reader
         self._problems: dict[Problem, None] = {}
+        self._firewall = FirewallReading(graph, reader.firewall, self._report)
 
     def run(self) -> Configuration:
         vrf_by_network: dict[str, str] = {}
@@ -211,6 +218,7 @@ class _Reading:
                 vrf_by_network[network.name] = vrf
                 vrfs.append(self._read_vrf(network, vrf, cluster))
                 subnets.extend(self._read_subnets(network, vrf))
+        policy_sets = self._firewall.read_sets()
         groups = [self._read_group(node) for node in self._graph.of_kind(_GROUP)]
         acls = self._graph.of_kind("access-control-list")
         self._reader.forget_filters_but({node.name for node in acls})
@@ -240,6 +248,7 @@ class _Reading:
             vrfs=tuple(vrfs),
             encapsulations=_encapsulations(cluster),
             security_groups=self._reader.remember_groups(groups),
+            policy_sets=policy_sets,
         )
 
     def _read_group(self, node: Node) -> SecurityGroup:
@@ -285,6 +294,7 @@ class _Reading:
         if not addresses[4] and not addresses[6]:
             return "an instance-ip with an address"
         groups = tuple(one.name for one in self._graph.linked(node, f"{VMI}-{_GROUP}", _GROUP))
+        tags, policy_sets = self._firewall.of_port(node, networks[0])
         shape = self._shape(networks[0], _Network) or _Network()
         properties = shape.virtual_network_properties or _NetworkProperties()
         faults: list[str] = []
@@ -311,6 +321,8 @@ class _Reading:
                 shape.ecmp_hashing_include_fields,
                 self._read_cluster().ecmp_hashing_include_fields,
             ),
+            tags=tags,
+            policy_sets=policy_sets,
             origin=Origin(f"{VMI} {node.name}", "port", max(node.revision, revision)),
         )
 

@@ -66,6 +66,14 @@ class CalledObject(msgspec.Struct):
     display_name: str
 
 
+class KindAnswer(msgspec.Struct):
+    """What a row of the registry says to people: dashed kinds, and the fields a table shows."""
+
+    parents: tuple[str, ...]
+    references: tuple[str, ...]
+    columns: tuple[str, ...]
+
+
 class CalledAnswer(msgspec.Struct):
     """The objects that are called by a name."""
 
@@ -397,6 +405,10 @@ CATALOG: tuple[Entry, ...] = (
     Entry(
         path="/filament/counts", method="GET", handler="counts", answer=dict[str, int],
         text="How many objects of each kind the caller may read.",
+    ),
+    Entry(
+        path="/filament/kinds", method="GET", handler="kinds", answer=dict[str, KindAnswer],
+        text="All kinds: what they may be children of and refer to, and what a table shows.",
     ),
     Entry(
         path="/filament/called", method="GET", handler="called",

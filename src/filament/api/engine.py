@@ -12,6 +12,7 @@ from typing import Any, Literal, Protocol
 
 import msgspec
 
+from filament.api.called import CalledIndex
 from filament.api.caller import Caller, trusted
 from filament.api.companions import companions, companions_left, prerequisites
 from filament.api.complete import completed
@@ -128,6 +129,7 @@ class ConfigEngine:
     def __init__(self, new_uuid: NewUuid) -> None:
         self.snapshot = Snapshot()
         self.shown = ShownPlan()
+        self._called = CalledIndex()
         self._new_uuid = new_uuid
         self._rules = RuleBook()
         # The rights of whoever makes the request being prepared; actions ask it for each object.
@@ -136,6 +138,7 @@ class ConfigEngine:
     def load(self, store: Store) -> None:
         """Start from what a store holds."""
         self.snapshot = Snapshot(*store.load())
+        self._called.reset()
         self.shown.load(self.snapshot)
 
     def access(self, caller: Caller, view: View | None = None) -> Access:
@@ -176,8 +179,13 @@ class ConfigEngine:
 
     def apply(self, commit: Commit) -> None:
         """Take over a commit that the store has made durable."""
+        self._called.update(self.snapshot, commit)
         self.snapshot.apply(commit)
         self.shown.update(self.snapshot, commit)
+
+    def called(self, name: str) -> list[Object]:
+        """The stored objects that a person may call `name`, in order of creation."""
+        return self._called.called(self.snapshot, name)
 
     def find(self, view: PoolView | Candidate, kind: Kind, uuid: str) -> Object:
         """The object of a kind, stored or rendered; NotFoundError."""

@@ -81,6 +81,7 @@ class Writer:
         self._expected = 1  # how many will likely ask: those of the last group and who waited then
         self._gathered: asyncio.Future[None] | None = None  # while a group waits for others
         self._lacking = 0  # how many more they have to be
+        self._unsettled = 0  # commits since the heap was settled
         self._store_s = 0.0  # that the last group took to store
 
     async def submit(self, request: Request, who: Caller | str) -> Prepared:
@@ -135,6 +136,7 @@ class Writer:
                 continue
             waits = backoff()
             self._take(commits)
+            self._settle_now_and_then()
 
     async def history(self, after: int, limit: int) -> list[Commit]:
         """Commits from the store's log; NotFoundError when they are no longer kept."""
@@ -242,7 +244,9 @@ class Writer:
             return
         loop = asyncio.get_running_loop()
         began = loop.time()
-        await loop.run_in_executor(self._executor, self._store.commit_all, commits)
+        stored = loop.run_in_executor(self._executor, self._store.commit_all, commits)
+        self._settle_now_and_then()  # while nobody could be answered anyway
+        await stored
         self._store_s = loop.time() - began
         self._take(commits)
 
@@ -274,9 +278,12 @@ class Writer:
             self._engine.apply(commit)
         if fresh:
             self._journal.publish(fresh)
-            last, first = fresh[-1].revision, fresh[0].revision
-            if last // heap.SETTLE_EVERY != (first - 1) // heap.SETTLE_EVERY:
-                heap.settle()
+            self._unsettled += len(fresh)
+
+    def _settle_now_and_then(self) -> None:
+        if self._unsettled >= heap.SETTLE_EVERY:
+            self._unsettled = 0
+            heap.settle()
 
 
 def _refuse_all(group: list[_Waiting], error: FilamentError) -> None:

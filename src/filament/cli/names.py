@@ -55,11 +55,14 @@ class Found(NamedTuple):
         return text in (self.name, self.fq_name[-1], self.display_name)
 
 
-def kinds(session: Session) -> list[str]:
-    """Return the kinds the API knows, from its homepage."""
+def kinds(session: Session) -> dict[str, dict[str, list[str]]]:
+    """Return the kinds the API knows, sorted, with their `parents`, `references` and `columns`.
+
+    The API is asked although the registry is in this package: it may be another version's, and
+    the answer is there before the registry's types are imported.
+    """
     if session.kinds is None:
-        links = (item["link"] for item in session.get("/")["links"])
-        session.kinds = sorted(link["name"] for link in links if link["rel"] == "collection")
+        session.kinds = dict(sorted(session.get("/filament/kinds").items()))
     return session.kinds
 
 

@@ -58,10 +58,11 @@ class Neighbour:
             local_as=self.plan.local_as if self.plan.local_as != asn else 0,
         )
 
-    def flush(self) -> None:
-        """Write what waits, and let events be heard."""
-        for driver in list(self.drivers.values()):
-            driver.flush()
+    def flush(self, *, but: BgpSession | None = None) -> None:
+        """Write what waits, and let events be heard: of all sessions but one."""
+        for session, driver in list(self.drivers.items()):
+            if session is not but:
+                driver.flush()
 
     @property
     def driver(self) -> Driver[SessionEvent] | None:

@@ -301,15 +301,14 @@ class Peering:
         match event:
             case OpenReceived():
                 # What a collision ended must be over before this one can be established.
-                for other, driver in list(neighbour.drivers.items()):
-                    if other is not session:
-                        driver.flush()
+                neighbour.flush(but=session)
             case SessionEstablished():
                 self._up(neighbour, session)
             case RefreshReceived(family=family, subtype=subtype):
                 self._take_refresh(neighbour, family, subtype)
             case SessionClosed():
                 self._down(neighbour, session, event)
+                neighbour.flush(but=session)
         self.wake()
 
     def _up(self, neighbour: Neighbour, session: BgpSession) -> None:
@@ -363,8 +362,8 @@ class Peering:
         name, bgp = neighbour.name, self._bgp
         for family, keys in update.withdrawn:
             bgp.withdraw(name, family, keys)
-        for family, attributes, routes in update.announced:
-            bgp.announce(name, family, attributes, routes)
+        for family, attributes, routes, field in update.announced:
+            bgp.announce(name, family, attributes, routes, field)
             if neighbour.take_room(family, len(routes)):
                 self._check_limit(neighbour, family)
         if update.end_of_rib is not None:
@@ -596,6 +595,6 @@ def _encode(batch: OutBatch, *, is_as4: bool) -> list[bytes]:
         return encode_updates(batch.family, batch.attributes, batch.routes, is_as4=is_as4)
     except ValueError as error:
         _log.warning(
-            "bgp-not-announced", family=str(batch.family), routes=len(batch.routes), why=str(error)
+            "bgp-not-announced", family=str(batch.family), routes=batch.route_count, why=str(error)
         )
         return []

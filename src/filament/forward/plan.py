@@ -7,7 +7,7 @@ the gateway and service addresses, then the subnet. Lists of rules are `forward.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
 
 import msgspec
@@ -23,6 +23,7 @@ from filament.base.net import (
     widen_address,
 )
 from filament.base.origin import NOWHERE, Origin
+from filament.forward.firewall import Mentions
 from filament.forward.ids import SPACES, Ids
 from filament.forward.inputs import Hop, Inputs, Port, Route, Subnet
 from filament.forward.layout import (
@@ -41,7 +42,7 @@ from filament.forward.layout import (
     NextHopType,
 )
 from filament.forward.lists import ListPlanner, Memo, Numbers
-from filament.forward.rows import NextHopValues
+from filament.forward.rows import InterfaceValues, NextHopValues
 from filament.forward.tables import (
     ROUTES_BY_VERSION,
     SENDER_BITS,
@@ -61,7 +62,8 @@ _ECMP_FIELDS = {
 }
 _NO_ADDRESS = Prefix.host(0, 6)
 _IPV4_AT = Prefix(widen_address(0, 4), 96, 6)  # where wide addresses have IPv4
-_NOBODYS = (0, 0)  # the network and security groups of an address without a route
+_FLAGS = InterfaceValues._fields.index("flags")  # verdicts rest on what comes before them
+_NOBODYS = (0, 0, 0)  # network, security groups and tags of an address without a route
 
 
 def plan(inputs: Inputs, ids: Ids, *, whole: bool = True, memo: Memo | None = None) -> Tables:
@@ -73,6 +75,7 @@ def plan(inputs: Inputs, ids: Ids, *, whole: bool = True, memo: Memo | None = No
     """
     planner = _Planner(inputs, ids, memo)
     planner.plan_groups()
+    planner.plan_tags()
     planner.plan_filters()
     planner.plan_ports()
     planner.plan_vrfs()
@@ -98,6 +101,7 @@ class _To(NamedTuple):
     label: int = 0
     network: str = ""
     groups: int = 0
+    tags: int = 0
 
 
 class _Way(NamedTuple):
@@ -125,6 +129,10 @@ class _Planner:
         self._ids = ids
         self._list_by_filter: dict[str, int] = {}
         self._groups_by_port: dict[str, int] = {}
+        self._policy_sets = {one.name: one for one in inputs.policy_sets}
+        self._mentions = Mentions.of(
+            policy for one in inputs.policy_sets for policy in one.policies
+        )
         self._security_groups = {one.name: one for one in inputs.security_groups}
         self._lists = ListPlanner(Numbers(self._number), self.rows, memo)
         self._ports_by_label: dict[int, tuple[Port, ...]] = {}
@@ -147,9 +155,20 @@ class _Planner:
         number_by_name = {one.name: one.number for one in self.inputs.security_groups}
         for port in self.inputs.ports:
             members = (number_by_name.get(name, 0) for name in port.security_groups)
-            self._groups_by_port[port.uuid] = self._lists.groups(filter(None, members))
+            self._groups_by_port[port.uuid] = self._lists.groups.number(filter(None, members))
         for route in self.inputs.routes:
-            self._lists.groups(route.security_groups)
+            self._lists.groups.number(route.security_groups)
+
+    def plan_tags(self) -> None:
+        """Number the sets of tags that addresses have, before lists speak of them."""
+        for port in self.inputs.ports:
+            self._tags(port.tags)
+        for route in self.inputs.routes:
+            self._tags(route.tags)
+
+    def _tags(self, tags: Iterable[int]) -> int:
+        """Return the number of a set of tags, as far as rules here tell it from others."""
+        return self._lists.tags.number(self._mentions.relevant(tags))
 
     def plan_filters(self) -> None:
         for one in self.inputs.filters:
@@ -181,6 +200,17 @@ class _Planner:
             self._lists.of_groups(found, is_egress=False),
         )
 
+    def _firewall_of(self, port: Port) -> tuple[int, int]:
+        """Return the lists of what the port's policy sets let out and in; 0 without any."""
+        found = [
+            one for name in port.policy_sets if (one := self._policy_sets.get(name)) is not None
+        ]
+        tags = frozenset(port.tags)
+        return (
+            self._lists.of_policy_sets(found, tags, is_egress=True),
+            self._lists.of_policy_sets(found, tags, is_egress=False),
+        )
+
     # --- ports ---
 
     def plan_ports(self) -> None:
@@ -195,6 +225,7 @@ class _Planner:
                     self._network(port.network),
                     self._acl_of(port),
                     *self._security_of(port),
+                    *self._firewall_of(port),
                     next_hop,
                     _interface_flags(port),
                     port.addresses[0] if port.addresses else 0,
@@ -298,9 +329,11 @@ class _Planner:
                 received[place] = route, ways
         for place, (route, ways) in received.items():
             if place not in self._holders:
-                groups = self._lists.groups(route.security_groups)
-                to = self._to(ways, route.load_balance, route)
-                to = to._replace(network=route.network, groups=groups)
+                to = self._to(ways, route.load_balance, route)._replace(
+                    network=route.network,
+                    groups=self._lists.groups.number(route.security_groups),
+                    tags=self._tags(route.tags),
+                )
                 self._route(place, to, route.origin)
         for place, holders in self._holders.items():
             known = received.get(place)
@@ -323,9 +356,12 @@ class _Planner:
             ways += [way for way in others if way.port not in holders]
             load_balance = route.load_balance
         origin = _because(first.origin, rule)
-        to = self._to(ways, load_balance, first)
-        groups = self._groups_by_port[first.uuid]
-        self._route(place, to._replace(network=first.network, groups=groups), origin)
+        to = self._to(ways, load_balance, first)._replace(
+            network=first.network,
+            groups=self._groups_by_port[first.uuid],
+            tags=self._tags(first.tags),
+        )
+        self._route(place, to, origin)
         if len(holders) > 1:
             label = self._number("label", shared_label(*place))
             self.rows["labels"][label,] = Row((to.next_hop,), origin)
@@ -407,7 +443,7 @@ class _Planner:
         )
         key = (VRF_BITS + length, self._number("vrf", vrf), address)
         flags = ROUTE_PROXY_ARP if on_link else 0
-        values = (to.next_hop, to.label, self._network(to.network), to.groups, flags)
+        values = (to.next_hop, to.label, self._network(to.network), to.groups, to.tags, flags)
         self.rows[ROUTES_BY_VERSION[version]][key] = Row(values, origin)
 
     # --- host ---
@@ -427,7 +463,7 @@ class _Planner:
         Lists are in it by their numbers, which stand for their contents.
         """
         ports = {
-            key: (*row.values[:7], row.values[7] & INTERFACE_POLICY)
+            key: (*row.values[:_FLAGS], row.values[_FLAGS] & INTERFACE_POLICY)
             for key, row in self.rows["interfaces"].items()
         }
         borders = [
@@ -440,9 +476,10 @@ class _Planner:
         return [sorted(ports.items()), *borders]
 
     def _policy_of(self, route: tuple[int, ...]) -> tuple[int, ...]:
-        """Return what rules may ask of a route's destination: its network and security groups."""
-        _, _, network, groups, _ = route
-        return network, groups if self._lists.asks_for_groups else 0
+        """Return what rules may ask of a route's destination: network, security groups, tags."""
+        _, _, network, groups, tags, _ = route
+        lists = self._lists
+        return network, groups if lists.groups.is_asked else 0, tags if lists.tags.is_asked else 0
 
 
 def local_prefixes(port: Port) -> Iterator[tuple[Prefix, str]]:
@@ -495,8 +532,8 @@ def _wide_parts(prefix: Prefix) -> Iterator[tuple[int, int]]:
 def network_borders(
     policy_by_route: Mapping[Key, tuple[int, ...]], version: int = 4
 ) -> list[tuple[Key, tuple[int, ...]]]:
-    """Return the fewest routes that tell of every address the same network and security groups, in
-    a stable order.
+    """Return the fewest routes that tell of every address the same network, security groups and
+    tags, in a stable order.
 
     A route inside another of the same changes no verdict: a new port in a subnet that is there is
     no reason to judge all flows again.

@@ -15,11 +15,13 @@ read, and a change on the way is told by the change's own batch after it.
 from __future__ import annotations
 
 import enum
+import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
 from filament.rib.bundle import Bundle
+from filament.rib.pending import Changes
 from filament.rib.policy import OutPolicy
 from filament.rib.rtc import CONSTRAINED, Interest
 from filament.rib.targets import TargetSet, TargetSets
@@ -43,7 +45,8 @@ class OutKind(enum.Enum):
 
 class OutBatch(NamedTuple):
     """One thing to tell some peers, to be encoded once for all of them (those with four-octet
-    ASes alike). `routes` are NLRI as they go on the wire; only announcements have attributes.
+    ASes alike). `routes` are NLRI as they go on the wire, one by one or (of announcements) in
+    fields of several, `route_count` in all; only announcements have attributes.
     """
 
     members: tuple[str, ...]
@@ -51,6 +54,7 @@ class OutBatch(NamedTuple):
     kind: OutKind
     attributes: Attributes | None = None
     routes: list[bytes] = []
+    route_count: int = 0
 
 
 class Member:
@@ -113,7 +117,7 @@ class AdjOut:
         self._tables = tables
         self._target_sets = target_sets
         # Hears of changes before they are resolved: the tables of instances follow them.
-        self.listener: Callable[[VpnTable, dict[bytes, Bundle | None]], None] | None = None
+        self.listener: Callable[[VpnTable, Changes], None] | None = None
         self._live: deque[OutBatch] = deque()
         self._working: dict[str, None] = {}  # members with work, in turn
 
@@ -206,43 +210,70 @@ class AdjOut:
                     and bundle.peer.name != member.name
                     and isinstance(member.group.audience(family, bundle)[1], Attributes)
                 ):
-                    keys = keys_by_family.setdefault(family, [])
-                    keys += self._tables[family].keys_of(bundle)
+                    keys_by_family.setdefault(family, []).extend(bundle.routes)
         for family, keys in keys_by_family.items():
-            if keys:
-                self._add_work(member, _withdrawals((member.name,), family, keys))
+            self._add_work(member, self._withdraw_unwanted(member, family, keys))
+
+    def _withdraw_unwanted(
+        self, member: Member, family: AddressFamily, keys: list[bytes]
+    ) -> Iterator[OutBatch]:
+        """Withdraw keys, but for those that by now the peer is told of with other targets."""
+        table = self._tables[family]
+        for start in range(0, len(keys), MAX_BATCH_ROUTES):
+            gone = []
+            for key in keys[start : start + MAX_BATCH_ROUTES]:
+                best = table.best(key)
+                if best is None or member.name not in member.group.audience(family, best)[0]:
+                    gone.append(key)
+            if gone:
+                yield from _withdrawals((member.name,), family, gone)
 
     # changes ------------------------------------------------------------------------------
 
-    def collect(self) -> None:
-        """Resolve what changed since the last time into batches, then apply new interests."""
-        for table in self._tables.values():
-            if not table.changed:
-                continue
-            changed, table.changed = table.changed, {}
-            relabeled, table.relabeled = table.relabeled, set()
-            if self.listener is not None:
-                self.listener(table, changed)
-            if table.family is AddressFamily.ROUTE_TARGET:
-                for member in self.members.values():
-                    if table.family in member.ready:
-                        self._live.extend(self._tell_targets(member, changed))
-            elif self._groups:
-                self._resolve_table(table, changed, relabeled)
-        self._apply_interests()
+    def collect(self, limit: int | None = None) -> int:
+        """Resolve what changed since the last time into batches: all of it, or `limit` keys.
 
-    def _resolve_table(
-        self, table: VpnTable, changed: dict[bytes, Bundle | None], relabeled: set[bytes]
-    ) -> None:
+        Once nothing is left, new interests are applied. Returns how many keys were looked at.
+        """
+        room = sys.maxsize if limit is None else limit
+        seen = 0
+        for table in self._tables.values():
+            if table.pending and seen < room:
+                changes = table.pending.take(room - seen)
+                seen += changes.key_count
+                self._resolve_changes(table, changes)
+        if not any(table.pending for table in self._tables.values()):
+            self._apply_interests()
+        return seen
+
+    def _resolve_changes(self, table: VpnTable, changes: Changes) -> None:
+        if self.listener is not None:
+            self.listener(table, changes)
+        if table.family is AddressFamily.ROUTE_TARGET:
+            runs = (*changes.fresh.values(), *changes.gone.values())
+            keys = [*changes.before, *(key for run in runs for key in run.keys)]
+            for member in self.members.values():
+                if table.family in member.ready:
+                    self._live.extend(self._tell_targets(member, keys))
+            return
+        if not self._groups:
+            return
+        for bundle, run in changes.fresh.items():
+            self._resolve(table, None, bundle, run.keys, run.fields)
+        for bundle, run in changes.gone.items():
+            self._resolve(table, bundle, None, run.keys)
+        self._resolve_keys(table, changes)
+
+    def _resolve_keys(self, table: VpnTable, changes: Changes) -> None:
         by_pair: dict[tuple[Bundle | None, Bundle | None], list[bytes]] = {}
         last_old: Bundle | None = None
         last_new: Bundle | None = None
         keys: list[bytes] = []
         get = table.routes.get
-        for key, old in changed.items():
+        for key, old in changes.before.items():
             entry = get(key)
             new = best_of(entry) if entry.__class__ is tuple else entry
-            if old is new and key not in relabeled:
+            if old is new and (old is None or old.routes[key] == changes.labels[key]):
                 continue
             if old is not last_old or new is not last_new:
                 last_old, last_new = old, new  # type: ignore[assignment]
@@ -252,10 +283,14 @@ class AdjOut:
             self._resolve(table, before, now, keys)
 
     def _resolve(
-        self, table: VpnTable, old: Bundle | None, new: Bundle | None, keys: list[bytes]
+        self,
+        table: VpnTable,
+        old: Bundle | None,
+        new: Bundle | None,
+        keys: list[bytes],
+        announced: list[bytes] | None = None,
     ) -> None:
         family = table.family
-        announced: list[bytes] | None = None
         for group in self._groups.values():
             had = group.audience(family, old)[0] if old is not None else ()
             names: tuple[str, ...] = ()
@@ -265,7 +300,7 @@ class AdjOut:
                     if announced is None:
                         announced = join_all(family, keys, new.routes)
                     self._live.append(
-                        OutBatch(names, family, OutKind.ANNOUNCE, exported, announced)
+                        OutBatch(names, family, OutKind.ANNOUNCE, exported, announced, len(keys))
                     )
             gone = had if not names else tuple(name for name in had if name not in names)
             if gone:
@@ -300,7 +335,7 @@ class AdjOut:
             by_attributes.setdefault(wanted, []).append(key)
         for attributes, told in by_attributes.items():
             kind = OutKind.WITHDRAW if attributes is None else OutKind.ANNOUNCE
-            yield OutBatch(names, family, kind, attributes, told)
+            yield OutBatch(names, family, kind, attributes, told, len(told))
 
     # whole tables -------------------------------------------------------------------------
 
@@ -332,7 +367,7 @@ class AdjOut:
                 ]
                 if told:
                     routes = join_all(family, told, bundle.routes)
-                    yield OutBatch(names, family, OutKind.ANNOUNCE, exported, routes)
+                    yield OutBatch(names, family, OutKind.ANNOUNCE, exported, routes, len(told))
 
     # draining -----------------------------------------------------------------------------
 
@@ -347,13 +382,20 @@ class AdjOut:
         Members for which `can_write` is false are left out of whole tables for now; changes are
         theirs as well, since they exist only once.
         """
-        self.collect()
         batches: list[OutBatch] = []
         count = 0
-        while self._live and count < limit:
-            batch = self._live.popleft()
-            batches.append(batch)
-            count += len(batch.routes) * len(batch.members) or 1
+        room = limit  # of keys that changed: those that nobody is told of take time as well
+        while True:
+            while self._live and count < limit:
+                batch = self._live.popleft()
+                batches.append(batch)
+                count += batch.route_count * len(batch.members) or 1
+            if self._live:
+                return batches
+            seen = self.collect(room)
+            room -= seen
+            if not self._live and (not seen or room <= 0):
+                break
         for name in list(self._working):
             if count >= limit:
                 break
@@ -367,7 +409,7 @@ class AdjOut:
                     member.work.popleft()
                     continue
                 batches.append(step)
-                count += len(step.routes) or 1
+                count += step.route_count or 1
             if member.work:
                 self._working[name] = None
         return batches
@@ -382,4 +424,4 @@ def _withdrawals(
 ) -> Iterator[OutBatch]:
     for start in range(0, len(keys), MAX_BATCH_ROUTES):
         routes = withdrawn_all(family, keys[start : start + MAX_BATCH_ROUTES])
-        yield OutBatch(names, family, OutKind.WITHDRAW, None, routes)
+        yield OutBatch(names, family, OutKind.WITHDRAW, None, routes, len(routes))

@@ -190,11 +190,18 @@ class BgpRib:
     # what peers say -----------------------------------------------------------------------
 
     def announce(
-        self, name: str, family: AddressFamily, attributes: Attributes, routes: Collection[Route]
+        self,
+        name: str,
+        family: AddressFamily,
+        attributes: Attributes,
+        routes: Collection[Route],
+        field: bytes = b"",
     ) -> None:
-        """Take routes of a peer that share attributes: (key, label) as `nlri.split` finds them."""
+        """Take routes of a peer that share attributes: (key, label) as `nlri.split` finds them,
+        with the field they came in where it may be sent on as it is (`Announced.field`).
+        """
         peer, table = self.peers[name], self.tables[family]
-        table.announce(peer, attributes, routes)
+        table.announce(peer, attributes, routes, field)
         if family is AddressFamily.ROUTE_TARGET:
             for key, _ in routes:
                 self.out.note_interest(name, key, is_there=True)
@@ -238,7 +245,7 @@ class BgpRib:
         return (
             self.out.has_work
             or bool(self._sweeping)
-            or any(table.changed for table in self.tables.values())
+            or any(table.pending for table in self.tables.values())
         )
 
     @property

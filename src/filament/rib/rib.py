@@ -33,6 +33,7 @@ from filament.rib.keys import RouteKey
 from filament.rib.members import Members
 from filament.rib.path import Path, Selection
 from filament.rib.peer import Peer, PeerKind, Speaker
+from filament.rib.pending import Changes
 from filament.rib.targets import (
     NO_TARGETS,
     Targets,
@@ -286,7 +287,7 @@ class Rib:
             for path in paths.values():
                 self._unexport(key, path)
 
-    def _import_changed(self, table: VpnTable, changed: dict[bytes, Bundle | None]) -> None:
+    def _import_changed(self, table: VpnTable, changes: Changes) -> None:
         """Follow changes of a VPN table into the instances that import its routes."""
         if table.family not in INSTANCE_FAMILY:
             return
@@ -294,12 +295,21 @@ class Rib:
         held = self._imported
         if not held and not self.target_sets.has_importers:
             return
-        for key in changed:
+        for bundle, run in changes.fresh.items():
+            if bundle.target_set.importers:
+                for key in run.keys:
+                    self._import(table, key)
+        for key in changes.before:
             entry = routes.get(key)
             if isinstance(entry, Bundle) and not entry.target_set.importers:
                 entry = None
             if entry is not None or (family, key) in held:
                 self._import(table, key)
+        if held:
+            for run in changes.gone.values():
+                for key in run.keys:
+                    if (family, key) in held:
+                        self._import(table, key)
 
     def _import(self, table: VpnTable, key: bytes) -> None:
         """Bring instances' copies of a VPN route up to date."""

@@ -5,18 +5,18 @@ never looks inside. Paths to a key are bundles (see `bundle`): most keys have on
 the table's value itself; several are a tuple, the best first, and so is a single one that cannot
 be used. Per route a table costs the key, the label and two dictionary entries.
 
-`changed` collects, per key that changed since it was last taken, the best bundle there was before:
-that is all that is needed to tell peers the difference.
+`pending` collects what changed since it was last taken (see `pending`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable
 
 import msgspec
 
 from filament.rib.bundle import Bundle, Entry, equals, ordered, problem_of
 from filament.rib.peer import Peer, Speaker
+from filament.rib.pending import Pending
 from filament.rib.targets import TargetSets, targets_of
 from filament.wire.bgp.attributes import Attributes
 from filament.wire.bgp.communities import LLGR_STALE, NO_LLGR
@@ -38,38 +38,44 @@ Route = tuple[bytes, bytes]  # (key, label)
 
 
 class VpnTable:
-    """Every path of one family. One per family and RIB; owned by one task.
-
-    `relabeled` holds the changed keys whose best path has another label and is otherwise the same.
-    """
+    """Every path of one family. One per family and RIB; owned by one task."""
 
     def __init__(self, family: AddressFamily, target_sets: TargetSets, us: Speaker) -> None:
         self.family = family
         self.us = us
         self.name = TABLE_NAMES[family]
         self.routes: dict[bytes, Entry] = {}
-        self.changed: dict[bytes, Bundle | None] = {}
-        self.relabeled: set[bytes] = set()
+        self.pending = Pending()
         self._target_sets = target_sets
         self._bundles: dict[str, dict[Attributes, Bundle]] = {}  # by peer
         self._stale: dict[str, list[Bundle]] = {}
 
     # paths --------------------------------------------------------------------------------
 
-    def announce(self, peer: Peer, attributes: Attributes, routes: Collection[Route]) -> None:
-        """Put a peer's paths with these attributes, in place of its earlier ones to these keys."""
+    def announce(
+        self, peer: Peer, attributes: Attributes, routes: Collection[Route], field: bytes = b""
+    ) -> None:
+        """Put a peer's paths with these attributes, in place of its earlier ones to these keys.
+
+        `field` is the NLRI that the routes came in where it may be sent on as it is.
+        """
         of_peer = self._bundles.get(peer.name)
         bundle = of_peer.get(attributes) if of_peer is not None else None
         if bundle is None:
             bundle = self._new_bundle(peer, attributes)
-        table, changed, mine = self.routes, self.changed, bundle.routes
+        table, pending, mine = self.routes, self.pending, bundle.routes
+        if pending.gone:
+            pending.spill()
+        changed = pending.before
         if not bundle.problem and len(routes) > 1:
             # What comes in bulk is new: then no step is taken per route but by C code.
             keys = [key for key, _ in routes]
-            if table.keys().isdisjoint(keys) and changed.keys().isdisjoint(keys):
-                table.update(dict.fromkeys(keys, bundle))
+            if table.keys().isdisjoint(keys) and (not changed or changed.keys().isdisjoint(keys)):
+                new = dict.fromkeys(keys, bundle)
+                table.update(new)
                 mine.update(routes)
-                changed.update(dict.fromkeys(keys))
+                is_whole = len(new) == len(keys)
+                pending.add_fresh(bundle, keys if is_whole else list(new), field * is_whole)
                 return
         for key, label in routes:
             entry = table.get(key)
@@ -77,30 +83,30 @@ class VpnTable:
                 table[key] = bundle
                 mine[key] = label
                 changed.setdefault(key)
-            elif entry is not bundle:
+            elif entry is not bundle or mine[key] != label:
+                pending.spill()
                 self._put(key, label, entry, bundle)
-            elif mine[key] != label:
-                mine[key] = label
-                self._relabel(key, bundle)
 
     def withdraw(self, peer: str, keys: Iterable[bytes]) -> int:
         """Remove a peer's paths to these keys; return how many there were."""
-        table, changed = self.routes, self.changed
+        table, pending = self.routes, self.pending
+        if pending.fresh:
+            pending.spill()
         wanted = list(dict.fromkeys(keys))
-        if len(wanted) == 1:
-            return int(self._withdraw(peer, wanted[0]))
-        first = table.get(wanted[0]) if wanted else None
+        if len(wanted) <= 1:
+            return int(bool(wanted) and self._withdraw(peer, wanted[0]))
+        first = table.get(wanted[0])
         if (
             isinstance(first, Bundle)
             and first.peer.name == peer
-            and changed.keys().isdisjoint(wanted)
-            and set(map(table.get, wanted)) == {first}
+            and (not pending.before or pending.before.keys().isdisjoint(wanted))
+            and list(map(table.get, wanted)).count(first) == len(wanted)
         ):
             # In bulk they come as they were announced, and are one bundle's.
-            changed.update(dict.fromkeys(wanted, first))
             mine = first.routes
+            pending.add_gone(first, wanted, list(map(mine.pop, wanted)))
             for key in wanted:
-                del table[key], mine[key]
+                del table[key]
             if not mine:
                 self._drop(first)
             return len(wanted)
@@ -112,9 +118,9 @@ class VpnTable:
             return self._take(key, entry, peer)
         if entry is None or entry.peer.name != peer:
             return False
+        self.pending.note(key, entry)
         del self.routes[key]
         self._leave(entry, key)
-        self.changed.setdefault(key, entry)
         return True
 
     def _put(self, key: bytes, label: bytes, entry: Entry | None, bundle: Bundle) -> None:
@@ -124,10 +130,8 @@ class VpnTable:
         mine = next((each for each in paths if each.peer.name == bundle.peer.name), None)
         if mine is bundle:
             if bundle.routes[key] != label:
+                self.pending.note(key, before)
                 bundle.routes[key] = label
-                self.changed.setdefault(key, before)
-                if bundle is before:
-                    self.relabeled.add(key)
             return
         is_same = False
         if mine is not None:
@@ -138,9 +142,10 @@ class VpnTable:
                 and mine.attributes == bundle.attributes
                 and mine.routes[key] == label
             )
-            self._leave(mine, key)
         if not is_same:
-            self.changed.setdefault(key, before)
+            self.pending.note(key, before)
+        if mine is not None:
+            self._leave(mine, key)
         bundle.routes[key] = label
         self._set(key, (*(each for each in paths if each is not mine), bundle))
 
@@ -149,7 +154,7 @@ class VpnTable:
         mine = next((each for each in entry if each.peer.name == peer), None)
         if mine is None:
             return False
-        self.changed.setdefault(key, best_of(entry))
+        self.pending.note(key, best_of(entry))
         self._leave(mine, key)
         self._set(key, tuple(each for each in entry if each is not mine))
         return True
@@ -161,11 +166,6 @@ class VpnTable:
             self.routes[key] = bundles[0]
         else:
             self.routes[key] = ordered(bundles)
-
-    def _relabel(self, key: bytes, bundle: Bundle) -> None:
-        if key not in self.changed:
-            self.changed[key] = bundle
-        self.relabeled.add(key)
 
     # bundles ------------------------------------------------------------------------------
 
@@ -213,12 +213,13 @@ class VpnTable:
     def reassess(self, us: Speaker) -> None:
         """Look again at what cannot be used, because we are somebody else now."""
         self.us = us
+        self.pending.spill()
         for bundle in self.bundles():
             problem = problem_of(bundle.peer, bundle.attributes, us)
             if problem == bundle.problem:
                 continue
             for key in bundle.routes:
-                self.changed.setdefault(key, self.best(key))
+                self.pending.note(key, self.best(key))
             bundle.problem = problem
             for key in bundle.routes:
                 self._set(key, self.paths(key))
@@ -282,13 +283,6 @@ class VpnTable:
         """Return the usable bundles that share the load to a key."""
         paths = self.paths(key)
         return equals(paths) if paths else ()
-
-    def keys_of(self, bundle: Bundle) -> Iterator[bytes]:
-        """Yield the keys that a bundle is the best for. Nothing may change meanwhile."""
-        for key in bundle.routes:
-            entry = self.routes[key]
-            if entry is bundle or best_of(entry) is bundle:
-                yield key
 
     def verify(self) -> None:
         """Recompute the indices and orders; AssertionError names what differs."""

@@ -48,11 +48,14 @@ def fuzz_update(data: bytes) -> None:
     is_as4, is_external = bool(data[0] & 1), bool(data[0] & 2)
     decoder = update.UpdateDecoder(frozenset(FAMILIES), is_as4=is_as4, is_external=is_external)
     found = decoder.decode(data[1:])
-    for family, attributes, announced in found.announced:
+    for family, attributes, announced, field in found.announced:
         for community in attributes.extended_communities:
             format_extended(community)
         prepend_as(attributes.as_path, 64512)
         wire = [nlri.join(family, key, label) for key, label in announced]
+        if field:
+            assert nlri.cut(family, field) == wire, field
+            wire = [field]
         messages = update.encode_updates(family, attributes, wire, limit=1 << 16)
         again = update.UpdateDecoder(frozenset(FAMILIES))
         for each in messages:

@@ -87,18 +87,8 @@ def _split_labeled(
 ) -> list[Nlri]:
     """Split prefixes behind one label; `distinguished` octets of RD, `most` bits of address."""
     end = len(field)
-    if not end:
-        return []
     least = 24 + 8 * distinguished
     limit = least + most
-    bits = field[0]
-    size = 1 + _OCTETS[bits]
-    # What comes in bulk are host routes: all of one length, which struct splits at C speed.
-    if not bits & 7 and least <= bits <= limit and not end % size:
-        count = end // size
-        if field[::size] == _BYTE[bits] * count:
-            head = _BYTE[bits - 24]
-            return [(head + key, label) for label, key in _shape(size - 4).iter_unpack(field)]
     found: list[Nlri] = []
     at = 0
     while at < end:
@@ -112,6 +102,21 @@ def _split_labeled(
         found.append((_tail(key, bits) if bits & 7 else key, field[at + 1 : at + 4]))
         at = stop
     return found
+
+
+def _split_labeled_alike(field: bytes, distinguished: int, most: int) -> list[Nlri] | None:
+    """Split host routes all of one length, as they come in bulk; None when they are not."""
+    if not field:
+        return None
+    least = 24 + 8 * distinguished
+    bits = field[0]
+    size = 1 + _OCTETS[bits]
+    if bits & 7 or not least <= bits <= least + most or len(field) % size:
+        return None
+    if field[::size] != _BYTE[bits] * (len(field) // size):
+        return None
+    head = _BYTE[bits - 24]
+    return [(head + key, label) for label, key in _shape(size - 4).iter_unpack(field)]
 
 
 _SHAPES: dict[int, Struct] = {}
@@ -133,11 +138,7 @@ def _split_targets(family: AddressFamily, field: bytes) -> list[Nlri]:
 
 
 def _split_evpn(family: AddressFamily, field: bytes) -> list[Nlri]:
-    if not field:
-        return []
-    if field[0] == EVPN_MAC_IP and (found := _split_alike(field)) is not None:
-        return found
-    found = []
+    found: list[Nlri] = []
     at, end = 0, len(field)
     while at + 1 < end:
         kind, size = field[at], field[at + 1]
@@ -151,11 +152,11 @@ def _split_evpn(family: AddressFamily, field: bytes) -> list[Nlri]:
     return found
 
 
-def _split_alike(field: bytes) -> list[Nlri] | None:
+def _split_macs_alike(field: bytes) -> list[Nlri] | None:
     """Split MAC/IP routes all of one shape and without a segment, as they come in bulk; None when
     they are not.
     """
-    size = field[1] + 2 if len(field) > 34 else 0
+    size = field[1] + 2 if len(field) > 34 and field[0] == EVPN_MAC_IP else 0
     if size < 35 or len(field) % size:
         return None
     count = len(field) // size
@@ -280,9 +281,35 @@ _SPLITS: dict[AddressFamily, Callable[[bytes], list[Nlri]]] = {
 }
 
 
+_SPLITS_ALIKE: dict[AddressFamily, Callable[[bytes], list[Nlri] | None]] = {
+    AddressFamily.INET_LABELED: lambda field: _split_labeled_alike(field, 0, 32),
+    AddressFamily.INET6_LABELED: lambda field: _split_labeled_alike(field, 0, 128),
+    AddressFamily.INET_VPN: lambda field: _split_labeled_alike(field, 8, 32),
+    AddressFamily.INET6_VPN: lambda field: _split_labeled_alike(field, 8, 128),
+    AddressFamily.E_VPN: _split_macs_alike,
+}
+
+
 def split(family: AddressFamily, field: bytes) -> list[Nlri]:
     """Split an NLRI field into (key, label) pairs. Raises `BgpError` when it is malformed."""
-    return _SPLITS[family](field)
+    found = split_alike(family, field)
+    return _SPLITS[family](field) if found is None else found
+
+
+def split_alike(family: AddressFamily, field: bytes) -> list[Nlri] | None:
+    """Split a field of routes that are all of one shape, without a step per route; None when they
+    are not.
+
+    `join` makes of each exactly what stood in the field.
+    """
+    found = _SPLITS_ALIKE.get(family)
+    return found(field) if found is not None else None
+
+
+def cut(family: AddressFamily, field: bytes) -> list[bytes]:
+    """Cut a field that `split_alike` takes into its routes, as they stand there."""
+    size = field[1] + 2 if family is AddressFamily.E_VPN else 1 + _OCTETS[field[0]]
+    return [field[at : at + size] for at in range(0, len(field), size)]
 
 
 def join(family: AddressFamily, key: bytes, label: bytes) -> bytes:

@@ -39,7 +39,7 @@ from filament.wire.bgp.errors import (
     Code,
 )
 from filament.wire.bgp.family import BY_CODE, AddressFamily, describe
-from filament.wire.bgp.nlri import Nlri, split
+from filament.wire.bgp.nlri import Nlri, cut, split, split_alike
 
 MAX_MESSAGE = 4096  # RFC 4271 section 4.1
 MAX_EXTENDED_MESSAGE = 65535  # RFC 8654
@@ -49,11 +49,14 @@ _OVERHEAD = 23  # marker, length, type and the two lengths of an UPDATE
 
 
 class Announced(NamedTuple):
-    """Routes of one family with the attributes they share."""
+    """Routes of one family with the attributes they share. `field` is their NLRI as it came where
+    it may go on as it is: several routes, all of one shape (`nlri.split_alike`).
+    """
 
     family: AddressFamily
     attributes: Attributes
     routes: list[Nlri]
+    field: bytes = b""
 
 
 class Withdrawn(NamedTuple):
@@ -194,7 +197,12 @@ class UpdateDecoder:
         start = 5 + value[3]
         parsed = self._parse(field, headers, value[: start - 1])
         faults += parsed.faults
-        announced.append(Announced(family, parsed.attributes, split(family, value[start:])))
+        nlri_field = value[start:]
+        alike = split_alike(family, nlri_field)
+        if alike is not None and len(alike) > 1:
+            announced.append(Announced(family, parsed.attributes, alike, nlri_field))
+        else:
+            announced.append(Announced(family, parsed.attributes, split(family, nlri_field)))
 
     def _parse(self, field: bytes, headers: list[_Header], hop: bytes) -> _Parsed:
         """Return the attributes other than MP ones, with the next hop of MP_REACH_NLRI."""
@@ -399,7 +407,8 @@ def encode_updates(
 ) -> list[bytes]:
     """Return the messages that announce `routes` (wire NLRI, see `nlri.join`), each complete.
 
-    As few as `limit` octets each allow. Raises ValueError when the attributes leave no room for
+    Each of `routes` may be a whole field (`Announced.field`) as well. As few messages as `limit`
+    octets each allow. Raises ValueError when the attributes leave no room for
     a single route: whoever makes them must keep them shorter.
     """
     is_plain = family is AddressFamily.INET and attributes.next_hop.version == 4
@@ -412,6 +421,8 @@ def encode_updates(
         ]
     start = family.raw + _encode_next_hop(family, attributes)
     room = limit - _OVERHEAD - len(shared) - 4 - len(start)
+    if any(len(each) > room for each in routes):
+        routes = [route for each in routes for route in cut(family, each)]
     messages = []
     for chunk in _chunks(routes, room):
         value = start + chunk

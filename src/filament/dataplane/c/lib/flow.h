@@ -24,12 +24,13 @@ struct passage {
 	__u32 acl;     /* and its lists */
 	__u32 egress;
 	__u32 ingress;
+	__u32 firewall_egress;
+	__u32 firewall_ingress;
 	__u32 generation;
 	__u32 flow_limit;
 	__u32 remote_network; /* of the route to the far address; to a port: looked up when needed */
 	__u32 remote_groups;
-	__be32 outer_source; /* where a packet to the port came from: struct packet */
-	__u32 sender_hop;
+	__u32 remote_tags;
 	__u32 bytes;
 	__u32 icmp; /* type << 8 | code */
 	__u64 now_ns;
@@ -44,6 +45,8 @@ struct ruling {
 	__u32 rule;
 	__u32 security;
 	__u32 security_rule;
+	__u32 firewall;
+	__u32 firewall_rule;
 	__u8 action;
 };
 
@@ -51,6 +54,8 @@ struct ruling {
 struct judging {
 	struct question asked;
 	struct flow entry;
+	__u32 member; /* which the packet came from, of several ways back to its source */
+	__u32 pad;
 };
 
 struct {
@@ -126,10 +131,12 @@ static __always_inline bool is_alive(const struct flow *flow, const struct passa
 
 static __always_inline bool is_current(const struct flow *flow, const struct passage *passage)
 {
-	__u32 security = flow->flags & FLOW_INBOUND ? passage->ingress : passage->egress;
+	bool inbound = flow->flags & FLOW_INBOUND;
+	__u32 security = inbound ? passage->ingress : passage->egress;
+	__u32 firewall = inbound ? passage->firewall_ingress : passage->firewall_egress;
 
 	return flow->generation == passage->generation && flow->acl == passage->acl &&
-	       flow->security == security;
+	       flow->security == security && flow->firewall == firewall;
 }
 
 /* Whether the packet goes the way of who started the flow. */
@@ -139,7 +146,8 @@ static __always_inline bool is_forward(const struct flow *flow, bool is_from_por
 }
 
 /* Judge the flow as started by the port (`outbound`), or by the far end: first by the network's
- * policy, then by the port's security groups. ICMP is judged by what it began with. */
+ * policy, then by the port's security groups, then by its firewall policies: all must let it pass.
+ * ICMP is judged by what it began with. */
 static __always_inline void judge_tuple(const struct passage *passage, struct question *asked,
 					struct ruling *ruling, bool outbound, __u32 icmp)
 {
@@ -164,13 +172,23 @@ static __always_inline void judge_tuple(const struct passage *passage, struct qu
 	ruling->action = asked->action;
 	ruling->security = outbound ? passage->egress : passage->ingress;
 	ruling->security_rule = RULE_NONE;
+	ruling->firewall = outbound ? passage->firewall_egress : passage->firewall_ingress;
+	ruling->firewall_rule = RULE_NONE;
 	if (ruling->action != ACL_PASS)
 		return;
 	asked->list = ruling->security;
 	ask(asked);
 	ruling->security_rule = asked->rule;
-	if (asked->action != ACL_PASS)
+	if (asked->action != ACL_PASS) {
 		ruling->action = SECURITY_DENY;
+		return;
+	}
+	asked->list = ruling->firewall;
+	asked->groups = passage->remote_tags;
+	ask(asked);
+	ruling->firewall_rule = asked->rule;
+	if (asked->action != ACL_PASS)
+		ruling->action = FIREWALL_DENY;
 }
 
 static __always_inline void count_flow(struct flow *flow, const struct passage *passage)
@@ -191,6 +209,8 @@ static __always_inline __u32 refusal(bool is_from_port, __u8 action)
 {
 	if (action == SECURITY_DENY)
 		return is_from_port ? DROP_SECURITY_FROM_PORT : DROP_SECURITY_TO_PORT;
+	if (action == FIREWALL_DENY)
+		return is_from_port ? DROP_FIREWALL_FROM_PORT : DROP_FIREWALL_TO_PORT;
 	return is_from_port ? DROP_POLICY_FROM_PORT : DROP_POLICY_TO_PORT;
 }
 
@@ -216,14 +236,14 @@ static __always_inline __u32 enter(const struct passage *passage, const struct f
 }
 
 /* Judge a packet that has no current verdict, and enter it; DROP_NONE or why not to pass. */
-__noinline int judge(struct passage *passage)
+__noinline int judge(struct passage *passage, __be32 outer_source, __u32 sender_hop)
 {
 	bool is_from_port, is_answer, is_known, is_denied_already, may_pass = false;
 	struct ruling ruling = {}, own = {};
 	struct flow *known, *entry;
 	struct judging *judging;
 	struct question *asked;
-	__u32 zero = 0, member = 0, reason, icmp;
+	__u32 zero = 0, reason, icmp;
 
 	judging = bpf_map_lookup_elem(&judgings, &zero);
 	if (!passage || !judging)
@@ -232,15 +252,16 @@ __noinline int judge(struct passage *passage)
 	known = bpf_map_lookup_elem(&flows, &passage->key);
 	asked = &judging->asked;
 	entry = &judging->entry;
+	judging->member = 0;
 	if (!is_from_port) {
 		struct route *back = find_route(passage->key.vrf, &passage->key.remote,
 						passage->version);
 
 		passage->remote_network = back ? back->network : 0;
 		passage->remote_groups = back ? back->groups : 0;
+		passage->remote_tags = back ? back->tags : 0;
 		if (back)
-			member = member_from(back->next_hop, passage->outer_source,
-					     passage->sender_hop);
+			judging->member = member_from(back->next_hop, outer_source, sender_hop);
 	}
 	is_known = known;
 	if (known && is_alive(known, passage)) {
@@ -279,12 +300,14 @@ __noinline int judge(struct passage *passage)
 		entry->action = ruling.action;
 		entry->security = ruling.security;
 		entry->security_rule = ruling.security_rule;
+		entry->firewall = ruling.firewall;
+		entry->firewall_rule = ruling.firewall_rule;
 		if (!is_answer)
 			entry->icmp = passage->icmp;
 	}
 	/* Answers go back to where it came from. */
-	if (member)
-		entry->member = member;
+	if (judging->member)
+		entry->member = judging->member;
 	count_flow(entry, passage);
 	if (is_known) {
 		/* Whole rows only: a row may have been swept and be another flow's while we look at
@@ -384,6 +407,8 @@ static __always_inline __u32 police(struct __sk_buff *skb, struct packet *packet
 	passage.acl = port->acl;
 	passage.egress = port->egress;
 	passage.ingress = port->ingress;
+	passage.firewall_egress = port->firewall_egress;
+	passage.firewall_ingress = port->firewall_ingress;
 	passage.generation = generation;
 	passage.now_ns = bpf_ktime_get_coarse_ns();
 	passage.is_from_port = is_from_port;
@@ -415,11 +440,10 @@ static __always_inline __u32 police(struct __sk_buff *skb, struct packet *packet
 	if (route) {
 		passage.remote_network = route->network;
 		passage.remote_groups = route->groups;
+		passage.remote_tags = route->tags;
 	}
 	passage.version = packet->version;
-	passage.outer_source = packet->outer_source;
-	passage.sender_hop = packet->sender_hop;
-	reason = judge(&passage);
+	reason = judge(&passage, packet->outer_source, packet->sender_hop);
 	if (passage.is_new)
 		sample(skb, port->vif, port->vrf, DROP_NONE);
 	return reason;

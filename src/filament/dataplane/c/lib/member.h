@@ -86,7 +86,7 @@ static long try_origin(__u32 index, void *context)
 }
 
 /* The member of a composite that a packet came from; 0 when there is none, or no composite. */
-static __always_inline __u32 member_from(__u32 next_hop_id, __be32 outer_source, __u32 sender_hop)
+__noinline int member_from(__u32 next_hop_id, __be32 outer_source, __u32 sender_hop)
 {
 	struct origin origin = {
 		.next_hop = next_hop_id,
