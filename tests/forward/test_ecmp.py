@@ -98,13 +98,17 @@ HOPS = [Hop(far, 16 + index) for index, far in enumerate(FAR)]
 SOURCE_PORTS = range(40000, 40300)
 
 
-def test_all_ways_are_used_and_flows_stay_where_they_are() -> None:
+@pytest.mark.parametrize("count", [2, 3])
+def test_all_ways_are_used_and_flows_stay_where_they_are(count: int) -> None:
+    """Also by flows that differ in one bit."""
     box = Box()
-    box.apply(port(), routes=(to_shared(*HOPS),))
+    box.apply(port(), routes=(to_shared(*HOPS[:count]),))
     went = {number: box.send(number) for number in SOURCE_PORTS}
     shares = Counter(went.values())
-    assert set(shares) == set(FAR)
-    assert min(shares.values()) > 60
+    assert set(shares) == set(FAR[:count])
+    assert min(shares.values()) > 0.6 * len(went) / count
+    assert {number: box.send(number) for number in SOURCE_PORTS} == went
+    box.apply(port(), routes=(to_shared(*HOPS[:count]),))
     assert {number: box.send(number) for number in SOURCE_PORTS} == went
 
 

@@ -32,7 +32,6 @@ from filament.dataplane.load import load
 from filament.dataplane.maps import PinnedMaps
 from filament.dataplane.netlink import Links, allow_route_lookups
 from filament.dataplane.ring import Sample, SampleRing
-from filament.dataplane.sweep import sweep
 from filament.runtime.clock import now
 from filament.runtime.log import logger
 from filament.runtime.serve import Listen, serve_http
@@ -43,6 +42,7 @@ _AUDIT_EVERY_S = 30.0
 _SAMPLES_EVERY_S = 0.5
 _SWEEP_EVERY_S = 5.0
 _SWEEP_SHARE = 20  # times as long as it took
+_PRESSED_SWEEP_EVERY_S = 1.0
 _TRY_AGAIN_S = 1.0
 _QUIET_S = 1.0
 _VIEWS_EVERY_S = 0.2
@@ -211,14 +211,24 @@ class AgentProcess:
             await asyncio.sleep(_SAMPLES_EVERY_S)
 
     async def _sweeps(self) -> None:
-        """Make room in the flow table, beside the other tasks, and spend little time on it."""
+        """Make room in the flow table, beside the other tasks, and spend little time on it, but for
+        when the table is nearly full.
+        """
+        sweeper = self.host.sweeper
         while True:
-            began = now()
+            began, was_pressed = now(), sweeper.is_pressed
             try:
-                await asyncio.to_thread(sweep, self.host.maps, time.monotonic_ns())
+                await asyncio.to_thread(sweeper.sweep, time.monotonic_ns())
             except FilamentError as error:
                 _log.error("flows-not-swept", reason=str(error))
-            await asyncio.sleep(max(_SWEEP_EVERY_S, _SWEEP_SHARE * (now() - began)))
+            if sweeper.is_pressed != was_pressed:
+                event = "flow-table-pressed" if sweeper.is_pressed else "flow-table-relieved"
+                _log.warning(event, held=sweeper.held, limit=sweeper.limit)
+            took = now() - began
+            if sweeper.is_pressed:
+                await asyncio.sleep(max(_PRESSED_SWEEP_EVERY_S, took))
+            else:
+                await asyncio.sleep(max(_SWEEP_EVERY_S, _SWEEP_SHARE * took))
 
     async def _audits(self) -> None:
         """Compare all rows with the kernel now and then; reading happens beside the other tasks."""

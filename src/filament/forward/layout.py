@@ -120,6 +120,9 @@ FLOW_IDLE_TCP_S = 7440
 FLOW_IDLE_TCP_OPENING_S = 60
 FLOW_IDLE_TCP_CLOSED_S = 10
 FLOW_IDLE_DENIED_S = 30
+# A flow table so full is pressed: then flows that are not established stay no longer than this.
+FLOWS_PRESSED = 7 / 8
+FLOW_IDLE_PRESSED_S = 2
 
 FRAGMENT_IDLE_S = 2  # TF's: how long fragments may come after the first one
 

@@ -40,7 +40,9 @@ def flow_hash(packet: Packet, fields: int, seed: int) -> int:
     mixed = rotate(mixed, 13)
     if fields & ECMP_PROTOCOL:
         mixed ^= packet.protocol
-    mixed = mixed * 0xC2B2AE35 & _WORD
+    # Every bit of the fields must reach the lowest ones, which decide between two members.
+    mixed = (mixed ^ mixed >> 16) * 0x85EBCA6B & _WORD
+    mixed = (mixed ^ mixed >> 13) * 0xC2B2AE35 & _WORD
     return mixed ^ mixed >> 16
 
 

@@ -135,6 +135,11 @@ class Flow(msgspec.Struct):
         """Whether TCP ended: reset by one side, or closed by both."""
         return bool((self.tcp_out | self.tcp_in) & RST or self.tcp_out & self.tcp_in & FIN)
 
+    @property
+    def is_established(self) -> bool:
+        """Whether it may pass and both ends speak."""
+        return self.action == ACL_PASS and bool(self.out_packets and self.in_packets)
+
     def is_forward(self, *, is_from_port: bool) -> bool:
         """Whether a packet goes the way of who started the flow."""
         return is_from_port == (not self.flags & FLOW_INBOUND)

@@ -35,7 +35,9 @@ static __always_inline __u32 flow_hash(const struct packet *packet, __u32 fields
 	hash = rotate(hash ^ ports, 13);
 	if (fields & ECMP_PROTOCOL)
 		hash ^= packet->protocol;
-	hash *= 0xc2b2ae35u;
+	/* Every bit of the fields must reach the lowest ones, which decide between two members. */
+	hash = (hash ^ hash >> 16) * 0x85ebca6bu;
+	hash = (hash ^ hash >> 13) * 0xc2b2ae35u;
 	return hash ^ hash >> 16;
 }
 
