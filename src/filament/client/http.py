@@ -41,6 +41,10 @@ class NoAnswerError(PermanentError):
     """Nobody is there, or what is there does not speak HTTP; the message says which."""
 
 
+class RefusedError(NoAnswerError):
+    """It answered that it does not do what is asked; the message is its own."""
+
+
 class Reply(NamedTuple):
     """A whole answer as text; header names are lower case."""
 
@@ -131,7 +135,7 @@ def stream(address: str, target: str, timeout_s: float, trust: Trust = NO_TRUST)
             status, pieces = connection.stream(target, headers)
             if status != 200:
                 text = b"".join(pieces).decode("utf-8", "replace").strip()
-                raise NoAnswerError(text or f"HTTP status {status}")
+                raise RefusedError(text or f"HTTP status {status}")
             begun = b""
             for piece in pieces:
                 # At line feeds only: JSON may hold U+2028, which splitlines takes for an end.

@@ -13,7 +13,8 @@ from __future__ import annotations
 
 import struct
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
 
 from filament.dataplane import bpf
 from filament.dataplane.maps import PinnedMaps
@@ -21,11 +22,22 @@ from filament.forward.layout import FLOW_IDLE_PRESSED_S, FLOWS_PRESSED, TABLE_BY
 from filament.forward.policy import Flow
 from filament.forward.tables import KEY_CODECS, VALUE_CODECS, Change
 
+RawRow = tuple[bytes, bytes]
 _SECOND_NS = 1_000_000_000
 # Most rows are young: a look at one number tells, before the whole row is decoded.
 _LAST_SEEN = struct.Struct("=Q")
 _LAST_SEEN_AT = 8
 _LEAST_IDLE_NS = FLOW_IDLE_PRESSED_S * _SECOND_NS
+
+
+class Watch(NamedTuple):
+    """Who hears of rows (key and value) that a sweep meets: those that it takes out, and those that
+    stay and were seen after `since_ns` (None: none of them).
+    """
+
+    ended: Callable[[RawRow], None]
+    active: Callable[[RawRow], None]
+    since_ns: int | None = None
 
 
 class Sweeper:
@@ -44,26 +56,30 @@ class Sweeper:
         """Whether the table is nearly full."""
         return self.held >= self.limit * FLOWS_PRESSED
 
-    def sweep(self, now_ns: int) -> int:
+    def sweep(self, now_ns: int, watch: Watch | None = None) -> int:
         """Delete idle flows; returns how many. `now_ns` is the kernel's monotonic clock.
 
         Takes a second per million rows, twice if the table is found to be pressed only now; call it
         beside the tasks that packets wait for.
         """
         was_pressed = self.is_pressed
-        count = self._sweep(now_ns, is_pressed=was_pressed)
+        count = self._sweep(now_ns, watch, is_pressed=was_pressed)
         if self.is_pressed and not was_pressed:
-            count += self._sweep(now_ns, is_pressed=True)
+            # Those that stay have been told of.
+            ended = watch._replace(since_ns=None) if watch is not None else None
+            count += self._sweep(now_ns, ended, is_pressed=True)
         return count
 
-    def _sweep(self, now_ns: int, *, is_pressed: bool) -> int:
+    def _sweep(self, now_ns: int, watch: Watch | None, *, is_pressed: bool) -> int:
         swept: Counter[int] = Counter()
         descriptor = self._maps.descriptor("flows")
         self.held = 0
-        for vif, key in self._idle(descriptor, now_ns, is_pressed=is_pressed):
+        for vif, (key, value) in self._idle(descriptor, now_ns, watch, is_pressed=is_pressed):
             # One by one: only so is it known which were still there.
             if bpf.delete(descriptor, key):
                 swept[vif] += 1
+                if watch is not None:
+                    watch.ended((key, value))
         changes = []
         for vif, count in swept.items():
             before = self._maps.read("flows_swept", (vif,)) or (0,)
@@ -73,15 +89,18 @@ class Sweeper:
         return swept.total()
 
     def _idle(
-        self, descriptor: int, now_ns: int, *, is_pressed: bool
-    ) -> Iterator[tuple[int, bytes]]:
+        self, descriptor: int, now_ns: int, watch: Watch | None, *, is_pressed: bool
+    ) -> Iterator[tuple[int, RawRow]]:
         key_codec, value_codec = KEY_CODECS["flows"], VALUE_CODECS["flows"]
+        since_ns = watch.since_ns if watch is not None else None
         for key, value in bpf.items(descriptor):
             self.held += 1
             (last_seen_ns,) = _LAST_SEEN.unpack_from(value, _LAST_SEEN_AT)
-            if now_ns - last_seen_ns <= _LEAST_IDLE_NS:
-                continue
-            vif, *_, protocol = key_codec.decode(key)
-            flow = Flow(*value_codec.decode(value))
-            if flow.is_idle(protocol, now_ns) or (is_pressed and not flow.is_established):
-                yield vif, key
+            if now_ns - last_seen_ns > _LEAST_IDLE_NS:
+                vif, *_, protocol = key_codec.decode(key)
+                flow = Flow(*value_codec.decode(value))
+                if flow.is_idle(protocol, now_ns) or (is_pressed and not flow.is_established):
+                    yield vif, (key, value)
+                    continue
+            if watch is not None and since_ns is not None and last_seen_ns > since_ns:
+                watch.active((key, value))
