@@ -19,6 +19,7 @@ from tests.policy.worlds import (
     PROJECTS,
     READ,
     Round,
+    foundation,
     places,
     subnets,
 )
@@ -60,6 +61,8 @@ def build_world(run, say):
     ]
     for place in places():
         give_ipv6(lab, place)
+    for request in foundation():
+        carry_out(intent.client, request)
     for name in lab.process_names:
         lab.wait_for(name)
     for workload in workloads:
