@@ -198,7 +198,7 @@ class Passage(NamedTuple):
     version: int
     tcp_flags: int
     icmp: int
-    packet: Packet
+    packet: Packet | None = None
     came_from: int = 0  # the member of the composite back that it came from, 0 for none
 
     def is_current(self, flow: Flow) -> bool:
@@ -469,7 +469,9 @@ class Policy:
             remote_network=found.network,
             remote_groups=found.groups,
             remote_tags=found.tags,
-            came_from=member_from(self._rows, found.next_hop, passage.packet),
+            came_from=member_from(self._rows, found.next_hop, passage.packet)
+            if passage.packet is not None
+            else 0,
         )
 
     def judge_again(self, key: FlowKey, flow: Flow, port: InterfaceValues) -> int | None:
