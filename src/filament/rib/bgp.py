@@ -201,11 +201,10 @@ class BgpRib:
         with the field they came in where it may be sent on as it is (`Announced.field`).
         """
         peer, table = self.peers[name], self.tables[family]
-        table.announce(peer, attributes, routes, field)
+        problem = table.announce(peer, attributes, routes, field)
         if family is AddressFamily.ROUTE_TARGET:
             for key, _ in routes:
                 self.out.note_interest(name, key, is_there=True)
-        problem = table.problem(name, attributes)
         if problem:
             first = next(iter(routes), None)
             text = format_route(family, first[0]) if first is not None else ""
