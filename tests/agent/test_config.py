@@ -379,6 +379,19 @@ def test_a_rule_about_a_prefix_is_of_its_ip_version(script, base, length, prefix
         assert found.problems == ()
 
 
+def test_a_rule_about_both_ip_versions_matches_nothing(script):
+    four = {"subnet": {"ip_prefix": "0.0.0.0", "ip_prefix_len": 0}}
+    six = {"subnet": {"ip_prefix": "::", "ip_prefix_len": 0}}
+    mixed = [
+        rule("1", source=four, destination=six),
+        rule("2", source=six, ethertype="IPv4"),
+        rule("3", source=four, destination=four, ethertype="IPv4"),
+    ]
+    found = read(script.network(), script.port(), script.acl(mixed))
+    assert [one.protocol for one in found.filters[0].rules] == [3]
+    assert found.problems == ()
+
+
 def test_a_list_that_is_none_denies_all(script):
     found = read(script.network(), script.port(), script.acl("all"))
     assert found.filters[0].rules == ()

@@ -1,7 +1,8 @@
 """The programs and the model say the same of any packet, in any tables, in any order.
 
 Every case follows from its seed, which the failure names: `FILAMENT_SEED=N` runs that one alone.
-`FILAMENT_CASES=N` runs so many (with `-o faulthandler_timeout=0`, which ends long tests).
+`FILAMENT_CASES=N` runs so many (with `-o faulthandler_timeout=0`, which ends long tests), from seed
+`FILAMENT_FIRST_SEED` on, so that a long run can be cut into several.
 """
 
 from __future__ import annotations
@@ -22,12 +23,13 @@ from .twin import Twin
 
 pytestmark = pytest.mark.bpf
 CASES = int(os.environ.get("FILAMENT_CASES", "300"))
+FIRST_SEED = int(os.environ.get("FILAMENT_FIRST_SEED", "0"))
 
 
 def seeds(count: int) -> Iterator[int]:
     """The same every time, so that what is found once is found again."""
     only = os.environ.get("FILAMENT_SEED")
-    yield from [int(only)] if only else range(count)
+    yield from [int(only)] if only else range(FIRST_SEED, FIRST_SEED + count)
 
 
 def send(random: Random, pair: Twin, ids: Ids) -> None:

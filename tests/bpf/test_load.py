@@ -146,7 +146,7 @@ def test_rows_of_every_table_come_back(pinned: PinnedMaps) -> None:
 
 def test_deleting_what_is_not_there_is_no_error(pinned: PinnedMaps) -> None:
     changes = [Change("routes", (64, 1, address), None) for address in range(5)]
-    pinned.write([Change("routes", (64, 1, 2), (1, 2, 3, 4, 5)), *changes])
+    pinned.write([Change("routes", (64, 1, 2), (1, 2, 3, 4, 5, 6)), *changes])
     assert pinned.read_all("routes") == {}
 
 
@@ -162,7 +162,7 @@ def test_many_rows_with_and_without_batches(
             return -errno.EOPNOTSUPP if is_batch else original(command, attributes)
 
         monkeypatch.setattr(bpf, "_try", refuse)
-    rows = {(64, 1 + n % 3, n): (n, n, n, n, n) for n in range(10_000)}
+    rows = {(64, 1 + n % 3, n): (n,) * 6 for n in range(10_000)}
     pinned.write([Change("routes", key, values) for key, values in rows.items()])
     assert pinned.read_all("routes") == rows
     gone = [key for key in rows if key[2] % 2]
@@ -182,7 +182,7 @@ def test_rows_are_written_before_what_points_at_them_and_deleted_after(
         [
             Change("host", (0,), (1, 2, 3)),
             Change("routes", (64, 1, 1), None),
-            Change("routes", (64, 1, 2), (1, 0, 0, 0, 0)),
+            Change("routes", (64, 1, 2), (1, 0, 0, 0, 0, 0)),
             Change("next_hops", (1,), HOP),
             Change("next_hops", (2,), None),
         ]
@@ -215,7 +215,7 @@ def test_values_per_cpu_are_added_up(pinned: PinnedMaps) -> None:
 def test_a_port_that_left_leaves_nothing_to_its_successor(pinned: PinnedMaps) -> None:
     for vif in (1, 2):
         flow = (vif, 1, 1, 2, 3, 4, 17)
-        pinned.write([Change("flows", flow, (1,) * 16)])
+        pinned.write([Change("flows", flow, (1,) * 18)])
         pinned.write([Change("fragments", (vif, 1, 2, 3, 17), (1, 2, 3, 4))])
         pinned.write([Change(name, (vif,), (5,)) for name in ("flows_entered", "flows_swept")])
         raw = VALUE_CODECS["counters"].encode((1, 1, 1, 1)) * possible_cpus()

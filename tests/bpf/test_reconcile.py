@@ -115,10 +115,10 @@ def test_a_row_the_kernel_refuses_is_named_and_holds_nobody_up(maps):
 
 
 def test_thousands_of_routes_are_one_batch_and_a_change_is_one_row(maps):
-    routes = {(64, 1, address): (1, 17, 1, 0, 0) for address in range(5000)}
+    routes = {(64, 1, address): (1, 17, 1, 0, 0, 0) for address in range(5000)}
     reconciler = Reconciler(maps)
     assert reconciler.apply(tables({"routes": routes}), may_delete=True).written == 5000
-    routes[64, 1, 9] = (2, 17, 1, 0, 0)
+    routes[64, 1, 9] = (2, 17, 1, 0, 0, 0)
     del routes[64, 1, 10]
     outcome = reconciler.apply(tables({"routes": routes}), may_delete=True)
     assert (outcome.written, outcome.deleted) == (1, 1)

@@ -13,11 +13,16 @@ from filament.forward.inputs import (
     Filter,
     FilterMatch,
     FilterRule,
+    FirewallEnd,
+    FirewallPolicy,
+    FirewallRule,
     Host,
     Inputs,
+    PolicySet,
     Port,
     Route,
     SecurityGroup,
+    Service,
     Subnet,
     Vrf,
 )
@@ -80,6 +85,8 @@ REACHABLE = [*ADDRESSES[2:8], ADDRESSES[11], ADDRESSES[12]]
 REMOTE = [ADDRESSES[5], ADDRESSES[6], ADDRESSES[7], ADDRESSES[12], ADDRESSES[15]]
 PORTS = [53, 80, 40000]
 RED_VNI, BLUE_VNI = 1000, 1001
+WEB, DB, PROD, TEST, LABEL = 0x20001, 0x20002, 0x30001, 0x30002, 0x00007
+TAG_SETS = [(), (WEB,), (WEB, PROD), (DB, PROD), (DB, TEST), (LABEL, DB, PROD), (LABEL, WEB, TEST)]
 ADDRESSES6 = [
     parse_ipv6(text)
     for text in (
@@ -140,8 +147,9 @@ def route(
     found = Prefix.parse(prefix)
     # Every third host is in a security group, or in two.
     groups = {0: (8,), 1: (8, 9)}.get(found.address % 3, ())
+    tags = TAG_SETS[found.address % len(TAG_SETS)]
     made = Route(vrf, found, next_hop, label, network, origin("route"), encapsulation)
-    return msgspec.structs.replace(made, security_groups=groups)
+    return msgspec.structs.replace(made, security_groups=groups, tags=tags)
 
 
 def mostly(usual: object, *rare: object) -> st.SearchStrategy:
@@ -202,6 +210,50 @@ def security_groups(draw: st.DrawFn) -> tuple[SecurityGroup, ...]:
     )
 
 
+@st.composite
+def firewall_ends(draw: st.DrawFn) -> tuple[FirewallEnd, ...]:
+    """What an endpoint may be: anybody, tags, a network, a subnet, or an address group."""
+    match = draw(matches())
+    some = [
+        (FirewallEnd(),),
+        (FirewallEnd(tags=(WEB,)),),
+        (FirewallEnd(tags=(DB,)),),
+        (FirewallEnd(tags=(DB, PROD)),),
+        (FirewallEnd(network=match.network),),
+        (FirewallEnd(prefix=match.prefix),),
+        (FirewallEnd(tags=(LABEL,)), FirewallEnd(prefix=match.prefix)),
+        (),
+    ]
+    return draw(st.sampled_from([*some, *some[:4]]))
+
+
+@st.composite
+def firewall_rules(draw: st.DrawFn) -> FirewallRule:
+    some = [Service(), Service(TCP), Service(TCP, ports=(80, 80)), Service(UDP, ports=(50, 99))]
+    some += [Service(ICMP), Service(ICMPV6), Service(UDP, (53, 80))]
+    return FirewallRule(
+        draw(firewall_ends()),
+        draw(firewall_ends()),
+        tuple(draw(st.lists(st.sampled_from(some), max_size=3))),
+        draw(st.sampled_from([True, True, False])),
+        draw(st.booleans()),
+        draw(st.sampled_from([(), (), (), (3,), (0, 3)])),
+        "rule",
+    )
+
+
+@st.composite
+def policy_sets(draw: st.DrawFn) -> tuple[PolicySet, ...]:
+    made = []
+    for name in ("global", "web"):
+        policies = [
+            FirewallPolicy(f"policy {index}", tuple(draw(st.lists(firewall_rules(), max_size=4))))
+            for index in range(draw(st.sampled_from([0, 1, 2])))
+        ]
+        made.append(PolicySet(name, tuple(policies), origin("set")))
+    return tuple(made)
+
+
 def filters(name: str) -> st.SearchStrategy:
     return st.lists(rules(), max_size=5).map(lambda found: Filter(name, tuple(found)))
 
@@ -236,6 +288,8 @@ def ports(draw: st.DrawFn, ifindexes: list[int]) -> tuple[Port, ...]:
                 pairs=tuple(draw(st.lists(st.sampled_from(PAIRS), max_size=2))),
                 checks_mac=draw(st.sampled_from([True, True, False])),
                 checks_source=draw(st.sampled_from([True, True, False])),
+                tags=draw(st.sampled_from(TAG_SETS)),
+                policy_sets=draw(st.sampled_from([(), (), ("global",), ("global", "web")])),
             )
         )
     return tuple(made)
@@ -284,6 +338,7 @@ def inputs(draw: st.DrawFn, ifindexes: list[int], labels: dict[str, int]) -> Inp
         routes=tuple(routes),
         filters=(draw(filters("acl")), draw(filters("other"))),
         security_groups=draw(security_groups()),
+        policy_sets=draw(policy_sets()),
         vrfs=(Vrf(RED, RED, RED_VNI), Vrf(BLUE, BLUE, draw(st.sampled_from([0, BLUE_VNI])))),
     )
 

@@ -88,6 +88,80 @@ def test_rules_that_an_earlier_one_covers_are_left_out(universe):
     ]
 
 
+def test_what_a_one_way_rule_leaves_out_is_denied_both_ways(universe):
+    universe.policy(
+        "talk", rule(RED, BLUE, direction=">", protocol="tcp", destination_ports=[(80, 80)])
+    )
+    universe.network("red", ["talk"])
+    assert lines(universe) == [
+        "red > blue 80-80 6 pass r1",
+        f"red > red any pass {ALLOW}",
+        "red <> blue any deny r1",
+        f"any > any any pass {ALLOW}",
+    ]
+
+
+def test_a_rule_that_goes_one_way_does_not_cover_one_that_goes_both(universe):
+    universe.policy(
+        "talk",
+        rule(RED, BLUE, direction=">", protocol="tcp", rule_uuid="r1"),
+        rule(RED, BLUE, direction="<>", protocol="tcp", rule_uuid="r2"),
+        rule(RED, BLUE, direction=">", protocol="6", rule_uuid="r3"),
+    )
+    universe.network("red", ["talk"])
+    assert lines(universe) == [
+        "red > blue 6 pass r1",
+        "red <> blue 6 pass r2",
+        f"red > red any pass {ALLOW}",
+        "red <> blue any deny r1",
+        f"any > any any pass {ALLOW}",
+    ]
+
+
+def test_icmp_has_types_and_codes_instead_of_ranges(universe):
+    universe.policy(
+        "talk",
+        rule(RED, BLUE, protocol="icmp", destination_ports=[(8, 8)], rule_uuid="any code"),
+        rule(RED, BLUE, protocol="icmp", destination_ports=[(9, 3)], rule_uuid="inside 8-8"),
+        rule(RED, BLUE, protocol="icmp", destination_ports=[(9, 3)], rule_uuid="again"),
+        rule(RED, GREEN, protocol="icmp", destination_ports=[(80, 443)], rule_uuid="no code"),
+        rule(RED, BLUE, protocol="icmp", rule_uuid="all"),
+        rule(RED, BLUE, protocol="1", destination_ports=[(3, -1)], rule_uuid="covered"),
+    )
+    universe.network("red", ["talk"])
+    assert lines(universe) == [
+        "red <> blue 8-8 1 pass any code",
+        "red <> blue 9-3 1 pass inside 8-8",
+        "red <> blue 1 pass all",
+        f"red > red any pass {ALLOW}",
+        "red <> blue any deny any code",
+        "red <> green any deny no code",
+        f"any > any any pass {ALLOW}",
+    ]
+
+
+def test_what_else_a_rule_asks_for_changes_nothing_that_passes(universe):
+    mirror = {"analyzer_name": "default-domain:demo:tap", "udp_port": 8099}
+    more = {"simple_action": "pass", "log": True, "alert": True, "mirror_to": mirror}
+    universe.policy("talk", rule(RED, BLUE, action_list=more))
+    universe.policy("plain", rule(GREEN, BLUE))
+    universe.network("red", ["talk"])
+    universe.network("green", ["plain"])
+    red, green = lines(universe), lines(universe, "green")
+    assert [line.replace("green", "red") for line in green] == red
+
+
+def test_a_name_across_projects_means_that_network(universe):
+    universe.policy("talk", rule("local", "default-domain:other:red", protocol="tcp"))
+    universe.network("red", ["talk"])
+    universe.commit()
+    acl = compile_plan(universe.snapshot).acls["default-domain:demo:red:red"]
+    assert (acl.rules[0].source.network, acl.rules[0].destination.network) == (
+        RED,
+        "default-domain:other:red",
+    )
+
+
 def test_policies_in_order_of_sequence_then_of_attachment(universe):
     def at(major, minor):
         return {"sequence": {"major": major, "minor": minor}}

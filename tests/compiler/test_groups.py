@@ -87,6 +87,9 @@ VECTORS = {
         [],
         ["0.0.0.0/0 > 8-0 1 r1"],
     ),
+    "ICMP code that is none": (
+        rule(ANYWHERE, LOCAL, protocol="icmp", destination_ports=((80, 443),)), [], []
+    ),
     "ports upside down": (
         rule(ANYWHERE, LOCAL, protocol="tcp", destination_ports=((8, 7),)), [], []
     ),

@@ -100,14 +100,14 @@ def test_a_port_has_an_interface_a_next_hop_a_label_and_a_route() -> None:
     (row,) = tables.rows["interfaces"].values()
     interface = InterfaceValues(*row.values)
     assert interface == InterfaceValues(
-        1, 1, 1, 0, 0, 0, interface.next_hop, 7, RED_1, 0, 0, 0x020000000001
+        1, 1, 1, 0, 0, 0, 0, 0, interface.next_hop, 7, RED_1, 0, 0, 0x020000000001
     )
     assert row.origin == VMI
     hop = next_hop(tables, interface.next_hop)
     assert hop == NextHopValues(NextHopType.INTERFACE, 1, 11, 0, 0x020000000001, ROUTER_MAC)
     assert tables.rows["labels"][16,].values == (interface.next_hop,)
     own = tables.rows["routes"][64, 1, RED_1]
-    assert RouteValues(*own.values) == RouteValues(interface.next_hop, 0, 1, 0, 2)
+    assert RouteValues(*own.values) == RouteValues(interface.next_hop, 0, 1, 0, 0, 2)
     assert own.origin == Origin(VMI.object, "local-address", 7)
 
 
@@ -133,7 +133,7 @@ def test_a_subnet_is_discarded_but_for_the_gateway_and_the_service_address() -> 
         "virtual-network red", "gateway", 3
     )
     # ARP is answered for everything that a workload believes to be on its link.
-    assert {row.values[4] for row in tables.rows["routes"].values()} == {2}
+    assert {RouteValues(*row.values).flags for row in tables.rows["routes"].values()} == {2}
 
 
 def test_received_routes_share_a_tunnel() -> None:
@@ -198,7 +198,8 @@ def test_arp_is_not_answered_for_what_only_begins_like_the_subnet() -> None:
     subnet = msgspec.structs.replace(SUBNET, prefix=Prefix.parse("10.1.0.0/24"))
     routes = (route("10.1.0.0/16", OTHER, 40), route("10.1.0.0/25", OTHER, 41))
     tables = plan(inputs(subnets=(subnet,), routes=routes), Ids())
-    flags = {key[0]: row.values[4] for key, row in tables.rows["routes"].items() if key[0] < 64}
+    found = {key[0]: RouteValues(*row.values) for key, row in tables.rows["routes"].items()}
+    flags = {length: one.flags for length, one in found.items() if length < 64}
     assert flags == {48: 0, 56: 2, 57: 2}
 
 

@@ -11,6 +11,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from types import MappingProxyType
 
+import msgspec
+
 from filament.base.net import Prefix
 from filament.base.origin import NOWHERE, Origin
 from filament.forward.inputs import Port, Vrf
@@ -31,7 +33,8 @@ def published_routes(
     """Yield what the host at `address` (its tunnel end) publishes for ports that are forwarded to.
 
     `labels` are as `AgentCore.applied` has them; `encapsulations` what packets may come in, best
-    first. `groups` are the numbers of security groups by name; routes carry those of their port.
+    first. `groups` are the numbers of security groups by name; routes carry those of their port,
+    and its tags.
     """
     by_name = {vrf.name: vrf for vrf in vrfs}
     mpls = tuple(one for one in encapsulations if one != _VXLAN)
@@ -45,7 +48,7 @@ def published_routes(
             *(Prefix.host(one, 6) for one in port.addresses6),
         ]
         if vrf.is_layer3 and mpls:
-            hop = NextHop(address, labels[port.uuid], port.network, mpls, port.mac)
+            hop = NextHop(address, labels[port.uuid], port.network, mpls, port.mac, tags=port.tags)
             pairs = (pair.prefix for pair in port.pairs if pair.prefix.length)
             for prefix in dict.fromkeys((*prefixes, *pairs)):
                 yield RoutePublished(
@@ -56,6 +59,7 @@ def published_routes(
         way = _layer2_hop(vrf, address, labels.get(f"bridge {port.uuid}", 0), mpls, prefers_vxlan)
         if way is not None:
             flooded.setdefault(vrf.name, port.origin)
+            way = msgspec.structs.replace(way, tags=port.tags)
             for prefix in prefixes or [NO_ADDRESS]:
                 key = MacKey(port.mac, prefix)
                 yield RoutePublished(

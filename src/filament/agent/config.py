@@ -14,6 +14,7 @@ import msgspec
 from msgspec import Struct
 
 from filament.agent.filters import is_dynamic, read_filter
+from filament.agent.firewall import FirewallMemory, FirewallReading
 from filament.agent.graph import Graph
 from filament.agent.interface import Interface, flow_limit, listed
 from filament.base.errors import InputError
@@ -26,6 +27,7 @@ from filament.forward.inputs import (
     AddressPair,
     Filter,
     FilterRule,
+    PolicySet,
     SecurityGroup,
     Subnet,
     Vrf,
@@ -65,6 +67,8 @@ class PortConfig(Struct, frozen=True):
     checks_mac: bool = True
     checks_source: bool = True
     flow_limit: int = 0
+    tags: tuple[int, ...] = ()
+    policy_sets: tuple[str, ...] = ()
 
 
 class Configuration(Struct, frozen=True):
@@ -84,6 +88,7 @@ class Configuration(Struct, frozen=True):
     vrfs: tuple[Vrf, ...] = ()
     encapsulations: tuple[str, ...] = DEFAULT_ENCAPSULATIONS
     security_groups: tuple[SecurityGroup, ...] = ()
+    policy_sets: tuple[PolicySet, ...] = ()
 
 
 class _SecurityGroup(Struct):
@@ -157,6 +162,7 @@ class ConfigReader:
         self.ip_versions = abilities.ip_versions
         self._filters: dict[str, tuple[Node, Filter, list[str]]] = {}
         self._groups: dict[str, SecurityGroup] = {}
+        self.firewall = FirewallMemory()
 
     def read(self, graph: Graph) -> Configuration:
         """Return the meaning of a graph."""
@@ -193,6 +199,7 @@ class _Reading:
         self._graph = graph
         self._reader = reader
         self._problems: dict[Problem, None] = {}
+        self._firewall = FirewallReading(graph, reader.firewall, self._report)
 
     def run(self) -> Configuration:
         vrf_by_network: dict[str, str] = {}
@@ -208,6 +215,7 @@ class _Reading:
                 vrf_by_network[network.name] = vrf
                 vrfs.append(self._read_vrf(network, vrf, cluster))
                 subnets.extend(self._read_subnets(network, vrf))
+        policy_sets = self._firewall.read_sets()
         groups = [self._read_group(node) for node in self._graph.of_kind(_GROUP)]
         acls = self._graph.of_kind("access-control-list")
         self._reader.forget_filters_but({node.name for node in acls})
@@ -237,6 +245,7 @@ class _Reading:
             vrfs=tuple(vrfs),
             encapsulations=_encapsulations(cluster),
             security_groups=self._reader.remember_groups(groups),
+            policy_sets=policy_sets,
         )
 
     def _read_group(self, node: Node) -> SecurityGroup:
@@ -282,6 +291,7 @@ class _Reading:
         if not addresses[4] and not addresses[6]:
             return "an instance-ip with an address"
         groups = tuple(one.name for one in self._graph.linked(node, f"{VMI}-{_GROUP}", _GROUP))
+        tags, policy_sets = self._firewall.of_port(node, networks[0])
         shape = self._shape(networks[0], _Network) or _Network()
         properties = shape.virtual_network_properties or _NetworkProperties()
         faults: list[str] = []
@@ -303,6 +313,8 @@ class _Reading:
             checks_mac=interface.is_secured,
             checks_source=interface.is_secured and properties.rpf != "disable",
             flow_limit=interface.max_flows or flow_limit(properties.max_flows),
+            tags=tags,
+            policy_sets=policy_sets,
             origin=Origin(f"{VMI} {node.name}", "port", max(node.revision, revision)),
         )
 

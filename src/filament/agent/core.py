@@ -358,6 +358,7 @@ class AgentCore:
         instances = frozenset(config.vrf for _, config in configs)
         acls = {config.acl for _, config in configs}
         groups = {name for _, config in configs for name in config.security_groups}
+        policy_sets = {name for _, config in configs for name in config.policy_sets}
         router = configuration.routers.get(f"{ROUTER_PARENT}:{self.host.name}", NOWHERE)
         collected = self._collect_routes(instances)
         inputs = Inputs(
@@ -377,6 +378,7 @@ class AgentCore:
             security_groups=tuple(
                 one for one in configuration.security_groups if one.name in groups
             ),
+            policy_sets=tuple(one for one in configuration.policy_sets if one.name in policy_sets),
         )
         syncs = [
             (session, session.unanswered)
@@ -449,6 +451,8 @@ def _port(config: PortConfig, device: Device) -> Port:
         has_policy=config.has_policy,
         origin=config.origin,
         security_groups=config.security_groups,
+        tags=config.tags,
+        policy_sets=config.policy_sets,
         addresses6=config.addresses6,
         pairs=config.pairs,
         checks_mac=config.checks_mac,

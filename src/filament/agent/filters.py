@@ -90,7 +90,9 @@ def read_filter(node: Node) -> tuple[Filter, list[str]]:
         try:
             if len(rules) == MAX_ACL_RULES:
                 raise InputError("too-many-rules", f"only {MAX_ACL_RULES} rules are evaluated")
-            rules.append(_rule(value, name, index, node.revision))
+            rule = _rule(value, name, index, node.revision)
+            if rule is not None:
+                rules.append(rule)
         except (InputError, msgspec.ValidationError) as error:
             faults.append(
                 f"access_control_list_entries.acl_rule[{index}]: {error}; "
@@ -100,7 +102,8 @@ def read_filter(node: Node) -> tuple[Filter, list[str]]:
     return Filter(node.name, tuple(rules), Origin(name, "filter", node.revision)), faults
 
 
-def _rule(value: object, name: str, index: int, revision: int) -> FilterRule:
+def _rule(value: object, name: str, index: int, revision: int) -> FilterRule | None:
+    """Read one rule; None when no packet can match it, being of both IP versions."""
     rule = msgspec.convert(value, _Rule, strict=False)
     match = rule.match_condition or _Match()
     action = (rule.action_list or _Actions()).simple_action
@@ -112,14 +115,16 @@ def _rule(value: object, name: str, index: int, revision: int) -> FilterRule:
         raise InputError(
             "bad-ethertype", f"ethertype is {match.ethertype!r}", hint="write IPv4 or IPv6"
         )
+    versions = _versions_of(match)
+    if len(versions) > 1:
+        return None
     protocol = _protocol(match.protocol)
     is_icmp = protocol in _ICMPS
     return FilterRule(
         source=_side(match.src_address, match.src_port),
         destination=_side(match.dst_address, None if is_icmp else match.dst_port),
         protocol=protocol,
-        version=_VERSION_BY_ETHERTYPE[match.ethertype]
-        or _version_of(match.src_address, match.dst_address),
+        version=min(versions, default=0),
         icmp=_icmp(match.dst_port) if is_icmp else (None, None),
         passes=action == "pass",
         both_ways=rule.direction == "<>",
@@ -128,13 +133,13 @@ def _rule(value: object, name: str, index: int, revision: int) -> FilterRule:
     )
 
 
-def _version_of(*sides: _Address | None) -> int:
-    """The IP version of the prefixes that a rule names, 0 for none: `::/0` is every address, but
-    of IPv6 only.
-    """
+def _versions_of(match: _Match) -> set[int]:
+    """The IP versions that a rule names: `::/0` is every address, but of IPv6 only."""
+    sides = (match.src_address, match.dst_address)
     subnets = [side.subnet for side in sides if side is not None and side.subnet is not None]
     bases = [subnet.ip_prefix for subnet in subnets if subnet.ip_prefix is not None]
-    return min((parse_address(base).version for base in bases), default=0)
+    versions = {parse_address(base).version for base in bases}
+    return (versions | {_VERSION_BY_ETHERTYPE[match.ethertype]}) - {0}
 
 
 def _protocol(given: str | int | None) -> int | None:

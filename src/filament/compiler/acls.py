@@ -2,7 +2,9 @@
 
 The list decides between networks that have a route to each other. Policies attached with a timer
 connect, but go to TF's separate dynamic list, which only mirrors; they are not in this one.
-Source: TF schema-transformer, generated VN ACL (order, implicit rules and subset elimination).
+Source: TF schema-transformer, generated VN ACL (order, implicit rules and subset elimination), but
+for directions: what a rule leaves out is denied both ways, and a rule is a subset of another one
+only if it goes no other way (docs/policy.md says why).
 """
 
 from __future__ import annotations
@@ -17,8 +19,10 @@ from filament.base.origin import Origin
 from filament.compiler.networks import IP_FABRIC, Network
 from filament.compiler.plan import Acl, AclMatch, AclRule
 from filament.compiler.policies import (
+    ALL_PORTS,
     ANY,
     IMPOSSIBLE,
+    TYPED,
     Address,
     Members,
     Policy,
@@ -47,7 +51,7 @@ class Stance(msgspec.Struct, frozen=True):
 class _RuleList:
     """Rules in order, where one that is a subset of an earlier one is left out.
 
-    The action and the direction are not compared (TF's rule): the earlier rule decides already.
+    The action is not compared (TF's rule): the earlier rule decides already.
     """
 
     def __init__(self) -> None:
@@ -151,7 +155,8 @@ def _add_policy_rule(
     """Add what a policy rule says, and return the denials of what it leaves over.
 
     A rule about `tcp` between two networks denies them everything else (TF's copy of each rule
-    with any protocol, any port, no subnets).
+    with any protocol, any port, no subnets), and a rule about one way the other way too: in TF
+    whoever may only be asked may ask anything, since the list ends in a rule that passes.
     """
     denials = []
     ports = list(product(rule.source_ports, rule.destination_ports))
@@ -189,7 +194,7 @@ def _denials(
             destination=AclMatch(destination.network, destination_prefix),
             protocol=None,
             passes=False,
-            both_ways=rule.both_ways,
+            both_ways=True,
             rule_uuid=rule.rule_uuid,
             origin=policy.origin("policy-rule-rest", rule.rule_uuid),
         )
@@ -210,14 +215,24 @@ def _covers(earlier: AclRule, later: AclRule) -> bool:
     """Say whether `later` matches nothing that `earlier` does not (networks already agree)."""
     return (
         earlier.protocol in (None, later.protocol)
+        and earlier.both_ways >= later.both_ways
+        and _covers_ports(earlier, later)
         and _covers_side(earlier.source, later.source)
         and _covers_side(earlier.destination, later.destination)
     )
 
 
+def _covers_ports(earlier: AclRule, later: AclRule) -> bool:
+    pairs = (
+        (earlier.source.ports, later.source.ports),
+        (earlier.destination.ports, later.destination.ports),
+    )
+    if earlier.protocol in TYPED:
+        return all(one in (ALL_PORTS, other) for one, other in pairs)
+    return all(one[0] <= other[0] and other[1] <= one[1] for one, other in pairs)
+
+
 def _covers_side(earlier: AclMatch, later: AclMatch) -> bool:
-    if not (earlier.ports[0] <= later.ports[0] and later.ports[1] <= earlier.ports[1]):
-        return False
     if earlier.prefix is None or earlier.prefix == later.prefix:
         return True
     if later.prefix is None or later.prefix.length < earlier.prefix.length:

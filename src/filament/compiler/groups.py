@@ -19,9 +19,9 @@ from filament.base.net import Prefix, mask_of, parse_address
 from filament.base.origin import Origin
 from filament.compiler.plan import ANY_GROUP, Acl, AclMatch, AclRule
 from filament.compiler.policies import (
-    ALL_PORTS,
     LOCAL,
     PROTOCOL_NUMBERS,
+    are_possible,
     parse_protocol,
     read_ports,
 )
@@ -31,8 +31,6 @@ SECURITY_GROUP = "security-group"
 INGRESS, EGRESS = "ingress-access-control-list", "egress-access-control-list"
 GROUP_LISTS = frozenset((INGRESS, EGRESS))
 _VERSIONS = {"IPv4": 4, "IPv6": 6}
-# Ports of these are a type and a code (Neutron), not the bounds of a range.
-_TYPED = frozenset({PROTOCOL_NUMBERS["icmp"], PROTOCOL_NUMBERS["icmp6"]})
 # Finds the number of a group by its fq name; None when there is none.
 NumberOf = Callable[[str], int | None]
 
@@ -174,9 +172,8 @@ def _read_rule(rule: dict[str, Any]) -> GroupRule | None:
     if protocol == PROTOCOL_NUMBERS["icmp6"] and version is None:
         version = 6
     ports = [read_ports(rule.get(side)) for side in ("src_ports", "dst_ports")]
-    for first, last in (*ports[0], *ports[1]):
-        if max(first, last) > ALL_PORTS[1] or (first > last and protocol not in _TYPED):
-            return None
+    if not are_possible(protocol, (*ports[0], *ports[1])):
+        return None
     return GroupRule(
         sources=tuple(map(_read_peer, rule.get("src_addresses") or ())),
         destinations=tuple(map(_read_peer, rule.get("dst_addresses") or ())),

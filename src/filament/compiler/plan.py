@@ -59,8 +59,8 @@ class AclRule(msgspec.Struct, frozen=True):
     """One ordered rule of an access control list.
 
     `protocol` is an IP protocol number or None for any; `both_ways` is TF's direction `<>`;
-    `version` is 4 or 6, None for both. In rules on ICMP the ports of the source are the type, those
-    of the destination the code, as OpenStack writes them.
+    `version` is 4 or 6, None for both. In rules on ICMP the ports of the destination are a type and
+    a code, as OpenStack writes them; the code is 65535, or the type again, for any.
     """
 
     source: AclMatch

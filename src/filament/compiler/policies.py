@@ -31,6 +31,9 @@ PROTOCOL_NUMBERS = {
     "icmpv6": 58, "ipv6-icmp": 58, "ipv6-nonxt": 59, "ipv6-opts": 60, "ospf": 89, "vrrp": 112,
     "pgm": 113, "sctp": 132, "udplite": 136,
 }  # fmt: skip
+# Destination ports of these are a type and a code (Neutron's way), not the bounds of a range.
+TYPED = frozenset({PROTOCOL_NUMBERS["icmp"], PROTOCOL_NUMBERS["icmp6"]})
+_MAX_TYPE = 255
 
 Members = Callable[[str], Iterable[str]]
 """From a policy's fq name to the fq names of the networks it is attached to, sorted."""
@@ -184,9 +187,7 @@ def _read_rule(rule: dict[str, Any]) -> PolicyRule:
         protocol = parse_protocol(rule.get("protocol"), ipv6=rule.get("ethertype") == "IPv6")
     except InputError:
         protocol = IMPOSSIBLE
-    if any(
-        not 0 <= start <= end <= ALL_PORTS[1] for start, end in source_ports + destination_ports
-    ):
+    if not are_possible(protocol, source_ports + destination_ports):
         protocol = IMPOSSIBLE
     return PolicyRule(
         sources=tuple(_read_address(address) for address in rule.get("src_addresses") or ()),
@@ -238,3 +239,13 @@ def read_ports(ports: list[dict[str, Any]] | None) -> tuple[tuple[int, int], ...
             )
         )
     return tuple(ranges) or (ALL_PORTS,)
+
+
+def are_possible(protocol: int | None, ranges: Iterable[tuple[int, int]]) -> bool:
+    """Say whether packets can have the ports of a rule, or the ICMP type and code."""
+    if protocol in TYPED:
+        return all(
+            kind <= _MAX_TYPE and (code <= _MAX_TYPE or code == ALL_PORTS[1])
+            for kind, code in ranges
+        )
+    return all(0 <= start <= end <= ALL_PORTS[1] for start, end in ranges)

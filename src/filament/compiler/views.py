@@ -9,21 +9,21 @@ walk costs what it finds. Nothing is computed for an agent that a commit does no
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import msgspec
 
+from filament.compiler.firewall_view import POLICY_SET, FirewallWalk, touched_by_set
 from filament.compiler.groups import GROUP_LISTS, SECURITY_GROUP
 from filament.compiler.plan import AgentView, Plan, PlanDelta
 from filament.compiler.render import ACCESS_CONTROL_LIST, ROUTING_INSTANCE, Rendered
+from filament.compiler.shown import NodeKey, Shown
 from filament.compiler.targets import GLOBAL_SYSTEM_CONFIG
 from filament.model.change import Commit, Object, Ref
 from filament.model.view import View
-from filament.wire.xmpp.stanza import ConfigSent, Link, Node
+from filament.wire.xmpp.stanza import ConfigSent
 
 KeyT = TypeVar("KeyT")
-NodeKey = tuple[str, str]  # kind, name
-
 _SYSTEM = "global-system-config"
 _VROUTER = "global-vrouter-config"
 _ROUTER = "virtual-router"
@@ -32,7 +32,7 @@ _INTERFACE = "virtual-machine-interface"
 _ADDRESS = "instance-ip"
 _NETWORK = "virtual-network"
 _IPAM = "network-ipam"
-_SUBNETS = "virtual-network-network-ipam"
+_PROJECT = "project"
 _GROUP_PROPS = frozenset(
     {"display_name", "id_perms", "security_group_id", "configured_security_group_id"}
 )
@@ -73,61 +73,73 @@ def agent_view(
         machine = view.get(name) or view.named(_MACHINE, (name,))
         if machine is not None and machine.kind == _MACHINE:
             walk.visit_machine(router, machine)
-    return AgentView(walk.nodes, frozenset(walk.links))
+    return walk.told()
 
 
 class _Walk:
     """One walk of the configuration; every object is visited once."""
 
     def __init__(self, view: View, plan: Plan, rendered: Rendered) -> None:
-        self.nodes: dict[NodeKey, Node] = {}
-        self.links: set[Link] = set()
+        self._shown = Shown()
+        self._firewall = FirewallWalk(view, self._shown)
         self._view = view
         self._plan = plan
         self._rendered = rendered
 
+    def told(self) -> AgentView:
+        """Return what the walk found."""
+        return AgentView(self._shown.nodes, frozenset(self._shown.links))
+
     def visit_router(self, router: Object) -> None:
-        self._show(router)
+        self._shown.show(router)
         system = self._view.named(_SYSTEM, GLOBAL_SYSTEM_CONFIG)
         if system is None:
             return
-        self._show(system)
-        self._link(system, router, "global-system-config-virtual-router")
+        self._shown.show(system)
+        self._shown.link(system, router, "global-system-config-virtual-router")
         for vrouter in self._view.children(system.uuid, _VROUTER):
-            self._show(vrouter)
-            self._link(system, vrouter, "global-system-config-global-vrouter-config")
+            self._shown.show(vrouter)
+            self._shown.link(system, vrouter, "global-system-config-global-vrouter-config")
+            self._firewall.visit_referring_sets(vrouter)
 
     def visit_machine(self, router: Object, machine: Object) -> None:
-        self._show(machine)
-        self._link(router, machine, "virtual-router-virtual-machine")
+        self._shown.show(machine)
+        self._shown.link(router, machine, "virtual-router-virtual-machine")
+        self._firewall.visit_tags(machine)
         for interface in (
             *self._view.referrers(machine.uuid, _INTERFACE),
             *self._view.children(machine.uuid, _INTERFACE),
         ):
             self._visit_interface(interface)
-            self._link(interface, machine, "virtual-machine-interface-virtual-machine")
+            self._shown.link(interface, machine, "virtual-machine-interface-virtual-machine")
 
     def _visit_interface(self, interface: Object) -> None:
-        if not self._show(interface):
+        if not self._shown.show(interface):
             return
         for address in self._view.referrers(interface.uuid, _ADDRESS):
-            self._show(address)
-            self._link(address, interface, "instance-ip-virtual-machine-interface")
+            self._shown.show(address)
+            self._shown.link(address, interface, "instance-ip-virtual-machine-interface")
         for ref in interface.refs_to(_NETWORK):
             network = self._view.get(ref.uuid)
             if network is not None:
                 self._visit_network(network)
-                self._link(interface, network, "virtual-machine-interface-virtual-network")
+                self._shown.link(interface, network, "virtual-machine-interface-virtual-network")
         for ref in interface.refs_to(SECURITY_GROUP):
             group = self._view.get(ref.uuid)
             if group is not None:
                 self._visit_group(group)
-                self._link(interface, group, "virtual-machine-interface-security-group")
+                self._shown.link(interface, group, "virtual-machine-interface-security-group")
+        self._firewall.visit_tags(interface)
+        if interface.parent_kind == _PROJECT and interface.parent_uuid:
+            project = self._view.get(interface.parent_uuid)
+            if project is not None:
+                self._firewall.visit_project(project)
+                self._shown.link(project, interface, "project-virtual-machine-interface")
 
     def _visit_group(self, group: Object) -> None:
         """A group goes without its rules: agents read its lists."""
         kept = {key: group.props[key] for key in _GROUP_PROPS & group.props.keys()}
-        if self._show(group, kept):
+        if self._shown.show(group, kept):
             self._visit_lists(group)
 
     def _visit_network(self, network: Object) -> None:
@@ -135,15 +147,16 @@ class _Walk:
         default = self._plan.routing_instances.get(f"{network.name}:{network.fq_name[-1]}")
         if default is not None and default.network_id:
             props = {**props, "virtual_network_network_id": default.network_id}
-        if not self._show(network, props):
+        if not self._shown.show(network, props):
             return
         for instance in self._rendered.children(network.uuid, ROUTING_INSTANCE):
-            self._show(instance)
-            self._link(network, instance, "virtual-network-routing-instance")
+            self._shown.show(instance)
+            self._shown.link(network, instance, "virtual-network-routing-instance")
         for instance in self._view.children(network.uuid, ROUTING_INSTANCE):
-            self._show(instance)
-            self._link(network, instance, "virtual-network-routing-instance")
+            self._shown.show(instance)
+            self._shown.link(network, instance, "virtual-network-routing-instance")
         self._visit_lists(network)
+        self._firewall.visit_tags(network)
         for ref in network.refs_to(_IPAM):
             self._visit_ipam(network, ref)
 
@@ -152,35 +165,19 @@ class _Walk:
         ipam = self._view.get(ref.uuid)
         if ipam is None:
             return
-        self._show(ipam)
-        name = f"attr({network.name},{ipam.name})"
-        props: dict[str, object] = {"value": ref.attr or {}}
-        self.nodes[_SUBNETS, name] = Node(_SUBNETS, name, props, network.revision)
-        self.links.add(Link(_NETWORK, network.name, _SUBNETS, name, _SUBNETS))
-        self.links.add(Link(_SUBNETS, name, _IPAM, ipam.name, _SUBNETS))
+        self._shown.show(ipam)
+        self._shown.attribute(network, ipam, ref)
 
     def _visit_lists(self, parent: Object) -> None:
         """Access control lists of a network or a security group, rendered and client-made."""
         metadata = f"{parent.kind}-access-control-list"
         for acl in self._rendered.children(parent.uuid, ACCESS_CONTROL_LIST):
             explained = self._rendered.explained_acl(acl.name)
-            self._show(explained or acl)
-            self._link(parent, acl, metadata)
+            self._shown.show(explained or acl)
+            self._shown.link(parent, acl, metadata)
         for acl in self._view.children(parent.uuid, ACCESS_CONTROL_LIST):
-            self._show(acl)
-            self._link(parent, acl, metadata)
-
-    def _show(self, shown: Object, props: dict[str, Any] | None = None) -> bool:
-        """Add an object's node; say whether it is new."""
-        key = (shown.kind, shown.name)
-        if key in self.nodes:
-            return False
-        given = shown.props if props is None else props
-        self.nodes[key] = Node(*key, {**given, "uuid": shown.uuid}, shown.revision)
-        return True
-
-    def _link(self, left: Object, right: Object, metadata: str) -> None:
-        self.links.add(Link(left.kind, left.name, right.kind, right.name, metadata))
+            self._shown.show(acl)
+            self._shown.link(parent, acl, metadata)
 
 
 def diff(old: AgentView, new: AgentView) -> ConfigSent:
@@ -222,6 +219,8 @@ def touched(view: View, commit: Commit, delta: PlanDelta) -> Touched:
             nodes.add((each.parent_kind or _NETWORK, each.name.rpartition(":")[0]))
         elif each.kind == _ADDRESS:
             nodes |= _keys(view, each.refs_to(_INTERFACE))
+        elif each.kind == POLICY_SET:
+            nodes |= touched_by_set(view, each)
     for kind, names in (
         (ROUTING_INSTANCE, delta.instances_put | delta.instances_deleted),
         (ACCESS_CONTROL_LIST, delta.acls_put | delta.acls_deleted),

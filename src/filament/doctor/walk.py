@@ -25,7 +25,7 @@ from filament.base.net import (
 from filament.base.origin import NOWHERE, Origin
 from filament.doctor import packet
 from filament.doctor.packet import Flow
-from filament.doctor.words import Names, phrase, short_name, value_by_field
+from filament.doctor.words import Names, has_lists, phrase, short_name, value_by_field
 from filament.forward import steps
 from filament.forward.layout import DropReason, NextHopType
 from filament.forward.model import Model, Result, UnderlayPath
@@ -255,7 +255,7 @@ def is_telling(flow: steps.Step) -> bool:
     """Say whether a flow's row tells more than the rule that follows it in the trail."""
     if flow.row is None:
         return False
-    return flow.stage == _ANSWER or not value_by_field("flows", flow.row.values)["acl"]
+    return flow.stage == _ANSWER or not has_lists(value_by_field("flows", flow.row.values))
 
 
 def tunnel_text(frame: bytes, names: Names) -> str:

@@ -217,9 +217,14 @@ def _side(row: dict[str, int], side: str, names: Names) -> str:
     return " ".join(parts)
 
 
+def has_lists(flow: dict[str, int]) -> bool:
+    """Say whether a flow was judged by any list."""
+    return bool(flow["acl"] or flow["security"] or flow["firewall"])
+
+
 def _flow(key: Key, row: dict[str, int], names: Names) -> Phrase:
     del key, names
-    if not row["acl"]:
+    if not has_lists(row):
         return Phrase("policy", "none attached here: passes")
     verb = "may pass" if row["action"] == ACL_PASS else "may no longer pass"
     return Phrase("policy", f"a flow that {verb}")

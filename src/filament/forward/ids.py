@@ -25,6 +25,7 @@ SPACES: Mapping[str, tuple[int, int]] = {
     "label": (16, TABLE_BY_NAME["labels"].max_entries - 16),
     "list": (1, 1 << 20),
     "groups": (1, 1 << 20),
+    "tags": (1, 1 << 20),
 }
 
 

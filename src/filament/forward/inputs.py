@@ -50,6 +50,8 @@ class Port(msgspec.Struct, frozen=True):
     `security_groups` are the names of those it is in; in none, everything may come and go.
     `pairs` are its allowed address pairs. `checks_mac` and `checks_source` say whether it may send
     from its own MAC and addresses only, and what is routed to it.
+    `tags` are the numbers of those it has by TF's precedence, `policy_sets` the names of the
+    application policy sets that hold for it, in order.
     """
 
     uuid: str
@@ -70,6 +72,8 @@ class Port(msgspec.Struct, frozen=True):
     pairs: tuple[AddressPair, ...] = ()
     checks_mac: bool = True
     checks_source: bool = True
+    tags: tuple[int, ...] = ()
+    policy_sets: tuple[str, ...] = ()
 
 
 class Vrf(msgspec.Struct, frozen=True):
@@ -205,6 +209,61 @@ class SecurityGroup(msgspec.Struct, frozen=True):
     origin: Origin = NOWHERE
 
 
+class FirewallEnd(msgspec.Struct, frozen=True):
+    """One way to be an end of a firewall rule: in the network ("" any), with an address of the
+    prefix (None any; of length 0 any of its IP version), and with all of `tags` (numbers).
+    """
+
+    network: str = ""
+    prefix: Prefix | None = None
+    tags: tuple[int, ...] = ()
+
+
+class Service(msgspec.Struct, frozen=True):
+    """A protocol (None any) and its ports, where it has any."""
+
+    protocol: int | None = None
+    source_ports: tuple[int, int] = (0, 65535)
+    ports: tuple[int, int] = (0, 65535)
+
+
+class FirewallRule(msgspec.Struct, frozen=True):
+    """One rule of a firewall policy: who may (or may not) start a flow to whom.
+
+    The starter must be one of `sources`, the other end one of `destinations`, and the packet one of
+    `services`: with none of something it matches nothing. `both_ways` rules match with the ends
+    exchanged, too (the service stays: its `ports` are those of whom is spoken to). `match` are tag
+    types of which both ends must have a tag in common.
+    """
+
+    sources: tuple[FirewallEnd, ...]
+    destinations: tuple[FirewallEnd, ...]
+    services: tuple[Service, ...]
+    passes: bool
+    both_ways: bool
+    match: tuple[int, ...] = ()
+    name: str = ""
+    revision: int = 0
+
+
+class FirewallPolicy(msgspec.Struct, frozen=True):
+    """Firewall rules in order: the first that matches decides."""
+
+    name: str
+    rules: tuple[FirewallRule, ...]
+    revision: int = 0
+
+
+class PolicySet(msgspec.Struct, frozen=True):
+    """An application policy set: firewall policies in order. What none of a port's decides on is
+    denied, unless the port's sets have no policy at all.
+    """
+
+    name: str
+    policies: tuple[FirewallPolicy, ...]
+    origin: Origin = NOWHERE
+
+
 class Inputs(msgspec.Struct, frozen=True):
     """Everything rows are made from, at one configuration revision."""
 
@@ -218,3 +277,4 @@ class Inputs(msgspec.Struct, frozen=True):
     macs: tuple[MacRoute, ...] = ()
     floods: tuple[Flood, ...] = ()
     security_groups: tuple[SecurityGroup, ...] = ()
+    policy_sets: tuple[PolicySet, ...] = ()

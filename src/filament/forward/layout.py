@@ -59,6 +59,8 @@ class DropReason(enum.IntEnum):
     SECURITY_FROM_PORT = 23, "no rule of the port's security groups lets it out", "Flow Action Drop"
     SECURITY_TO_PORT = 24, "no rule of the port's security groups lets it in", "Flow Action Drop"
     SOURCE_MAC_SPOOFED = 25, "the source MAC address does not belong to the port", "Invalid Source"
+    FIREWALL_FROM_PORT = 26, "the port's firewall policies do not let it out", "Flow Action Drop"
+    FIREWALL_TO_PORT = 27, "the port's firewall policies do not let it in", "Flow Action Drop"
 
 
 class NextHopType(enum.IntEnum):
@@ -90,6 +92,7 @@ FLOW_BOTH_DENIED = 4  # flows.flags: the other direction was judged on its own, 
 ACL_PASS = 1  # actions of rules and flows
 ACL_DENY = 0
 SECURITY_DENY = 2  # flows.action: the network's policy lets it pass, no security group does
+FIREWALL_DENY = 3  # flows.action: both let it pass, the firewall policies do not
 PROTOCOL_ANY = 256  # rules.protocol, shapes.protocol
 PROTOCOL_PORTLESS = 257  # shapes.protocol: any protocol that has no ports
 RULE_NONE = 0xFFFFFFFF  # flows.rule: no rule of the list matched (denied), or there is no list
@@ -150,7 +153,8 @@ def _fields(text: str) -> tuple[Field, ...]:
 
 
 # A list's rules by position, as people wrote them: first match decides. 0 in a network field is
-# any, `groups` is 1 for rules about members of a security group. Planned but in no kernel, which
+# any, `groups` is 1 for rules about members of a security group (of a firewall policy's list: about
+# ends with certain tags). Planned but in no kernel, which
 # has the same in the first four tables, made by `forward.classify`.
 RULES = Table(
     "rules",
@@ -178,7 +182,8 @@ TABLES: tuple[Table, ...] = (
         True,
     ),
     # What the rules of a shape say of packets with these values: the first rule that matches, or
-    # `range_count` rows of `ranges`. Fields that the shape does not look at are 0.
+    # `range_count` rows of `ranges`. Fields that the shape does not look at are 0. `groups` is the
+    # far end's set of security groups; in the lists of firewall policies its set of tags.
     Table(
         "buckets",
         "HASH",
@@ -220,14 +225,16 @@ TABLES: tuple[Table, ...] = (
     # Ports by the ifindex of their device in the host. `vif` is the small number counters use;
     # `address` and `address6` are the port's primary addresses, `flow_limit` how many flows it may
     # have (0: as many as there is room for). `acl`, `egress` and `ingress` are lists, 0 none: the
-    # network's, and those of its security groups for flows that the port starts, or the far end.
+    # network's, and those of its security groups for flows that the port starts, or the far end;
+    # `firewall_egress` and `firewall_ingress` are those of its firewall policies.
     Table(
         "interfaces",
         "HASH",
         _fields("u32 ifindex"),
         _fields(
-            "u32 vif, u32 vrf, u32 network, u32 acl, u32 egress, u32 ingress, u32 next_hop, "
-            "u32 flags, be32 address, u32 flow_limit, be128 address6, mac mac, pad2 pad"
+            "u32 vif, u32 vrf, u32 network, u32 acl, u32 egress, u32 ingress, "
+            "u32 firewall_egress, u32 firewall_ingress, u32 next_hop, u32 flags, be32 address, "
+            "u32 flow_limit, be128 address6, mac mac, pad2 pad"
         ),
         16384,
         True,
@@ -250,13 +257,13 @@ TABLES: tuple[Table, ...] = (
     # Incoming VXLAN identifiers: the VRF that routes what is inside.
     Table("vnis", "HASH", _fields("u32 vni"), _fields("u32 vrf"), 16384, True),
     # VRF routes. prefix_length counts the 32 bits of vrf too. `network` is the origin network of
-    # the destination and `groups` its set of security groups, for policy; `label` (or VNI) is
-    # pushed by tunnel next hops.
+    # the destination, `groups` its set of security groups and `tags` its set of tags, for policy;
+    # `label` (or VNI) is pushed by tunnel next hops.
     Table(
         "routes",
         "LPM_TRIE",
         _fields("u32 prefix_length, be32 vrf, be32 address"),
-        _fields("u32 next_hop, u32 label, u32 network, u32 groups, u32 flags"),
+        _fields("u32 next_hop, u32 label, u32 network, u32 groups, u32 tags, u32 flags"),
         1048576,
         True,
     ),
@@ -265,7 +272,7 @@ TABLES: tuple[Table, ...] = (
         "routes6",
         "LPM_TRIE",
         _fields("u32 prefix_length, be32 vrf, be128 address"),
-        _fields("u32 next_hop, u32 label, u32 network, u32 groups, u32 flags"),
+        _fields("u32 next_hop, u32 label, u32 network, u32 groups, u32 tags, u32 flags"),
         1048576,
         True,
     ),
@@ -280,10 +287,10 @@ TABLES: tuple[Table, ...] = (
         True,
     ),
     # Flows, per port, owned by the kernel: both directions of a connection, and the verdict on the
-    # tuple of the end that started it, which holds for that `generation` and these lists. `rule`
-    # and `security_rule` are the indexes in `acl` and `security` (the port's `egress` or `ingress`)
-    # that decided; `icmp` is the type and code it began with; `out` is from the port, `in` to it;
-    # bytes are the IP packets'.
+    # tuple of the end that started it, which holds for that `generation` and these lists. `rule`,
+    # `security_rule` and `firewall_rule` are the indexes in `acl`, `security` and `firewall` (the
+    # port's `egress` or `ingress` ones) that decided; `icmp` is the type and code it began with;
+    # `out` is from the port, `in` to it; bytes are the IP packets'.
     # `tcp_out` and `tcp_in` are all TCP flags seen. Rows that have been idle for too long count as
     # absent (`forward.policy.idle_s`); the agent sweeps them out.
     Table(
@@ -296,7 +303,8 @@ TABLES: tuple[Table, ...] = (
         _fields(
             "u64 started_ns, u64 last_seen_ns, u64 out_packets, u64 out_bytes, u64 in_packets, "
             "u64 in_bytes, u32 generation, u32 acl, u32 rule, u32 security, u32 security_rule, "
-            "u32 icmp, u8 action, u8 flags, u8 tcp_out, u8 tcp_in, pad4 pad"
+            "u32 firewall, u32 firewall_rule, u32 icmp, u8 action, u8 flags, u8 tcp_out, "
+            "u8 tcp_in, pad4 pad"
         ),
         1048576,
         False,

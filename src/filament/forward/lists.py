@@ -1,9 +1,10 @@
-"""From filters and security groups to the rows of lists of rules. Pure.
+"""From filters, security groups and policy sets to the rows of lists of rules. Pure.
 
 A list has a number of its own content: changed content is another number, so a port goes from one
 list to the next by one row, and never sees half of each. Ports in the same security groups share
-their two lists. A set of security groups, as routes carry them, has a number; a rule about members
-of one group is about every set on this host that the group is in.
+their two lists; ports with the same policy sets and tags share two more. A set of security groups,
+as routes carry them, has a number, and so has a set of tags; a rule about members of one group is
+about every set on this host that the group is in.
 """
 
 from __future__ import annotations
@@ -15,7 +16,8 @@ from typing import NamedTuple
 from filament.base.net import Prefix, mask_of, widen_address
 from filament.base.origin import Origin
 from filament.forward.classify import ANY_PORTS, Rule, compile_rules
-from filament.forward.inputs import Filter, FilterMatch, FilterRule, SecurityGroup
+from filament.forward.firewall import Mentions, piece_rules
+from filament.forward.inputs import Filter, FilterMatch, FilterRule, PolicySet, SecurityGroup
 from filament.forward.layout import ACL_DENY, ACL_PASS, PROTOCOL_ANY
 from filament.forward.parse import ICMP_BY_VERSION
 from filament.forward.tables import Key, Row
@@ -26,19 +28,23 @@ _ICMPS = frozenset(ICMP_BY_VERSION.values())
 
 
 class Directed(NamedTuple):
-    """A rule in one direction, and whom it is there for."""
+    """A rule in one direction, and whom it is there for.
+
+    `far_sets` are the sets (of security groups, or of tags) that the far end may have, None any.
+    """
 
     source: FilterMatch
     destination: FilterMatch
     rule: FilterRule
     origin: Origin
+    far_sets: tuple[int, ...] | None = None
 
 
 class _Known(NamedTuple):
     """A list made before, and what it was made from: the same things make the same rows."""
 
     made_from: tuple[object, ...]
-    group_sets: frozenset[tuple[int, ...]] | None  # None when no rule asks for groups
+    far_sets: frozenset[tuple[int, ...]] | None  # those there were, None when no rule asks
     name: str
     number: int
     networks: dict[str, int]
@@ -65,6 +71,33 @@ class Numbers(NamedTuple):
         return self.number("network", name) if name else 0
 
 
+class Sets:
+    """The sets of security groups, or of tags, that addresses here or heard of have, by number."""
+
+    def __init__(self, numbers: Numbers, space: str) -> None:
+        self._numbers = numbers
+        self._space = space
+        self.by_members: dict[tuple[int, ...], int] = {}
+        self.is_asked = False  # whether some rule asks which set an address has
+
+    def number(self, members: Iterable[int]) -> int:
+        """Return the number of a set, 0 of the empty one."""
+        listed = tuple(sorted(set(members)))
+        if not listed:
+            return 0
+        number = self.by_members.get(listed)
+        if number is None:
+            name = ",".join(map(str, listed))
+            number = self.by_members[listed] = self._numbers.number(self._space, name)
+        return number
+
+    def having(self, member: int) -> tuple[int, ...]:
+        """Return the numbers of the sets that one is a member of."""
+        return tuple(
+            sorted(number for members, number in self.by_members.items() if member in members)
+        )
+
+
 class ListPlanner:
     """Makes the rows of one plan's lists, into `rows`."""
 
@@ -76,23 +109,12 @@ class ListPlanner:
         self._memo = memo or Memo()
         self._before = self._memo.known
         self._memo.known = {}
-        self._sets: dict[tuple[int, ...], int] = {}
-        self.asks_for_groups = False
-
-    def groups(self, security_groups: Iterable[int]) -> int:
-        """Return the number of a set of security groups, 0 of the empty one."""
-        members = tuple(sorted(set(security_groups)))
-        if not members:
-            return 0
-        number = self._sets.get(members)
-        if number is None:
-            name = ",".join(map(str, members))
-            number = self._sets[members] = self._numbers.number("groups", name)
-        return number
+        self.groups = Sets(numbers, "groups")
+        self.tags = Sets(numbers, "tags")
 
     def of_filter(self, one: Filter) -> int:
         """Return the list of a filter."""
-        return self._list(one.name, (one,), lambda: _both_ways(one.rules), one.origin)
+        return self._list(one.name, (one,), lambda: _both_ways(one.rules), one.origin, self.groups)
 
     def of_groups(self, groups: Sequence[SecurityGroup], *, is_egress: bool) -> int:
         """Return the list of what some security groups let out, or in."""
@@ -101,13 +123,42 @@ class ListPlanner:
 
         def rules() -> list[Directed]:
             return [
-                Directed(rule.source, rule.destination, rule, rule.origin)
+                self._of_far_group(rule)
                 for one in groups
                 for rule in (one.egress if is_egress else one.ingress)
             ]
 
         origin = min((one.origin for one in groups), key=lambda one: (one.revision, one.object))
-        return self._list(f"{way} {names}", tuple(groups), rules, origin)
+        return self._list(f"{way} {names}", tuple(groups), rules, origin, self.groups)
+
+    def _of_far_group(self, rule: FilterRule) -> Directed:
+        group = rule.source.security_group or rule.destination.security_group
+        far_sets = self.groups.having(group) if group else None
+        return Directed(rule.source, rule.destination, rule, rule.origin, far_sets)
+
+    def of_policy_sets(
+        self, sets: Sequence[PolicySet], tags: frozenset[int], *, is_egress: bool
+    ) -> int:
+        """Return the list of what policy sets, in order, let out of a port with `tags`, or in; 0
+        when they have no policy. Which far ends there are must be known by now (`self.tags`).
+        """
+        policies = [policy for one in sets for policy in one.policies]
+        if not policies:
+            return 0
+        tags = Mentions.of(policies).relevant(tags)
+        way = "egress" if is_egress else "ingress"
+        names = ",".join(one.name for one in sets)
+        name = f"firewall-{way} {names} {','.join(map(str, sorted(tags)))}"
+
+        def rules() -> list[Directed]:
+            return [
+                Directed(*piece)
+                for piece in piece_rules(sets, tags, self.tags.by_members, is_egress=is_egress)
+            ]
+
+        first = sets[0].origin
+        origin = Origin(first.object, "implicit-deny", first.revision)
+        return self._list(name, (*sets, *policies), rules, origin, self.tags)
 
     def empty(self, name: str, origin: Origin) -> int:
         """Return a list without rules, which denies everything."""
@@ -121,26 +172,27 @@ class ListPlanner:
         made_from: tuple[object, ...],
         rules: Callable[[], list[Directed]],
         origin: Origin,
+        sets: Sets,
     ) -> int:
         # A list's name has no blanks in it but those that separate its parts here.
-        known = self._memo.known.get(name) or self._reusable(name, made_from)
+        known = self._memo.known.get(name) or self._reusable(name, made_from, sets)
         if known is None:
-            known = self._make(name, made_from, rules(), origin)
+            known = self._make(name, made_from, rules(), origin, sets)
         if name not in self._memo.known:
             self._memo.known[name] = known
-            self.asks_for_groups |= known.group_sets is not None
+            sets.is_asked |= known.far_sets is not None
             for table in LIST_TABLES:
                 self._rows[table].update(known.rows[table])
         return known.number
 
-    def _reusable(self, name: str, made_from: tuple[object, ...]) -> _Known | None:
+    def _reusable(self, name: str, made_from: tuple[object, ...], sets: Sets) -> _Known | None:
         """Return what was made of the very same things, with the same numbers, before."""
         known = self._before.get(name)
         if (
             known is None
             or len(known.made_from) != len(made_from)
             or any(one is not other for one, other in zip(known.made_from, made_from, strict=True))
-            or known.group_sets not in (None, frozenset(self._sets))
+            or known.far_sets not in (None, frozenset(sets.by_members))
             or any(
                 self._numbers.number("network", network) != number
                 for network, number in known.networks.items()
@@ -151,7 +203,12 @@ class ListPlanner:
         return known
 
     def _make(
-        self, name: str, made_from: tuple[object, ...], rules: list[Directed], origin: Origin
+        self,
+        name: str,
+        made_from: tuple[object, ...],
+        rules: list[Directed],
+        origin: Origin,
+        sets: Sets,
     ) -> _Known:
         networks: dict[str, int] = {}
         numeric = [self._rule(index, one, networks) for index, one in enumerate(rules)]
@@ -172,19 +229,14 @@ class ListPlanner:
                 made[number, *key] = Row(values, origin)
         rows["lists"][number,] = Row((len(compiled.shapes),), origin)
         asks = any(rule.groups is not None for rule in numeric)
-        sets = frozenset(self._sets) if asks else None
-        return _Known(made_from, sets, full_name, number, networks, rows)
+        far_sets = frozenset(sets.by_members) if asks else None
+        return _Known(made_from, far_sets, full_name, number, networks, rows)
 
     def _rule(self, index: int, one: Directed, networks: dict[str, int]) -> Rule:
         rule = one.rule
         for network in (one.source.network, one.destination.network):
             if network:
                 networks[network] = self._numbers.network(network)
-        group = one.source.security_group or one.destination.security_group
-        groups = None
-        if group:
-            members = [number for members, number in self._sets.items() if group in members]
-            groups = tuple(sorted(members))
         versions = {
             side.prefix.version for side in (one.source, one.destination) if side.prefix.length
         }
@@ -193,7 +245,7 @@ class ListPlanner:
             ACL_PASS if rule.passes else ACL_DENY,
             networks.get(one.source.network, 0),
             networks.get(one.destination.network, 0),
-            groups,
+            one.far_sets,
             *_wide(one.source.prefix),
             *_wide(one.destination.prefix),
             one.source.ports,

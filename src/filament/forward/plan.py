@@ -7,7 +7,7 @@ the gateway and service addresses, then the subnet. Lists of rules are `forward.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
 
 from filament.base.net import (
@@ -20,6 +20,7 @@ from filament.base.net import (
     widen_address,
 )
 from filament.base.origin import NOWHERE, Origin
+from filament.forward.firewall import Mentions
 from filament.forward.ids import SPACES, Ids
 from filament.forward.inputs import Inputs, Port, Route, Subnet
 from filament.forward.layout import (
@@ -33,6 +34,7 @@ from filament.forward.layout import (
     NextHopType,
 )
 from filament.forward.lists import ListPlanner, Memo, Numbers
+from filament.forward.rows import InterfaceValues
 from filament.forward.tables import (
     ROUTES_BY_VERSION,
     SENDER_BITS,
@@ -45,7 +47,8 @@ from filament.forward.tables import (
 _VXLAN = "vxlan"
 _NO_ADDRESS = Prefix.host(0, 6)
 _IPV4_AT = Prefix(widen_address(0, 4), 96, 6)  # where wide addresses have IPv4
-_NOBODYS = (0, 0)  # the network and security groups of an address without a route
+_FLAGS = InterfaceValues._fields.index("flags")  # verdicts rest on what comes before them
+_NOBODYS = (0, 0, 0)  # network, security groups and tags of an address without a route
 
 
 def plan(inputs: Inputs, ids: Ids, *, whole: bool = True, memo: Memo | None = None) -> Tables:
@@ -57,6 +60,7 @@ def plan(inputs: Inputs, ids: Ids, *, whole: bool = True, memo: Memo | None = No
     """
     planner = _Planner(inputs, ids, memo)
     planner.plan_groups()
+    planner.plan_tags()
     planner.plan_filters()
     planner.plan_ports()
     planner.plan_vrfs()
@@ -82,6 +86,7 @@ class _To(NamedTuple):
     label: int = 0
     network: str = ""
     groups: int = 0
+    tags: int = 0
 
 
 class _Planner:
@@ -94,6 +99,10 @@ class _Planner:
         self._ids = ids
         self._list_by_filter: dict[str, int] = {}
         self._groups_by_port: dict[str, int] = {}
+        self._policy_sets = {one.name: one for one in inputs.policy_sets}
+        self._mentions = Mentions.of(
+            policy for one in inputs.policy_sets for policy in one.policies
+        )
         self._security_groups = {one.name: one for one in inputs.security_groups}
         self._lists = ListPlanner(Numbers(self._number), self.rows, memo)
         self._port_by_label: dict[int, Port] = {}
@@ -115,9 +124,20 @@ class _Planner:
         number_by_name = {one.name: one.number for one in self.inputs.security_groups}
         for port in self.inputs.ports:
             members = (number_by_name.get(name, 0) for name in port.security_groups)
-            self._groups_by_port[port.uuid] = self._lists.groups(filter(None, members))
+            self._groups_by_port[port.uuid] = self._lists.groups.number(filter(None, members))
         for route in self.inputs.routes:
-            self._lists.groups(route.security_groups)
+            self._lists.groups.number(route.security_groups)
+
+    def plan_tags(self) -> None:
+        """Number the sets of tags that addresses have, before lists speak of them."""
+        for port in self.inputs.ports:
+            self._tags(port.tags)
+        for route in self.inputs.routes:
+            self._tags(route.tags)
+
+    def _tags(self, tags: Iterable[int]) -> int:
+        """Return the number of a set of tags, as far as rules here tell it from others."""
+        return self._lists.tags.number(self._mentions.relevant(tags))
 
     def plan_filters(self) -> None:
         for one in self.inputs.filters:
@@ -149,6 +169,17 @@ class _Planner:
             self._lists.of_groups(found, is_egress=False),
         )
 
+    def _firewall_of(self, port: Port) -> tuple[int, int]:
+        """Return the lists of what the port's policy sets let out and in; 0 without any."""
+        found = [
+            one for name in port.policy_sets if (one := self._policy_sets.get(name)) is not None
+        ]
+        tags = frozenset(port.tags)
+        return (
+            self._lists.of_policy_sets(found, tags, is_egress=True),
+            self._lists.of_policy_sets(found, tags, is_egress=False),
+        )
+
     # --- ports ---
 
     def plan_ports(self) -> None:
@@ -163,6 +194,7 @@ class _Planner:
                     self._network(port.network),
                     self._acl_of(port),
                     *self._security_of(port),
+                    *self._firewall_of(port),
                     next_hop,
                     _interface_flags(port),
                     port.addresses[0] if port.addresses else 0,
@@ -257,7 +289,7 @@ class _Planner:
                 if place not in local:
                     local.add(place)
                     groups = self._groups_by_port[port.uuid]
-                    to = _To(next_hop, 0, port.network, groups)
+                    to = _To(next_hop, 0, port.network, groups, self._tags(port.tags))
                     self._route(place, to, _because(port.origin, rule))
 
     def _plan_received(self, place: _Place, route: Route) -> bool:
@@ -271,8 +303,9 @@ class _Planner:
             next_hop, label = self._number("next_hop", f"port {port.uuid}"), 0
         else:
             next_hop, label = self._tunnel(route, is_vxlan=is_vxlan), route.label
-        groups = self._lists.groups(route.security_groups)
-        self._route(place, _To(next_hop, label, route.network, groups), route.origin)
+        groups = self._lists.groups.number(route.security_groups)
+        to = _To(next_hop, label, route.network, groups, self._tags(route.tags))
+        self._route(place, to, route.origin)
         return True
 
     def _tunnel(self, route: Route, *, is_vxlan: bool) -> int:
@@ -293,7 +326,7 @@ class _Planner:
         )
         key = (VRF_BITS + length, self._number("vrf", vrf), address)
         flags = ROUTE_PROXY_ARP if on_link else 0
-        values = (to.next_hop, to.label, self._network(to.network), to.groups, flags)
+        values = (to.next_hop, to.label, self._network(to.network), to.groups, to.tags, flags)
         self.rows[ROUTES_BY_VERSION[version]][key] = Row(values, origin)
 
     # --- host ---
@@ -313,7 +346,7 @@ class _Planner:
         Lists are in it by their numbers, which stand for their contents.
         """
         ports = {
-            key: (*row.values[:7], row.values[7] & INTERFACE_POLICY)
+            key: (*row.values[:_FLAGS], row.values[_FLAGS] & INTERFACE_POLICY)
             for key, row in self.rows["interfaces"].items()
         }
         borders = [
@@ -326,9 +359,10 @@ class _Planner:
         return [sorted(ports.items()), *borders]
 
     def _policy_of(self, route: tuple[int, ...]) -> tuple[int, ...]:
-        """Return what rules may ask of a route's destination: its network and security groups."""
-        _, _, network, groups, _ = route
-        return network, groups if self._lists.asks_for_groups else 0
+        """Return what rules may ask of a route's destination: network, security groups, tags."""
+        _, _, network, groups, tags, _ = route
+        lists = self._lists
+        return network, groups if lists.groups.is_asked else 0, tags if lists.tags.is_asked else 0
 
 
 def local_prefixes(port: Port) -> Iterator[tuple[Prefix, str]]:
@@ -370,8 +404,8 @@ def _wide_parts(prefix: Prefix) -> Iterator[tuple[int, int]]:
 def network_borders(
     policy_by_route: Mapping[Key, tuple[int, ...]], version: int = 4
 ) -> list[tuple[Key, tuple[int, ...]]]:
-    """Return the fewest routes that tell of every address the same network and security groups, in
-    a stable order.
+    """Return the fewest routes that tell of every address the same network, security groups and
+    tags, in a stable order.
 
     A route inside another of the same changes no verdict: a new port in a subnet that is there is
     no reason to judge all flows again.

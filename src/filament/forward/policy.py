@@ -18,6 +18,7 @@ from filament.forward.classify import Asked
 from filament.forward.layout import (
     ACL_DENY,
     ACL_PASS,
+    FIREWALL_DENY,
     FLOW_BOTH_DENIED,
     FLOW_IDLE_DENIED_S,
     FLOW_IDLE_ICMP_S,
@@ -60,6 +61,14 @@ _SECOND_NS = 1_000_000_000
 _MAX_FLOWS = TABLE_BY_NAME["flows"].max_entries
 _MAX_FRAGMENTS = TABLE_BY_NAME["fragments"].max_entries
 _ICMPS = frozenset(ICMP_BY_VERSION.values())
+
+
+# Why a packet from the port, and one to it, is dropped, by its flow's action.
+_REFUSALS = {
+    ACL_DENY: (DropReason.POLICY_FROM_PORT, DropReason.POLICY_TO_PORT),
+    SECURITY_DENY: (DropReason.SECURITY_FROM_PORT, DropReason.SECURITY_TO_PORT),
+    FIREWALL_DENY: (DropReason.FIREWALL_FROM_PORT, DropReason.FIREWALL_TO_PORT),
+}
 
 
 class FlowKey(NamedTuple):
@@ -107,6 +116,8 @@ class Flow(msgspec.Struct):
     rule: int
     security: int
     security_rule: int
+    firewall: int
+    firewall_rule: int
     icmp: int
     action: int
     flags: int
@@ -160,6 +171,8 @@ class Ruling(NamedTuple):
     rule: int
     security: int
     security_rule: int
+    firewall: int
+    firewall_rule: int
     action: int
 
 
@@ -174,17 +187,19 @@ class Passage(NamedTuple):
     is_from_port: bool
     remote_network: int
     remote_groups: int
+    remote_tags: int
     version: int
     tcp_flags: int
     icmp: int
 
     def is_current(self, flow: Flow) -> bool:
         """Say whether a flow's verdict is of the rules that hold."""
-        security = self.port.ingress if flow.flags & FLOW_INBOUND else self.port.egress
+        security, firewall = lists_of(self.port, outbound=not flow.flags & FLOW_INBOUND)
         return (
             flow.generation == self.generation
             and flow.acl == self.port.acl
             and flow.security == security
+            and flow.firewall == firewall
         )
 
     def is_alive(self, flow: Flow) -> bool:
@@ -212,11 +227,17 @@ class Passage(NamedTuple):
 
     def refusal(self, action: int) -> DropReason:
         """Why the packet is dropped when its flow may not pass."""
-        if action == SECURITY_DENY:
-            if self.is_from_port:
-                return DropReason.SECURITY_FROM_PORT
-            return DropReason.SECURITY_TO_PORT
-        return DropReason.POLICY_FROM_PORT if self.is_from_port else DropReason.POLICY_TO_PORT
+        from_port, to_port = _REFUSALS.get(action, _REFUSALS[ACL_DENY])
+        return from_port if self.is_from_port else to_port
+
+
+def lists_of(port: InterfaceValues, *, outbound: bool) -> tuple[int, int]:
+    """Return the lists of a port's security groups and firewall policies for flows that the port
+    starts (`outbound`), or the far end.
+    """
+    if outbound:
+        return port.egress, port.firewall_egress
+    return port.ingress, port.firewall_ingress
 
 
 def key_of(packet: Packet, port: InterfaceValues, *, is_from_port: bool) -> FlowKey:
@@ -283,6 +304,7 @@ class Policy:
             is_from_port,
             route.network if route is not None else 0,
             route.groups if route is not None else 0,
+            route.tags if route is not None else 0,
             packet.version,
             packet.tcp_flags,
             packet.icmp_type << 8 | packet.icmp_code,
@@ -312,6 +334,8 @@ class Policy:
         self._explain(flow.acl, flow.rule, trail)
         if flow.security and flow.action != ACL_DENY:
             self._explain(flow.security, flow.security_rule, trail)
+        if flow.firewall and flow.action in (ACL_PASS, FIREWALL_DENY):
+            self._explain(flow.firewall, flow.firewall_rule, trail)
         return reason
 
     def _follow_fragment(self, packet: Packet, vif: int, now_ns: int) -> None:
@@ -381,7 +405,7 @@ class Policy:
         if known is not None and passage.is_alive(known):
             flow = msgspec.structs.replace(known)
         else:
-            flow = Flow(passage.now_ns, *[0] * 15)
+            flow = Flow(passage.now_ns, *[0] * 17)
             flow.flags = 0 if is_from_port else FLOW_INBOUND
         is_answer = not passage.is_forward(flow) and bool(flow.flags & FLOW_PASSED)
         # Only who started was judged, and denied: what comes the other way is not an answer.
@@ -403,7 +427,8 @@ class Policy:
             flow.flags &= ~(FLOW_BOTH_DENIED | FLOW_INBOUND)
             flow.flags |= 0 if is_from_port else FLOW_INBOUND
         if not is_denied_already or ruling.action == ACL_PASS:
-            flow.rule, flow.security, flow.security_rule, flow.action = ruling
+            flow.rule, flow.security, flow.security_rule, *firewall, flow.action = ruling
+            flow.firewall, flow.firewall_rule = firewall
             if not is_answer:
                 flow.icmp = passage.icmp
         passage.add_to(flow)
@@ -415,7 +440,7 @@ class Policy:
         return flow, reason if ruling.action == ACL_PASS else passage.refusal(ruling.action)
 
     def _with_remote_network(self, passage: Passage, trail: Trail) -> Passage:
-        """Look up which network a packet to the port comes from."""
+        """Look up which network, groups and tags a packet to the port comes from."""
         version = passage.version
         source = passage.key.remote if version == 6 else passage.key.remote & 0xFFFFFFFF
         back = self._rows.find_route(passage.key.vrf, source, version)
@@ -423,7 +448,9 @@ class Policy:
             return passage
         trail.meet("source", ROUTES_BY_VERSION[version], back.key, back.row)
         found = RouteValues(*back.row.values)
-        return passage._replace(remote_network=found.network, remote_groups=found.groups)
+        return passage._replace(
+            remote_network=found.network, remote_groups=found.groups, remote_tags=found.tags
+        )
 
     def _may_enter(self, passage: Passage) -> DropReason:
         """Count a flow that has no row yet; the reason when there is no room for it."""
@@ -438,7 +465,8 @@ class Policy:
 
     def _rule_on(self, passage: Passage, icmp: int, *, outbound: bool) -> Ruling:
         """Judge the flow as started by the port, or by the far end: by its network's policy, then
-        by the port's security groups. ICMP is judged by what it began with.
+        by the port's security groups, then by its firewall policies (all must let it pass). ICMP is
+        judged by what it began with.
         """
         key, port = passage.key, passage.port
         networks = port.network, passage.remote_network
@@ -461,12 +489,17 @@ class Policy:
             passage.version,
         )
         rule, action = self.ask(port.acl, asked)
-        security = port.egress if outbound else port.ingress
+        security, firewall = lists_of(port, outbound=outbound)
+        ruling = Ruling(rule, security, RULE_NONE, firewall, RULE_NONE, action)
         if action != ACL_PASS:
-            return Ruling(rule, security, RULE_NONE, action)
+            return ruling
         security_rule, action = self.ask(security, asked)
-        action = ACL_PASS if action == ACL_PASS else SECURITY_DENY
-        return Ruling(rule, security, security_rule, action)
+        ruling = ruling._replace(security_rule=security_rule)
+        if action != ACL_PASS:
+            return ruling._replace(action=SECURITY_DENY)
+        firewall_rule, action = self.ask(firewall, asked._replace(groups=passage.remote_tags))
+        action = ACL_PASS if action == ACL_PASS else FIREWALL_DENY
+        return ruling._replace(firewall_rule=firewall_rule, action=action)
 
     def ask(self, number: int, asked: Asked) -> Answer:
         """Find the first rule of a list that matches. List 0 is none; one without a row denies."""

@@ -90,6 +90,8 @@ class InterfaceValues(NamedTuple):
     acl: int
     egress: int
     ingress: int
+    firewall_egress: int
+    firewall_ingress: int
     next_hop: int
     flags: int
     address: int
@@ -134,6 +136,7 @@ class RouteValues(NamedTuple):
     label: int
     network: int
     groups: int
+    tags: int
     flags: int
 
 

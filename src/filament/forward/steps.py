@@ -71,9 +71,11 @@ def _value(kind: str, value: int) -> str:
 
 
 def _interface(key: Key, values: tuple[int, ...]) -> str:
-    vif, vrf, network, acl, egress, ingress, *_ = values
+    vif, vrf, network, acl, egress, ingress, firewall_egress, firewall_ingress, *_ = values
     groups = f", security groups {egress} and {ingress}" if egress or ingress else ""
-    lists = f"ACL {acl or 'none'}{groups}"
+    has_firewall = firewall_egress or firewall_ingress
+    firewall = f", firewall {firewall_egress} and {firewall_ingress}" if has_firewall else ""
+    lists = f"ACL {acl or 'none'}{groups}{firewall}"
     return f"device {key[0]} is port {vif} in VRF {vrf}, network {network}, {lists}"
 
 
@@ -105,7 +107,7 @@ def _rule(key: Key, values: tuple[int, ...]) -> str:
 
 
 def _flow(_key: Key, values: tuple[int, ...]) -> str:
-    _, _, out_packets, _, in_packets, _, generation, _, _, _, _, _, action, *_ = values
+    _, _, out_packets, _, in_packets, _, generation, *_, action, _, _, _ = values
     word = "may pass" if action == ACL_PASS else "is denied"
     packets = out_packets + in_packets
     return f"flow {word}, packet {packets} of it, generation {generation}"

@@ -205,7 +205,10 @@ class Cluster:
     def _send(self, source: Workload, destination: int, kind: int, echo_id: int) -> Fate:
         header = Icmp(kind, identifier=echo_id, sequence=1)
         packet = icmp_packet(source.address, destination, header, b"probe")
-        frame = ipv4_frame(source.mac, ROUTER_MAC, packet)
+        return self.carry(source, ipv4_frame(source.mac, ROUTER_MAC, packet))
+
+    def carry(self, source: Workload, frame: bytes) -> Fate:
+        """Let a workload send a frame, and follow it to where it ends."""
         host = self.hosts[source.host]
         result = host.kernel.from_port(source.ifindex, frame)
         for _ in range(_MAX_HOPS):

@@ -23,10 +23,13 @@ struct passage {
 	__u32 acl;     /* and its lists */
 	__u32 egress;
 	__u32 ingress;
+	__u32 firewall_egress;
+	__u32 firewall_ingress;
 	__u32 generation;
 	__u32 flow_limit;
 	__u32 remote_network; /* of the route to the far address; to a port: looked up when needed */
 	__u32 remote_groups;
+	__u32 remote_tags;
 	__u32 bytes;
 	__u32 icmp; /* type << 8 | code */
 	__u64 now_ns;
@@ -41,6 +44,8 @@ struct ruling {
 	__u32 rule;
 	__u32 security;
 	__u32 security_rule;
+	__u32 firewall;
+	__u32 firewall_rule;
 	__u8 action;
 };
 
@@ -123,10 +128,12 @@ static __always_inline bool is_alive(const struct flow *flow, const struct passa
 
 static __always_inline bool is_current(const struct flow *flow, const struct passage *passage)
 {
-	__u32 security = flow->flags & FLOW_INBOUND ? passage->ingress : passage->egress;
+	bool inbound = flow->flags & FLOW_INBOUND;
+	__u32 security = inbound ? passage->ingress : passage->egress;
+	__u32 firewall = inbound ? passage->firewall_ingress : passage->firewall_egress;
 
 	return flow->generation == passage->generation && flow->acl == passage->acl &&
-	       flow->security == security;
+	       flow->security == security && flow->firewall == firewall;
 }
 
 /* Whether the packet goes the way of who started the flow. */
@@ -136,7 +143,8 @@ static __always_inline bool is_forward(const struct flow *flow, bool is_from_por
 }
 
 /* Judge the flow as started by the port (`outbound`), or by the far end: first by the network's
- * policy, then by the port's security groups. ICMP is judged by what it began with. */
+ * policy, then by the port's security groups, then by its firewall policies: all must let it pass.
+ * ICMP is judged by what it began with. */
 static __always_inline void judge_tuple(const struct passage *passage, struct question *asked,
 					struct ruling *ruling, bool outbound, __u32 icmp)
 {
@@ -161,13 +169,23 @@ static __always_inline void judge_tuple(const struct passage *passage, struct qu
 	ruling->action = asked->action;
 	ruling->security = outbound ? passage->egress : passage->ingress;
 	ruling->security_rule = RULE_NONE;
+	ruling->firewall = outbound ? passage->firewall_egress : passage->firewall_ingress;
+	ruling->firewall_rule = RULE_NONE;
 	if (ruling->action != ACL_PASS)
 		return;
 	asked->list = ruling->security;
 	ask(asked);
 	ruling->security_rule = asked->rule;
-	if (asked->action != ACL_PASS)
+	if (asked->action != ACL_PASS) {
 		ruling->action = SECURITY_DENY;
+		return;
+	}
+	asked->list = ruling->firewall;
+	asked->groups = passage->remote_tags;
+	ask(asked);
+	ruling->firewall_rule = asked->rule;
+	if (asked->action != ACL_PASS)
+		ruling->action = FIREWALL_DENY;
 }
 
 static __always_inline void count_flow(struct flow *flow, const struct passage *passage)
@@ -188,6 +206,8 @@ static __always_inline __u32 refusal(bool is_from_port, __u8 action)
 {
 	if (action == SECURITY_DENY)
 		return is_from_port ? DROP_SECURITY_FROM_PORT : DROP_SECURITY_TO_PORT;
+	if (action == FIREWALL_DENY)
+		return is_from_port ? DROP_FIREWALL_FROM_PORT : DROP_FIREWALL_TO_PORT;
 	return is_from_port ? DROP_POLICY_FROM_PORT : DROP_POLICY_TO_PORT;
 }
 
@@ -235,6 +255,7 @@ __noinline int judge(struct passage *passage)
 
 		passage->remote_network = back ? back->network : 0;
 		passage->remote_groups = back ? back->groups : 0;
+		passage->remote_tags = back ? back->tags : 0;
 	}
 	is_known = known;
 	if (known && is_alive(known, passage)) {
@@ -273,6 +294,8 @@ __noinline int judge(struct passage *passage)
 		entry->action = ruling.action;
 		entry->security = ruling.security;
 		entry->security_rule = ruling.security_rule;
+		entry->firewall = ruling.firewall;
+		entry->firewall_rule = ruling.firewall_rule;
 		if (!is_answer)
 			entry->icmp = passage->icmp;
 	}
@@ -375,6 +398,8 @@ static __always_inline __u32 police(struct __sk_buff *skb, struct packet *packet
 	passage.acl = port->acl;
 	passage.egress = port->egress;
 	passage.ingress = port->ingress;
+	passage.firewall_egress = port->firewall_egress;
+	passage.firewall_ingress = port->firewall_ingress;
 	passage.generation = generation;
 	passage.now_ns = bpf_ktime_get_coarse_ns();
 	passage.is_from_port = is_from_port;
@@ -406,6 +431,7 @@ static __always_inline __u32 police(struct __sk_buff *skb, struct packet *packet
 	if (route) {
 		passage.remote_network = route->network;
 		passage.remote_groups = route->groups;
+		passage.remote_tags = route->tags;
 	}
 	passage.version = packet->version;
 	reason = judge(&passage);

@@ -18,7 +18,7 @@ struct question {
 	__u32 list;
 	__u32 source_network;
 	__u32 destination_network;
-	__u32 groups; /* the far end's set of security groups */
+	__u32 groups; /* the far end's set of security groups, or of tags: as the list has it */
 	__u32 protocol;
 	struct address source;
 	struct address destination;

@@ -1,0 +1,99 @@
+"""The tag firewall, from the API's objects to packets between hosts."""
+
+import pytest
+from tests.lab.test_groups_and_ipv6 import ADDRESSES, received
+
+from filament.testing.lab.intent import DOMAIN, PROJECT, require_followed
+
+pytestmark = pytest.mark.lab
+
+MANAGEMENT = "default-policy-management"
+GLOBAL_SET = [MANAGEMENT, "default-application-policy-set"]
+TAGS = ("tier=web", "tier=db", "deployment=prod", "deployment=test")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def tags(lab):
+    for name in TAGS:
+        kind, value = name.split("=")
+        lab.intent.client.create("tag", [name], tag_type_name=kind, tag_value=value)
+
+
+def tag_it(lab, kind, uuid, **values):
+    """Give an object global tags, by type; None takes them away."""
+    edits = {
+        name: None if value is None else {"is_global": True, "value": value}
+        for name, value in values.items()
+    }
+    body = {"obj_type": kind, "obj_uuid": uuid, **edits}
+    require_followed(lab.intent.client.request("POST", "/set-tag", body, wait="agents"))
+
+
+def tag_workload(lab, name, **values):
+    tag_it(lab, "virtual-machine-interface", lab.plan.workload(name).interface_uuid, **values)
+
+
+def create_rule(lab, name, one, two, **fields):
+    """A global rule between what has some tags and what has others."""
+    given = {
+        "direction": ">",
+        "service": {"protocol": "any"},
+        "action_list": {"simple_action": "pass"},
+        **fields,
+    }
+    return lab.intent.client.create(
+        "firewall-rule",
+        [MANAGEMENT, name],
+        parent_type="policy-management",
+        endpoint_1={"tags": [f"global:{tag}" for tag in one]} if one else {"any": True},
+        endpoint_2={"tags": [f"global:{tag}" for tag in two]} if two else {"any": True},
+        **given,
+    )
+
+
+def create_policy(lab, name, *rules):
+    refs = [
+        {"to": [MANAGEMENT, rule], "attr": {"sequence": f"{n}.0"}} for n, rule in enumerate(rules)
+    ]
+    return lab.intent.client.create(
+        "firewall-policy",
+        [MANAGEMENT, name],
+        parent_type="policy-management",
+        firewall_rule_refs=refs,
+    )
+
+
+def use_policies(lab, *policies):
+    """Make these the policies of the global set."""
+    client = lab.intent.client
+    uuid = client.uuid_of("application-policy-set", GLOBAL_SET)
+    refs = [
+        {"to": [MANAGEMENT, name], "attr": {"sequence": f"{n}.0"}}
+        for n, name in enumerate(policies)
+    ]
+    require_followed(
+        client.update("application-policy-set", uuid, wait="agents", firewall_policy_refs=refs)
+    )
+
+
+def test_web_reaches_db_of_its_own_deployment_only(lab):
+    tag_workload(lab, "red-1", tier="web", deployment="prod")
+    tag_workload(lab, "red-2", tier="db", deployment="prod")
+    create_rule(lab, "web-db", ["tier=web"], ["tier=db"], match_tags={"tag_list": ["deployment"]})
+    create_policy(lab, "tiers", "web-db")
+    assert received(lab, "red-2", ADDRESSES["red-1"]) == 3
+    use_policies(lab, "tiers")
+    try:
+        assert received(lab, "red-1", ADDRESSES["red-2"]) == 3
+        assert received(lab, "red-2", ADDRESSES["red-1"]) == 0
+        tag_workload(lab, "red-2", deployment="test")
+        assert received(lab, "red-1", ADDRESSES["red-2"]) == 0
+        # What the port does not say, its network says.
+        tag_workload(lab, "red-2", deployment=None)
+        assert received(lab, "red-1", ADDRESSES["red-2"]) == 0
+        red = lab.intent.client.uuid_of("virtual-network", [DOMAIN, PROJECT, "red"])
+        tag_it(lab, "virtual-network", red, deployment="prod")
+        assert received(lab, "red-1", ADDRESSES["red-2"]) == 3
+    finally:
+        use_policies(lab)
+    assert received(lab, "red-2", ADDRESSES["red-1"]) == 3
