@@ -29,6 +29,7 @@ MAX_RESTORE_BYTES = 1 << 30  # a whole configuration to restore
 MAX_BGP_CONNECTIONS = 2_000  # of all peers together, those that collide included
 MAX_BGP_PEER_ROUTES = 1_000_000  # of one family, unless its session says otherwise
 MAX_BGP_ATTRIBUTE_SETS_CACHED = 16_384  # decoded attribute sets that one session remembers
+MAX_PENDING_CHANGES = 20_000  # of VPN routes, before BGP peers are heard no further
 MAX_INTROSPECT_ANSWERS = 8  # being written at once by one process
 INTROSPECT_TIMEOUT_S = 60.0  # for one answer, its reader's slowness included
 MAX_REJECTIONS_KEPT = 1_000  # routes refused from BGP peers that are remembered with the reason
