@@ -422,3 +422,54 @@ def test_only_the_systems_own_networks_are_special(office):
     office.delete(mine)
     with pytest.raises(ConflictError, match="belongs to the system: not deletable"):
         office.delete(office.named("virtual-network", *PROJECT, "ip-fabric"))
+
+
+def test_addresses_come_in_blocks(office):
+    red = office.network("red", subnet("10.1.1.0", 28, alloc_unit=4))
+    # Network, gateway and service address are in the first block, broadcast in the last.
+    taken = [office.address(red, f"ip{n}") for n in range(2)]
+    assert [one.props["instance_ip_address"] for one in taken] == ["10.1.1.4", "10.1.1.8"]
+    with pytest.raises(InputError, match="has exhausted"):
+        office.address(red, "one-more")
+    for text in ("10.1.1.5", "10.1.1.7"):
+        with pytest.raises(InputError, match=r"hands out 4 at a time.*; ask for 10\.1\.1\.4"):
+            office.address(red, "inside", instance_ip_address=text)
+    with pytest.raises(ConflictError, match=r"already in use: 10\.1\.1\.8"):
+        office.address(red, "again", instance_ip_address="10.1.1.8")
+    with pytest.raises(InputError, match="is reserved"):
+        office.address(red, "last", instance_ip_address="10.1.1.12")
+    stored = red.refs[0].attr["ipam_subnets"][0]
+    with pytest.raises(ConflictError, match=r"alloc_unit of subnet .* cannot be changed: 2 addr"):
+        office.update(red, network_ipam_refs=ipam_refs(stored | {"alloc_unit": 2}))
+    office.delete(taken[0])
+    assert office.address(red, "new").props["instance_ip_address"] == "10.1.1.4"
+    assert check(office.view.revision, office.view.objects(), office.view.allocations()) == []
+
+
+def test_blocks_from_the_top_within_pools_and_of_ipv6(office):
+    pools = [{"start": "10.1.1.16", "end": "10.1.1.31"}]
+    down = subnet("10.1.1.0", 24, alloc_unit=8, addr_from_start=False, allocation_pools=pools)
+    red = office.network("red", down, subnet("2001:db8::", 64, alloc_unit=16))
+    taken = [office.address(red, f"ip{n}").props["instance_ip_address"] for n in range(2)]
+    assert taken == ["10.1.1.24", "10.1.1.16"]
+    six = [office.address(red, f"six{n}", instance_ip_family="v6") for n in range(2)]
+    assert [one.props["instance_ip_address"] for one in six] == ["2001:db8::10", "2001:db8::20"]
+    assert check(office.view.revision, office.view.objects(), office.view.allocations()) == []
+
+
+@pytest.mark.parametrize(
+    ("fields", "text"),
+    [
+        ({"alloc_unit": 3}, "; write 1, 2, 4"),
+        ({"alloc_unit": -4}, "alloc_unit -4 is no power of 2"),
+        ({"alloc_unit": 256}, "every block of 10.1.1.0-10.1.1.255 has an address that is kept"),
+        ({"alloc_unit": 512}, "10.1.1.0-10.1.1.255 is not made of blocks of 512"),
+        (
+            {"alloc_unit": 4, "allocation_pools": [{"start": "10.1.1.10", "end": "10.1.1.31"}]},
+            "; let allocation pools begin and end where blocks do",
+        ),
+    ],
+)
+def test_a_unit_that_does_not_divide_its_subnet_is_refused(office, fields, text):
+    with pytest.raises(InputError, match=re.escape(text)):
+        office.network("red", subnet(**fields))

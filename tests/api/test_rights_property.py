@@ -19,6 +19,7 @@ from filament.api.barrier import Barrier
 from filament.api.caller import Caller
 from filament.api.journal import Journal
 from filament.api.rbac import DEFAULT_NAME
+from filament.api.render import Include
 from filament.api.routes import Api
 from filament.api.writer import Writer
 from filament.model.kinds import KINDS
@@ -149,6 +150,10 @@ class World:
             else:
                 refs = ipam_refs(subnet(f"10.{n}.0.0"))
             fields["network_ipam_refs"] = refs
+        if kind == "network-policy":
+            fields["network_policy_entries"] = self._rules(
+                of["virtual-network"], choice, n, project
+            )
         if kind == "virtual-machine-interface":
             networks = of["virtual-network"]
             if not networks:
@@ -157,6 +162,26 @@ class World:
                 fields["virtual_network_refs"] = [{"uuid": networks[choice % len(networks)].uuid}]
                 fields["parent_type"] = "project"
         return self.office.create(kind, "d0", f"p{project}", f"o{n}", **fields)
+
+    def _rules(self, networks, choice, n, project):
+        """Rules that name a network, and those that the policy itself is attached to."""
+        anything = [{"start_port": -1, "end_port": -1}]
+        others = [{"network_policy": f"d0:p{project}:o{n}"}]
+        if networks:
+            others.append({"virtual_network": networks[choice % len(networks)].name})
+        rules = [
+            {
+                "protocol": "tcp",
+                "direction": "<>",
+                "src_addresses": [{"virtual_network": "local"}],
+                "src_ports": anything,
+                "dst_addresses": [other],
+                "dst_ports": anything,
+                "action_list": {"simple_action": "pass"},
+            }
+            for other in others
+        ]
+        return {"policy_rule": rules}
 
     def all(self):
         """Every object there is, rendered ones too, with the props that say its rights."""
@@ -184,7 +209,7 @@ class Served:
         self.executor = ThreadPoolExecutor(1)
         journal = Journal(engine.snapshot.revision)
         self.writer = Writer(engine, world.office.store, journal, self.executor, lambda: NOW)
-        api = Api(
+        self.api = api = Api(
             engine,
             self.writer,
             journal,
@@ -287,7 +312,31 @@ async def check_reads(world, caller):
                         assert not got
             count = (await ask("GET", f"/{row.collection}", count="true")).json()
             assert count[row.collection]["count"] == len(expected)
+        await check_rendered(ask, caller, unseen)
         await check_closed(ask)
+
+
+def named_networks(text, unseen):
+    """Networks that may not be read, but whose names stand in what is rendered."""
+    networks = (item for item in unseen.values() if item.kind == "virtual-network")
+    return [item.name for item in networks if f'"{item.name}"' in text]
+
+
+async def check_rendered(ask, caller, unseen):
+    """What is made of others' intent names none that may not be read: read, listed, watched."""
+    for kind in ("access-control-list", "routing-instance", "route-target"):
+        row = KINDS[kind]
+        fields = ",".join((*row.reference_fields, *row.children, *row.back_references))
+        listed = await ask("GET", f"/{row.collection}", detail="true", fields=fields)
+        assert not named_networks(listed.text, unseen), listed.text
+        for one in listed.json()[row.collection]:
+            read = await ask("GET", f"/{kind}/{one[kind]['uuid']}")
+            assert not named_networks(read.text, unseen), read.text
+        watched = ask.api.watches._objects({kind: Include()}, "http://api", caller)
+        told = (await anext(watched)).decode()
+        await watched.aclose()
+        assert f'"{kind}s":' in told
+        assert not named_networks(told, unseen), told
 
 
 async def check_actions_that_read(ask, caller, item, props, unseen, may_know):

@@ -11,7 +11,12 @@ import pytest
 from filament.api.engine import Create, Delete
 from filament.api.journal import Journal
 from filament.api.writer import MAX_WAITING, RETAIN_COMMITS, Writer
-from filament.base.errors import ConflictError, NotFoundError, RevisionConflictError, TransientError
+from filament.base.errors import (
+    ConflictError,
+    NotFoundError,
+    RevisionConflictError,
+    TransientError,
+)
 from filament.model.body import Body
 from filament.model.change import Commit
 
@@ -46,7 +51,7 @@ class Bench:
         assert self.office.view.revision == commits[0].revision - 1
         time.sleep(self.takes_s)
         self.groups.append([commit.revision for commit in commits])
-        self.office.store.commit_all(commits)
+        return self.office.store.commit_all(commits)
 
     def log(self, after, limit):
         return self.office.store.log(after, limit)
@@ -199,7 +204,7 @@ class Contested(Bench):
             self.office.store.commit(
                 other.engine.prepare(Create("virtual-machine", body), now=NOW, who="other").commit
             )
-        self.office.store.commit_all(commits)
+        return self.office.store.commit_all(commits)
 
 
 async def carried_out(bench, *requests):

@@ -5,6 +5,7 @@ import pytest
 
 from filament.base.errors import InputError
 from filament.cli.changes import identity_of, properties_of, subnet_refs
+from filament.model.kinds import KINDS
 
 
 @pytest.fixture
@@ -197,7 +198,9 @@ def test_rm_of_what_is_referred_to_says_who_does(demo, capsys):
 
 def test_a_wait_that_times_out_says_who_lags(tmp_path, role, ok, capsys, run_in):
     answers = {
-        ("GET", "/"): ok({"links": [{"link": {"rel": "collection", "name": "virtual-machine"}}]}),
+        ("GET", "/filament/kinds"): ok(
+            {"virtual-machine": {"parents": [], "references": [], "columns": []}}
+        ),
         ("POST", "/virtual-machines"): (
             202,
             {"X-Filament-Revision": "12", "X-Filament-Wait": "timeout; waiting for host2"},
@@ -251,7 +254,11 @@ def test_no_wait_asks_for_none(demo, capsys):
     ],
 )
 def test_identities_are_completed_with_the_parent(kind, name, identity):
-    assert identity_of(kind, name) == identity
+    kinds = {
+        row.name: {"parents": row.parents, "references": [*row.references], "columns": row.columns}
+        for row in KINDS.values()
+    }
+    assert identity_of(kinds, kind, name) == identity
 
 
 @pytest.mark.parametrize("word", ["x", "=1", ".a=1", "a..b=1"])

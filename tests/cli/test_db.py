@@ -37,6 +37,41 @@ def test_export_and_import_keep_every_byte_whatever_the_store(api, tmp_path, cap
         assert "the store is not empty: it is at revision 3" in capsys.readouterr().err
 
 
+def test_an_export_with_the_log_takes_history_along(api, tmp_path, capsys, etcd):
+    made(api, capsys, "red")
+    assert api("set", "virtual-network/red", "display_name=Red") == 0
+    assert api("rm", "virtual-network", "red") == 0
+    first = tmp_path / "first.json"
+    assert api("db", "export", str(first), "--log") == 0
+    content = json.loads(first.read_text())
+    last = content["revision"]
+    assert [commit["revision"] for commit in content["commits"]] == list(range(1, last + 1))
+    etcd.wipe()
+    for number, place in enumerate((f"sqlite:{tmp_path}/new.db", etcd.address)):
+        assert api("db", "import", str(first), "--store", place) == 0
+        assert f", {last} commits in the log" in capsys.readouterr().out
+        again = tmp_path / f"again-{number}.json"
+        assert api("db", "export", str(again), "--store", place, "--log") == 0
+        assert again.read_bytes() == first.read_bytes()
+        assert api("db", "check", "--store", place) == 0
+        assert f", {last} commits in the log" in capsys.readouterr().out
+        store = open_store(place)
+        deleted = store.touching(content["commits"][-1]["deletes"][0]["uuid"], last + 1, 9)
+        store.close()
+        assert [commit.revision for commit in deleted] == [last, last - 1, last - 2]
+
+
+def test_a_log_with_a_gap_is_refused(api, tmp_path, capsys):
+    made(api, capsys, "red", "blue")
+    file = tmp_path / "gap.json"
+    assert api("db", "export", str(file), "--log") == 0
+    content = json.loads(file.read_text())
+    del content["commits"][-2]
+    file.write_text(json.dumps(content))
+    assert api("db", "import", str(file), "--store", f"sqlite:{tmp_path}/new.db") == 2
+    assert "the log in" in capsys.readouterr().err
+
+
 def test_check_reports_by_class_and_says_so_to_scripts(api, tmp_path, capsys):
     assert api("db", "check") == 0
     assert "ok  leaked-allocation: every allocation has an owner" in capsys.readouterr().out

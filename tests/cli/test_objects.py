@@ -64,9 +64,9 @@ def test_a_name_is_found_in_one_request_however_much_there_is(
 ):
     uuid = "0f0f0f0f-0000-4000-8000-000000000001"
     found = {"type": "virtual-machine", "uuid": uuid, "fq_name": ["red-1"], "display_name": ""}
-    home = {"links": [{"link": {"name": "virtual-machine", "rel": "collection"}}]}
+    kinds = {"virtual-machine": {"parents": [], "references": [], "columns": []}}
     answers = {
-        ("GET", "/"): ok(home),
+        ("GET", "/filament/kinds"): ok(kinds),
         ("GET", "/filament/called"): ok({"objects": [found]}),
         ("GET", f"/virtual-machine/{uuid}"): ok({"virtual-machine": found | {"name": "red-1"}}),
     }
@@ -75,7 +75,7 @@ def test_a_name_is_found_in_one_request_however_much_there_is(
     paths = [asked[1] for asked in server.asked]
     kind = "virtual-machine" if len(words) == 2 else ""
     called = "/filament/called?name=red-1" + (f"&type={kind}" if kind else "")
-    assert paths == ["/", called, f"/virtual-machine/{uuid}?exclude_hrefs=1"]
+    assert paths == ["/filament/kinds", called, f"/virtual-machine/{uuid}?exclude_hrefs=1"]
 
 
 def test_ls_lists_names_and_uuids(demo, capsys):

@@ -98,12 +98,36 @@ FLOW = {
     "in_packets": 1,
     "in_bytes": 84,
     "last_seen_ns": 0,
+    "started_ns": 0,
     "action": 1,
     "flags": 0,
     "acl": 7,
+    "vrf": RED,
+    "denied": False,
+    "source_interface": "default-domain:demo:red-1-port",
+    "source_workload": "red-1",
+    "source_network": "default-domain:demo:red",
+    "destination_interface": "default-domain:demo:red-2-port",
+    "destination_workload": "",
+    "destination_network": "default-domain:demo:red",
+    "rules": [
+        {
+            "list": RED,
+            "position": 1,
+            "object": "network-policy default-domain:demo:open",
+            "rule": "policy-rule ff1f4f22-0000-4000-8000-000000000001",
+            "revision": 21,
+        }
+    ],
 }
-ECHO = FLOW | {"protocol": 1, "local_port": 26, "source_port": 0, "destination_port": 26, "acl": 0}
-DENIED = FLOW | {"vif": 2, "interface": "default-domain:demo:red-2-port", "action": 0}
+ECHO = FLOW | {
+    "protocol": 1,
+    "local_port": 26,
+    "source_port": 0,
+    "destination_port": 26,
+    "rules": [],
+}
+DENIED = FLOW | {"vif": 2, "interface": "default-domain:demo:red-2-port", "denied": True}
 PORT = {
     "vif": 1,
     "name": "default-domain:demo:red-1-port",
@@ -123,24 +147,49 @@ def flows(tmp_path, role, ok):
         ("GET", "/filament/flows"): ok({"count": 3, "flows": [FLOW, ECHO, DENIED]}),
         ("GET", "/filament/interfaces"): ok({"interfaces": [PORT]}),
     }
-    with role(tmp_path / "agent-host1.sock", answers):
+    with role(tmp_path / "agent-host1.sock", answers) as server:
+        asked_of["host1"] = server
         yield tmp_path
+
+
+@pytest.fixture
+def asked():
+    """What the agent was asked for so far."""
+    return lambda: [target for _, target, _ in asked_of["host1"].asked]
+
+
+asked_of = {}
 
 
 def test_flows_say_who_talks_to_whom_and_what_policy_said(flows, capsys):
     assert run(["--run-dir", str(flows), "show", "flow"]) == 0
     titles, tcp, echo, denied = capsys.readouterr().out.splitlines()
     assert titles.split("  ")[0] == "HOST"
-    assert tcp.split() == words("host1 red-1-port tcp 10.1.1.3:49152 10.1.1.4:443 passes 3 252")
-    assert echo.split() == words(
-        "host1 red-1-port icmp id 26 10.1.1.3 10.1.1.4 passes (no policy) 3 252"
-    )
-    assert "denied" in denied
+    ends = "red-1 10.1.1.3:49152 (red) red-2-port 10.1.1.4:443 (red)"
+    rule = "network-policy open, policy-rule ff1f4f22, r21"
+    assert tcp.split() == words(f"host1 red-1 tcp {ends} passes {rule} 2 168 1 84")
+    ends = "red-1 10.1.1.3 (red) red-2-port 10.1.1.4 (red)"
+    assert echo.split() == words(f"host1 red-1 icmp id 26 {ends} passes no policy 2 168 1 84")
+    assert f"denied   {rule}" in denied
+
+
+def test_agents_are_asked_for_the_flows_of_a_workload_by_its_port_too(flows, capsys, asked):
+    wanted = ["--from", "red-1", "--to", "10.1.1.0/24", "--port", "443", "--proto", "tcp"]
+    assert run(["--run-dir", str(flows), "show", "flows", *wanted, "--denied", "--vrf", "red"]) == 0
+    assert parse_qs(urlsplit(asked()[-1]).query) == {
+        "vrf": ["red"],
+        "from": ["red-1", PORT["name"]],
+        "to": ["10.1.1.0/24"],
+        "port": ["443"],
+        "proto": ["tcp"],
+        "denied": ["1"],
+        "limit": ["1000"],
+    }
 
 
 @pytest.mark.parametrize("name", ["red-1", "red-1-port", "u-1", "10.1.1.3", PORT["name"]])
 def test_the_flows_of_one_port_by_any_of_its_names(flows, capsys, name):
-    assert run(["--run-dir", str(flows), "show", "flow", "--port", name, "--json"]) == 0
+    assert run(["--run-dir", str(flows), "show", "flow", "--interface", name, "--json"]) == 0
     assert json.loads(capsys.readouterr().out) == [
         {"host": "host1", **FLOW},
         {"host": "host1", **ECHO},
@@ -148,7 +197,7 @@ def test_the_flows_of_one_port_by_any_of_its_names(flows, capsys, name):
 
 
 def test_an_unknown_port_is_named_with_the_nearest(flows, capsys):
-    assert run(["--run-dir", str(flows), "show", "flow", "--port", "red-11"]) == 2
+    assert run(["--run-dir", str(flows), "show", "flows", "--interface", "red-11"]) == 2
     assert "no host here has a port 'red-11'; did you mean red-1" in capsys.readouterr().err
 
 

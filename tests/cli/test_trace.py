@@ -11,7 +11,7 @@ def lab(tmp_path, role, ok, run_in):
     """Serve the agents of `hosts` in a run directory, and return its command line."""
     with ExitStack() as stack:
 
-        def serve(hosts, *, dead=()):
+        def serve(hosts, *, dead=(), more=None):
             for name, facts in hosts.items():
                 path = tmp_path / f"agent-{name}.sock"
                 if name in dead:
@@ -22,7 +22,7 @@ def lab(tmp_path, role, ok, run_in):
                     ("GET", f"/filament/{what}"): ok(value)
                     for what, value in agent_json(facts, ids_of(facts)).items()
                 }
-                stack.enter_context(role(path, answers))
+                stack.enter_context(role(path, answers | (more or {})))
             return run_in(tmp_path)
 
         yield serve
@@ -35,7 +35,9 @@ def api_knows(tmp_path, role, ok):
     machines = [*addresses, "two-ports", "no-address"]
     kinds = ("virtual-machine", "virtual-machine-interface", "virtual-network")
     answers = {
-        ("GET", "/"): ok({"links": [{"link": {"rel": "collection", "name": k}} for k in kinds]}),
+        ("GET", "/filament/kinds"): ok(
+            {kind: {"parents": [], "references": [], "columns": []} for kind in kinds}
+        ),
         ("GET", "/filament/status"): ok({"revision": 9}),
         ("GET", "/virtual-routers"): ok(
             {
@@ -191,3 +193,34 @@ def test_no_agents_at_all(tmp_path, run_in, capsys):
 def test_rows_are_shown_when_asked(lab, capsys):
     assert lab(plan_hosts())("trace", "red-1", "red-2", "--rows") == 0
     assert "  interfaces[11]" in capsys.readouterr().out
+
+
+def rehearse(same):
+    """An agent whose kernel delivers nothing."""
+    dropped = {"verdict": 2, "reason": "INVALID_LABEL", "next_hop": 0, "ifindex": 0, "frame": ""}
+    return lambda target, body: (
+        200,
+        {},
+        {"same_programs": same, "results": [dropped] * len(body["packets"])},
+    )
+
+
+def test_live_shows_what_the_kernel_says_beside_it(lab, api_knows, capsys):
+    hosts = plan_hosts([rule("red", "blue")], leaks=True)
+    command = lab(hosts, more={("POST", "/filament/rehearsals"): rehearse(same=False)})
+    assert command("trace", "red-1", "blue-2", "tcp", "443", "--live") == 1
+    said = capsys.readouterr()
+    assert "host2  question  to blue-2 (tap22)" in said.out
+    assert said.out.count("dropped: INVALID_LABEL") == 4
+    assert said.out.count("<- differs: verdict") == 4
+    assert "host1: the programs on its disk are not those that are attached" in said.err
+    assert command("trace", "red-1", "blue-2", "tcp", "443", "--live", "--json") == 1
+    live = json.loads(capsys.readouterr().out)["live"]
+    assert [each["differences"] for each in live] == [["verdict"]] * 4
+
+
+def test_a_kernel_that_cannot_be_asked_is_a_note(lab, api_knows, capsys):
+    command = lab(plan_hosts([rule("red", "blue")], leaks=True))
+    assert command("trace", "red-1", "blue-2", "tcp", "443", "--live") == 0
+    said = capsys.readouterr()
+    assert "host1: its kernel was not asked: nothing here" in said.err

@@ -1,6 +1,9 @@
 import json
+from importlib import import_module
 
 import pytest
+
+from filament.cli.session import Session
 
 
 @pytest.fixture
@@ -68,3 +71,27 @@ def test_one_direction_at_a_time_and_names_are_suggested(demo, capsys):
     assert "exclude each other" in capsys.readouterr().err
     assert demo("tree", "virtual-network/redd") == 2
     assert "there is no virtual-network 'redd'; did you mean red" in capsys.readouterr().err
+
+
+def test_a_tree_stops_where_nobody_reads_on_and_asks_for_brothers_together(
+    demo, capsys, monkeypatch
+):
+    for number in range(6):
+        assert demo("create", "virtual-network", f"default-domain:demo:blue-{number}") == 0
+    capsys.readouterr()
+    asked = []
+    request = Session.change
+    monkeypatch.setattr(
+        Session, "change", lambda self, *words, **more: asked.append(words) or request(self, *words)
+    )
+    assert demo("tree", "-c", "project", "demo") == 0
+    networks = [body for _, path, body in asked if body["type"] == "virtual-network"]
+    assert [len(body["obj_uuids"]) for body in networks] == [7]
+    whole = capsys.readouterr().out.splitlines()
+    monkeypatch.setattr(import_module("filament.cli.tree"), "_MOST_OBJECTS", 5)
+    assert demo("tree", "-c", "project", "demo") == 0
+    lines = [line.lstrip("│├└─ ") for line in capsys.readouterr().out.splitlines()]
+    assert lines == [
+        *(line.lstrip("│├└─ ") for line in whole[:5]),
+        "... more than 5 objects; name one of them",
+    ]

@@ -106,6 +106,36 @@ def test_who_is_left_out_of_the_mesh(other):
     assert speaker(system(), CTL1, other).peers == {}
 
 
+def test_attributes_that_rule_over_routes():
+    attributes = {
+        "as_override": True,
+        "private_as_action": "remove-all",
+        "loop_count": 2,
+        "route_origin_override": {"origin_override": True, "origin": "INCOMPLETE"},
+        "family_attributes": [
+            {"address_family": "inet-vpn", "loop_count": 5, "default_tunnel_encap": ["udp"]},
+            {"address_family": "e-vpn", "default_tunnel_encap": ["vxlan", "mpls"]},
+            {"address_family": "inet-mvpn", "default_tunnel_encap": ["gre"]},
+        ],
+    }
+    ours = router("ctl1", "10.0.0.1", refs=[ref("gw", **attributes)])
+    peer = speaker(system(), ours, router("gw", "10.0.0.9")).peers["gw"]
+    assert (peer.has_as_override, peer.private_as_action) == (True, "remove-all")
+    assert peer.origin_override == 2
+    assert dict(peer.loops) == dict.fromkeys(AddressFamily, 2) | {AddressFamily.INET_VPN: 5}
+    assert peer.encapsulations == (
+        (AddressFamily.INET_VPN, (13,)),
+        (AddressFamily.E_VPN, (8, 10)),
+    )
+
+
+def test_without_attributes_routes_are_as_they_are():
+    ours = router("ctl1", "10.0.0.1", refs=[ref("gw")])
+    peer = speaker(system(), ours, router("gw", "10.0.0.9")).peers["gw"]
+    assert (peer.has_as_override, peer.private_as_action, peer.loops) == (False, "", ())
+    assert (peer.origin_override, peer.encapsulations) == (None, ())
+
+
 @pytest.mark.parametrize("holder", ["ours", "theirs"])
 def test_a_reference_makes_a_session_whoever_holds_it(holder):
     ours = router("ctl1", "10.0.0.1", refs=[ref("gw")] if holder == "ours" else [])

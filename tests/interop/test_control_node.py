@@ -1,158 +1,148 @@
-"""A control node with a router of others: sessions from configuration, routes both ways."""
+"""A control node with a router of others: its session as people see and change it, and restarts."""
 
 import json
 import signal
 import sys
-import time
 import xml.etree.ElementTree as ET
 
+import msgspec
 import pytest
 
 from filament.base.net import format_ipv4
 from filament.cli.main import run as cli
-from filament.compiler.peers import FABRIC
+from filament.testing.lab.lab import CONTROL_NAME
 from filament.testing.lab.scenario import build_scenario
+from filament.testing.peers.frr import configure
 from filament.testing.peers.gobgp import GoBgp
 from filament.testing.peers.route import PeerRoute
 from filament.testing.peers.settings import Neighbour, PeerSettings, Vrf
 
+from .logs import shown
+from .waiting import until
+
 pytestmark = pytest.mark.interop
 
+ASN = 64512
 FAMILIES = ("route-target", "inet-vpn", "e-vpn")
 PASSWORD = "of-the-session"
-
-
-def router_object(lab, name, address, **parameters):
-    parameters = {
-        "address": address,
-        "identifier": address,
-        "autonomous_system": 64512,
-        "address_families": {"family": list(FAMILIES)},
-    } | parameters
-    return lab.intent.client.create(
-        "bgp-router",
-        [*FABRIC, name],
-        parent_type="routing-instance",
-        bgp_router_parameters=parameters,
-    )
-
-
-def until(condition, text, timeout_s=20.0):
-    deadline = time.monotonic() + timeout_s
-    while not (found := condition()):
-        assert time.monotonic() < deadline, f"not so after {timeout_s} s: {text}"
-        time.sleep(0.05)
-    return found
+RESTART_TIME_S = 120  # longer than anything here takes on a slow machine
+LLGR_STALE = "65535:6"
 
 
 @pytest.fixture(scope="module")
 def lab(run_directory):
-    lab = build_scenario(run_directory, print)
-    yield lab
-    lab.close()
+    with shown(run_directory):
+        lab = build_scenario(run_directory, print)
+        yield lab
+        lab.close()
 
 
 @pytest.fixture(scope="module")
 def target(lab):
-    red = lab.intent.client.uuid_of("virtual-network", ["default-domain", "demo", "red"])
-    [instance] = lab.intent.client.get("virtual-network", red)["routing_instances"]
-    found = lab.intent.client.get("routing-instance", instance["uuid"])
+    """The own one of red."""
+    client = lab.intent.client
+    red = client.uuid_of("virtual-network", ["default-domain", "demo", "red"])
+    [instance] = client.get("virtual-network", red)["routing_instances"]
+    found = client.get("routing-instance", instance["uuid"])
     return found["route_target_refs"][0]["to"][0]
 
 
 @pytest.fixture(scope="module")
 def gobgp(lab, target):
-    address = format_ipv4(lab.add_router("gw").address)
-    control = format_ipv4(lab.plan.control_address)
+    number = lab.add_router("gw").address
+    address, control = format_ipv4(number), format_ipv4(lab.plan.control_address)
     auth = {"key_type": "md5", "key_items": [{"key_id": 0, "key": PASSWORD}]}
-    router_object(lab, "ctl1", control, router_type="control-node", vendor="contrail")
-    router_object(lab, "gw", address, router_type="router", vendor="gobgp", auth_data=auth)
+    lab.intent.create_bgp_router(
+        CONTROL_NAME, lab.plan.control_address, ASN, FAMILIES, router_type="control-node"
+    )
+    lab.intent.create_bgp_router("gw", number, ASN, FAMILIES, vendor="gobgp", auth_data=auth)
     settings = PeerSettings(
         name="gw",
         address=address,
-        asn=64512,
+        asn=ASN,
         neighbours=(
             Neighbour(
                 address=control,
-                asn=64512,
+                asn=ASN,
                 families=FAMILIES,
                 password=PASSWORD,
-                restart_time_s=60,
+                restart_time_s=RESTART_TIME_S,
             ),
         ),
         vrfs=(Vrf(name="red", rd=f"{address}:5", targets=(target,), label=205),),
         encapsulations=("udp",),
     )
-    place = lab.directories.namespace("gw")
-    with GoBgp(settings, place, lab.directories.run / "gobgp") as peer:
-        until(lambda: list(peer.sessions().values()) == ["established"], "established")
+    directory = lab.directories.run / "gobgp"
+    with GoBgp(settings, lab.directories.namespace("gw"), directory) as peer:
+        peer.wait_established()
         yield peer
 
 
-def shown(lab, capsys, *arguments):
-    assert cli(["--run-dir", str(lab.directories.run), "show", "bgp", *arguments]) == 0
-    return capsys.readouterr().out
-
-
-def test_workloads_are_on_the_router(lab, gobgp, target):
-    def found():
-        routes = {route.prefix: route for route in gobgp.received("inet-vpn")}
-        return routes if {"10.1.1.3/32", "10.1.1.4/32"} <= set(routes) else None
-
-    routes = until(found, "both workloads of red")
-    route = routes["10.1.1.3/32"]
-    host = format_ipv4(lab.plan.hosts[0].address)
-    assert route.rd.startswith(f"{host}:")
-    assert route.targets == {target}
-    assert route.next_hop == host
-    assert route.label > 15
-    assert "udp" in route.encapsulations
-    assert not any(prefix.startswith("10.1.2.") for prefix in routes)  # blue: nobody asked
-
-
-def test_the_routers_routes_reach_the_hosts(lab, gobgp, target, capsys):
+def route_of(gobgp, prefix):
     address = gobgp.settings.address
-    route = PeerRoute(
+    return PeerRoute(
         family="inet-vpn",
-        prefix="192.0.2.0/24",
+        prefix=prefix,
         rd=f"{address}:5",
         label=205,
-        targets=frozenset({target}),
+        targets=frozenset(gobgp.settings.vrfs[0].targets),
         next_hop=address,
     )
+
+
+def neighbour(lab):
+    [row] = lab.ask("control", "/filament/bgp-neighbors")["neighbors"]
+    return row
+
+
+class Asked:
+    """What `filament show` prints about the lab."""
+
+    def __init__(self, lab, capsys):
+        self._run = str(lab.directories.run)
+        self._capsys = capsys
+
+    def show(self, *words):
+        assert cli(["--run-dir", self._run, "show", *words]) == 0
+        return self._capsys.readouterr().out
+
+    def next_hops(self, prefix):
+        """Of the route on both hosts; [] when neither has it."""
+        cli(["--run-dir", self._run, "show", "route", prefix, "--vrf", "red", "--json"])
+        return [row["next_hop"] for row in json.loads(self._capsys.readouterr().out)]
+
+
+@pytest.fixture
+def asked(lab, capsys):
+    return Asked(lab, capsys)
+
+
+@pytest.fixture
+def routed(gobgp, asked):
+    """A route of the router that both hosts have."""
+    route = route_of(gobgp, "192.0.2.0/24")
     gobgp.announce(route)
-
-    def seen():
-        run = str(lab.directories.run)
-        cli(["--run-dir", run, "show", "route", "192.0.2.0/24", "--vrf", "red", "--json"])
-        return [row["next_hop"] for row in json.loads(capsys.readouterr().out)]
-
-    until(lambda: seen() == [address, address], "on both hosts")
+    address = gobgp.settings.address
+    until(lambda: asked.next_hops(route.prefix) == [address, address], "on both hosts")
+    yield route
     gobgp.withdraw(route)
-    began = time.monotonic()
-    until(lambda: seen() == [], "withdrawn")
-    assert time.monotonic() - began < 2.0
+    until(lambda: asked.next_hops(route.prefix) == [], "withdrawn")
 
 
-def test_sessions_are_shown(lab, gobgp, capsys):
-    [row] = json.loads(shown(lab, capsys, "neighbors", "--json"))
-    assert (row["name"], row["state"], row["peer_as"]) == ("gw", "Established", 64512)
+def test_sessions_are_shown(lab, gobgp, asked):
+    until(lambda: all(each["ended"] for each in neighbour(lab)["families"]), "each End-of-RIB")
+    [row] = json.loads(asked.show("bgp", "neighbors", "--json"))
+    assert (row["name"], row["state"], row["peer_as"]) == ("gw", "Established", ASN)
     assert row["has_password"]
     assert [each["family"] for each in row["families"] if each["agreed"]] == list(FAMILIES)
-    lines = shown(lab, capsys, "neighbors").splitlines()
+    lines = asked.show("bgp", "neighbors").splitlines()
     assert "Established" in lines[1]
-    details = shown(lab, capsys, "neighbor", "gw")
+    details = asked.show("bgp", "neighbor", "gw")
     assert "64512 (internal); ours is 64512" in details
     assert "inet-vpn: 0 of at most 1000000 routes, complete" in details
-    history = shown(lab, capsys, "neighbor", "gw", "--history")
+    history = asked.show("bgp", "neighbor", "gw", "--history")
     assert "Established" in history
     assert "End-of-RIB inet-vpn" in history
-
-
-def asked_why(lab, capsys, prefix):
-    run = str(lab.directories.run)
-    assert cli(["--run-dir", run, "show", "route", prefix, "--vrf", "red", "--why"]) == 0
-    return capsys.readouterr().out
 
 
 def introspect(lab, target):
@@ -163,27 +153,15 @@ def introspect(lab, target):
     return ET.fromstring(done.stdout.strip())
 
 
-def test_a_routers_route_and_whom_it_is_told_are_explained(lab, gobgp, target, capsys):
+def test_a_routers_route_and_whom_it_is_told_are_explained(lab, gobgp, asked, routed):
     address = gobgp.settings.address
-    route = PeerRoute(
-        family="inet-vpn",
-        prefix="192.0.2.0/24",
-        rd=f"{address}:5",
-        label=205,
-        targets=frozenset({target}),
-        next_hop=address,
-    )
-    gobgp.announce(route)
-    text = until(
-        lambda: found if "gw (BGP)" in (found := asked_why(lab, capsys, "192.0.2.7")) else "",
-        "the route is there",
-    )
+    text = asked.show("route", "192.0.2.7", "--vrf", "red", "--why")
     assert f"gw (BGP): via {address}, label 205" in text
     assert "it is the network's own target" in text
     assert "not sent to gw: split horizon: it came from this peer" in text
     assert "sent to host1, host2" in text
-    assert "sent to gw" in asked_why(lab, capsys, "10.1.1.3")
-    rows = json.loads(shown(lab, capsys, "routes", "192.0.2.0/24", "--json"))
+    assert "sent to gw" in asked.show("route", "10.1.1.3", "--vrf", "red", "--why")
+    rows = json.loads(asked.show("bgp", "routes", routed.prefix, "--json"))
     assert {row["table"] for row in rows} >= {"bgp.l3vpn.0"}
     [row] = introspect(lab, "BgpNeighborReq?search_string=gw").iter("BgpNeighborResp")
     read = ("peer", "peer_address", "encoding", "peer_type", "state", "send_state")
@@ -193,95 +171,155 @@ def test_a_routers_route_and_whom_it_is_told_are_explained(lab, gobgp, target, c
     root = introspect(lab, "ShowRouteReq?routing_table=bgp.l3vpn.0&protocol=BGP")
     [path] = root.iter("ShowRoutePath")
     assert (path.find("source").text, path.find("label").text) == (address, "205")
-    gobgp.withdraw(route)
 
 
-def test_a_change_of_configuration_ends_and_renews_the_session(lab, gobgp, capsys):
-    client = lab.intent.client
-    uuid = client.uuid_of("bgp-router", [*FABRIC, "gw"])
-    parameters = client.get("bgp-router", uuid)["bgp_router_parameters"]
-    client.update("bgp-router", uuid, bgp_router_parameters=parameters | {"admin_down": True})
+def test_a_change_of_configuration_ends_and_renews_the_session(lab, gobgp):
+    lab.intent.set_bgp_router("gw", admin_down=True)
     until(lambda: list(gobgp.sessions().values()) != ["established"], "down")
-    [row] = json.loads(shown(lab, capsys, "neighbors", "--json"))
+    row = neighbour(lab)
     assert (row["state"], row["reason"]) == ("Idle", "admin_down is set for gw")
-    client.update("bgp-router", uuid, bgp_router_parameters=parameters)
-    until(lambda: list(gobgp.sessions().values()) == ["established"], "up again")
+    lab.intent.set_bgp_router("gw", admin_down=None)
+    gobgp.wait_established()
+
+
+# restarts ------------------------------------------------------------------------------------
+
+
+def in_another_session(lab, gobgp, change):
+    """Make a change that ends the session, and wait for the next one at both ends."""
+    before = neighbour(lab)["since"]
+    change()
+
+    def is_another():
+        row = neighbour(lab)
+        return row["state"] == "Established" and row["since"] > before
+
+    until(is_another, "another session")
+    gobgp.wait_established()
 
 
 @pytest.fixture(scope="module")
 def graceful(lab, gobgp):
-    client = lab.intent.client
-    system = client.uuid_of("global-system-config", ["default-global-system-config"])
-    parameters = {
-        "enable": True,
-        "bgp_helper_enable": True,
-        "restart_time": 60,
-        "long_lived_restart_time": 0,
-        "end_of_rib_timeout": 30,
-    }
-    client.update("global-system-config", system, graceful_restart_parameters=parameters)
+    """From here on sessions are kept over restarts."""
+    in_another_session(
+        lab, gobgp, lambda: lab.intent.set_graceful_restart(restart_time_s=RESTART_TIME_S)
+    )
 
-    def is_agreed():
-        found = gobgp._ask("neighbor")[0]
-        return list(gobgp.sessions().values()) == ["established"] and found
 
-    until(is_agreed, "up again")
-    time.sleep(0.5)  # the session of before may not have ended yet
-    until(is_agreed, "up again")
+@pytest.fixture(scope="module")
+def long_lived(lab, gobgp, graceful):
+    """From here on sessions are kept for longer than restarts take."""
+    (session,) = gobgp.settings.neighbours
+    session = msgspec.structs.replace(session, restart_time_s=1, long_lived_time_s=600)
+    gobgp.settings = msgspec.structs.replace(gobgp.settings, neighbours=(session,))
+    gobgp.has_restarted = False
+    gobgp.stop()
+    until(lambda: neighbour(lab)["state"] != "Established", "gobgp has ended")
+    lab.intent.set_graceful_restart(restart_time_s=1, long_lived_time_s=600)
+    gobgp.start()
+    gobgp.wait_established()
 
 
 def workloads(gobgp):
+    """The workloads' routes on the router, by prefix."""
     return {
-        route.prefix: route.is_stale
+        route.prefix: route
         for route in gobgp.received("inet-vpn")
         if route.prefix in ("10.1.1.3/32", "10.1.1.4/32")
     }
 
 
+def wait_workloads(gobgp, holds, what):
+    """Wait until `holds` is true of both workloads' routes, which must be there meanwhile."""
+
+    def is_so():
+        found = workloads(gobgp)
+        assert len(found) == 2, f"a route was forgotten meanwhile, there is {sorted(found)}"
+        return all(holds(route) for route in found.values())
+
+    until(is_so, what)
+
+
 def test_a_router_keeps_the_routes_of_a_control_node_that_restarts(lab, gobgp, graceful):
     until(lambda: len(workloads(gobgp)) == 2, "both workloads")
     lab.kill("control")
-    until(lambda: list(workloads(gobgp).values()) == [True, True], "stale", timeout_s=5)
+    wait_workloads(gobgp, lambda route: route.is_stale, "stale")
     lab.restart("control")
-    deadline = time.monotonic() + 30
-    while list(workloads(gobgp).values()) != [False, False]:
-        assert len(workloads(gobgp)) == 2, "a route was forgotten meanwhile"
-        assert time.monotonic() < deadline, "never fresh again"
-        time.sleep(0.05)
+    wait_workloads(gobgp, lambda route: not route.is_stale, "fresh again")
+
+
+def crash(lab, gobgp):
+    gobgp.stop(signal.SIGKILL)
+    until(lambda: neighbour(lab)["state"] != "Established", "noticed")
+
+
+def come_back(gobgp, kept):
+    """Start it again, with routes it announces before its session is there."""
+    gobgp.has_restarted = True
+    configure(gobgp.place, ["link set eth0 down"])
+    gobgp.start()
+    for route in kept:
+        gobgp.announce(route)
+    configure(gobgp.place, ["link set eth0 up"])
+    gobgp.wait_established()
+
+
+@pytest.fixture
+def two_routes(gobgp, asked):
+    """Two routes of the router that both hosts have, and the next hops of one."""
+    address = gobgp.settings.address
+    routes = [route_of(gobgp, prefix) for prefix in ("192.0.2.0/24", "198.51.100.0/24")]
+    for route in routes:
+        gobgp.announce(route)
+    for route in routes:
+        until(lambda: asked.next_hops(route.prefix) == [address, address], "on both hosts")  # noqa: B023
+    yield routes
+    gobgp.withdraw(routes[0])
+    until(lambda: asked.next_hops(routes[0].prefix) == [], "withdrawn")
+
+
+def require_kept(asked, gobgp, routes):
+    address = gobgp.settings.address
+    for route in routes:
+        assert asked.next_hops(route.prefix) == [address, address]
 
 
 def test_a_control_node_keeps_the_routes_of_a_router_that_restarts(
-    lab, gobgp, graceful, target, capsys
+    lab, gobgp, graceful, two_routes, asked
 ):
-    address = gobgp.settings.address
-    kept, lost = (
-        PeerRoute(
-            family="inet-vpn",
-            prefix=prefix,
-            rd=f"{address}:5",
-            label=205,
-            targets=frozenset({target}),
-            next_hop=address,
-        )
-        for prefix in ("192.0.2.0/24", "198.51.100.0/24")
-    )
-
-    def seen(route):
-        run = str(lab.directories.run)
-        cli(["--run-dir", run, "show", "route", route.prefix, "--vrf", "red", "--json"])
-        return [row["next_hop"] for row in json.loads(capsys.readouterr().out)]
-
-    for route in (kept, lost):
-        gobgp.announce(route)
-        until(lambda: seen(route) == [address, address], "on both hosts")  # noqa: B023
-    gobgp.stop(signal.SIGKILL)
-    until(lambda: "Established" not in shown(lab, capsys, "neighbors"), "noticed")
-    assert seen(kept) == seen(lost) == [address, address]
-    details = shown(lab, capsys, "neighbor", "gw")
+    kept, lost = two_routes
+    crash(lab, gobgp)
+    require_kept(asked, gobgp, two_routes)
+    details = asked.show("bgp", "neighbor", "gw")
     assert "inet-vpn: 2 of at most 1000000 routes, 2 stale (graceful restart, swept in" in details
-    gobgp.has_restarted = True
-    gobgp.start()
-    gobgp.announce(kept)
-    until(lambda: list(gobgp.sessions().values()) == ["established"], "established")
-    until(lambda: seen(lost) == [], "what was not announced again goes with its End-of-RIB")
-    assert seen(kept) == [address, address]
+    come_back(gobgp, [kept])
+    until(
+        lambda: asked.next_hops(lost.prefix) == [],
+        "what was not announced again goes with its End-of-RIB",
+    )
+    require_kept(asked, gobgp, [kept])
+
+
+def test_a_control_node_keeps_them_for_long_after_the_restart_time(
+    lab, gobgp, long_lived, two_routes, asked
+):
+    kept, lost = two_routes
+    crash(lab, gobgp)
+    line = "2 stale (long-lived stale, swept in"
+    until(lambda: line in asked.show("bgp", "neighbor", "gw"), "the restart time is over")
+    require_kept(asked, gobgp, two_routes)
+    rows = json.loads(asked.show("bgp", "routes", kept.prefix, "--json"))
+    assert any("llgr-stale" in str(row) for row in rows)
+    come_back(gobgp, [kept])
+    until(lambda: asked.next_hops(lost.prefix) == [], "swept")
+    require_kept(asked, gobgp, [kept])
+
+
+def test_a_router_keeps_them_for_long_after_the_restart_time(lab, gobgp, long_lived):
+    until(lambda: len(workloads(gobgp)) == 2, "both workloads")
+    lab.kill("control")
+    wait_workloads(gobgp, lambda route: LLGR_STALE in route.communities, "long-lived")
+    lab.restart("control")
+    wait_workloads(
+        gobgp, lambda route: not route.is_stale and LLGR_STALE not in route.communities, "fresh"
+    )

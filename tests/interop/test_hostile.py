@@ -280,7 +280,7 @@ def test_a_malformed_update_takes_its_routes_away_and_nothing_else(world, peer, 
         for prefix in ("10.51.0.0/24", "10.52.0.0/24"):
             world.gobgp.wait_received("inet-vpn", prefix=prefix)
         raw.send(peer.vpn_update("10.51.0.0/24", base=base))
-        world.gobgp.wait_gone("inet-vpn", prefix="10.51.0.0/24", timeout_s=3.0)
+        world.gobgp.wait_gone("inet-vpn", prefix="10.51.0.0/24")
         assert world.gobgp.find("inet-vpn", prefix="10.52.0.0/24")
         raw.send(peer.vpn_update("10.51.0.0/24"))
         world.gobgp.wait_received("inet-vpn", prefix="10.51.0.0/24")
@@ -318,7 +318,7 @@ def test_a_family_that_was_not_agreed_on_is_left_out(world, peer):
 def reflected(raw, code):
     """Attributes by code of the first update that has the attribute."""
     while True:
-        body = raw.wait(bgp.UPDATE, 10.0)
+        body = raw.wait(bgp.UPDATE)
         found = {each.code: each for each in bgp.split_attributes(body)}
         if code in found:
             return found
@@ -367,14 +367,17 @@ def test_exabgps_unknown_attribute_arrives_as_it_was(world, other):
         heard = world.gobgp.wait_received("inet-vpn", prefix=route.prefix)
         assert heard.others == route.others
         world.exabgp.withdraw(route)
-        world.gobgp.wait_gone("inet-vpn", prefix=route.prefix, timeout_s=2.0)
+        world.gobgp.wait_gone("inet-vpn", prefix=route.prefix)
 
 
 # floods --------------------------------------------------------------------------------------
 
 
 def test_half_open_connections_keep_nobody_waiting(world, peer, other):
-    """Three hundred connections that say nothing, from a peer and from a stranger."""
+    """Three hundred connections that say nothing, from a peer and from a stranger.
+
+    Each would be waited for 240 s.
+    """
     stranger = format_ipv4(world.new_address())
     held = []
     try:
@@ -386,7 +389,7 @@ def test_half_open_connections_keep_nobody_waiting(world, peer, other):
         assert len(held) > 100
         began = time.monotonic()
         other.established().close()
-        assert time.monotonic() - began < 3.0
+        assert time.monotonic() - began < 20.0
     finally:
         for raw in held:
             raw.close()
@@ -454,10 +457,10 @@ def test_a_million_routes_are_taken_and_one_more_is_not(world, peer):
     messages = list(million_updates(peer))
     began = time.monotonic()
     with peer.established() as raw:
-        raw.settle(120.0)
+        raw.settle(240.0)
         for message in messages:
             raw.send(message)
-        assert raw.notification(60.0) == (CEASE, 1)
+        assert raw.notification(240.0) == (CEASE, 1)
     print(f"a million routes in {time.monotonic() - began:.1f} s")
     with peer.established() as raw:  # it may come back, with fewer
         raw.send(peer.vpn_update("10.58.0.0/24"))

@@ -11,12 +11,12 @@ RUN = Path("/run/filament-test")
 
 
 @contextmanager
-def lab_of(**shape):
+def lab_of(build=build_scenario, **shape):
     """A lab with real processes; nothing may be left of it, and its logs are shown."""
     before = picture()
     steps = []
     try:
-        built = build_scenario(RUN, steps.append, **shape)
+        built = build(RUN, steps.append, **shape)
         yield built
         built.close()
     except BaseException:

@@ -8,7 +8,9 @@ import time
 import pytest
 from tests.lab.kit import lab_of
 
+from filament.base.net import format_ipv4
 from filament.testing.lab import reach
+from filament.testing.lab.intent import DOMAIN, PROJECT
 from filament.testing.lab.probes import Probe
 
 pytestmark = pytest.mark.lab
@@ -60,6 +62,49 @@ def process_of(lab, address):
         for process, place in zip(lab.controls, lab.plan.controls, strict=True)
     }
     return numbers[address]
+
+
+def test_members_of_a_group_are_known_to_agents_of_other_control_nodes(lab):
+    """A group travels with its members' routes, by BGP as well."""
+    number = apart(lab)
+    assert number is not None
+    near, far = "red-1", f"red-{number}"
+    client = lab.intent.client
+    local = {"security_group": "local"}
+    anybody = {"subnet": {"ip_prefix": "0.0.0.0", "ip_prefix_len": 0}}
+
+    def create(name, *sides):
+        rules = [
+            {"direction": ">", "protocol": "any", "src_addresses": [one], "dst_addresses": [other]}
+            for one, other in sides
+        ]
+        client.create(
+            "security-group",
+            [DOMAIN, PROJECT, name],
+            parent_type="project",
+            security_group_entries={"policy_rule": rules},
+        )
+
+    def put(workload, *groups):
+        refs = [{"to": [DOMAIN, PROJECT, group]} for group in groups]
+        uuid = lab.plan.workload(workload).interface_uuid
+        client.update("virtual-machine-interface", uuid, wait="agents", security_group_refs=refs)
+
+    def answers():
+        target = format_ipv4(lab.plan.workload(far).address)
+        return lab.run(near, ["ping", "-nqc1", "-W0.3", target]).returncode == 0
+
+    create("admin", (local, anybody))
+    create("served", ({"security_group": f"{DOMAIN}:{PROJECT}:admin"}, local))
+    until(lab, answers)
+    put(far, "served")
+    until(lab, lambda: not answers())
+    put(near, "admin")
+    until(lab, answers)
+    put(near)
+    until(lab, lambda: not answers())
+    put(far)
+    until(lab, answers)
 
 
 def test_routes_cross_from_one_pair_of_control_nodes_to_another(lab):

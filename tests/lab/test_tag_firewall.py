@@ -1,5 +1,9 @@
 """The tag firewall, from the API's objects to packets between hosts."""
 
+import re
+import signal
+import subprocess
+
 import pytest
 from tests.lab.test_groups_and_ipv6 import ADDRESSES, received
 
@@ -97,3 +101,57 @@ def test_web_reaches_db_of_its_own_deployment_only(lab):
     finally:
         use_policies(lab)
     assert received(lab, "red-2", ADDRESSES["red-1"]) == 3
+
+
+def draft(lab, action):
+    """Commit or discard what is drafted for the cluster."""
+    scope = lab.intent.client.uuid_of("global-system-config", ["default-global-system-config"])
+    body = {"scope_uuid": scope, "action": action}
+    answer = lab.intent.client.request("POST", "/security-policy-draft", body, wait="agents")
+    require_followed(answer)
+
+
+def set_draft_mode(lab, *, on):
+    uuid = lab.intent.client.uuid_of("global-system-config", ["default-global-system-config"])
+    lab.intent.client.update("global-system-config", uuid, enable_security_policy_draft=on)
+
+
+def test_a_committed_draft_is_enforced_at_once_also_on_running_flows(lab):
+    tag_workload(lab, "red-1", tier="web")
+    tag_workload(lab, "red-2", tier="db")
+    client = lab.intent.client
+    rule = create_rule(lab, "anything", [], [], direction="<>")
+    create_policy(lab, "open", "anything")
+    use_policies(lab, "open")
+    ping = ["ping", "-n", "-i0.02", "-W0.2", ADDRESSES["red-2"]]
+    pinging = lab.popen("red-1", ping, stdout=subprocess.PIPE)
+    try:
+        set_draft_mode(lab, on=True)
+        client.update("firewall-rule", rule, action_list={"simple_action": "deny"})
+        create_rule(lab, "db-web", ["tier=db"], ["tier=web"])
+        refs = [
+            {"to": [MANAGEMENT, "db-web"], "attr": {"sequence": "0.5"}},
+            {"to": [MANAGEMENT, "anything"], "attr": {"sequence": "1.0"}},
+        ]
+        opened = client.uuid_of("firewall-policy", [MANAGEMENT, "open"])
+        client.update("firewall-policy", opened, wait="agents", firewall_rule_refs=refs)
+        assert received(lab, "red-1", ADDRESSES["red-2"]) == 3
+        draft(lab, "commit")
+        # The running flow has its tuple judged again: its next packets are dropped.
+        assert received(lab, "red-1", ADDRESSES["red-2"]) == 0
+        assert received(lab, "red-2", ADDRESSES["red-1"]) == 3
+        pinging.send_signal(signal.SIGQUIT)
+        pinging.send_signal(signal.SIGINT)
+        said = pinging.communicate(timeout=10)[0]
+        sent, got = map(int, re.search(r"(\d+) packets transmitted, (\d+) received", said).groups())
+        assert got < sent
+        client.update("firewall-rule", rule, action_list={"simple_action": "pass"})
+        draft(lab, "discard")
+        assert received(lab, "red-1", ADDRESSES["red-2"]) == 0
+    finally:
+        if pinging.poll() is None:
+            pinging.kill()
+            pinging.communicate()
+        draft(lab, "discard")
+        set_draft_mode(lab, on=False)
+        use_policies(lab)

@@ -142,11 +142,6 @@ def test_bad_subnets_say_what_would_be_right(fields, text):
     assert text in str(caught.value)
 
 
-def test_allocation_units_are_refused():
-    with pytest.raises(InputError, match="alloc_unit 4 is not supported"):
-        completed(alloc_unit=4)
-
-
 @pytest.mark.parametrize(
     ("length", "is_from_start", "gateway", "service", "first"),
     [

@@ -30,11 +30,20 @@ from filament.wire.packet.ipv4 import Ipv4
 from filament.wire.packet.ipv6 import Ipv6
 from filament.wire.packet.tcp import ACK, SYN, Tcp
 
-from .worlds import DOMAIN, NETWORKS, PORT, PROJECTS, Place, Probe, Request, places, subnets
+from .worlds import (
+    DOMAIN,
+    NETWORKS,
+    PORT,
+    PROJECTS,
+    READ,
+    Place,
+    Probe,
+    Request,
+    foundation,
+    places,
+    subnets,
+)
 
-READ = (
-    "virtual-network", "network-policy", "security-group", PORT, "instance-ip",
-)  # fmt: skip
 _IPAM = [DOMAIN, "default-project", "default-network-ipam"]
 
 
@@ -66,6 +75,8 @@ class Simulated:
                 "virtual-network", network.split(":"), network_ipam_refs=[ipam]
             )
         self._workloads = {place: self._plug(place) for place in places()}
+        for request in foundation():
+            self.ask(request)
         self._echo_id = 0
 
     @property

@@ -7,7 +7,7 @@ are said about them, so that rules meet: most are about few networks, prefixes a
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from ipaddress import ip_address
 from random import Random
 from typing import Any, NamedTuple
@@ -25,6 +25,18 @@ NETWORKS = {
 }
 HOSTS = ("host1", "host2")
 PORT = "virtual-machine-interface"
+# What policy is made of.
+READ = (
+    "virtual-network", "network-policy", "security-group", PORT, "instance-ip", "virtual-machine",
+    "project", "tag", "application-policy-set", "firewall-policy", "firewall-rule", "address-group",
+    "service-group",
+)  # fmt: skip
+MANAGEMENT = "default-policy-management"
+SHARED_TAGS = ("tier=web", "tier=db", "deployment=prod", "deployment=test", "label=x", "label=y")
+OWN_TAGS = ("site=a", "site=b")
+PREFIXES = "prefixes"
+WEB = "web"
+SET = "default-application-policy-set"
 SERVICES = (22, 80, 81, 443)
 CLIENTS = (1022, 1080)
 ANY_PORTS = {"start_port": -1, "end_port": -1}
@@ -94,6 +106,41 @@ def subnets(number: int) -> list[Json]:
     ]
 
 
+def foundation() -> list[Request]:
+    """What rounds take for granted beside networks and ports: tags, and groups that rules name."""
+    demo = [DOMAIN, PROJECTS[0]]
+    tags = [([tag], {}) for tag in SHARED_TAGS]
+    tags += [([*demo, tag], {"parent_type": "project"}) for tag in OWN_TAGS]
+    creates = []
+    for fq_name, fields in tags:
+        kind, _, value = fq_name[-1].partition("=")
+        creates.append(
+            Request("create", "tag", fq_name, {**fields, "tag_type_name": kind, "tag_value": value})
+        )
+    prefixes = [
+        {"ip_prefix": "10.1.1.0", "ip_prefix_len": 24},
+        {"ip_prefix": "fd00:0:0:2::", "ip_prefix_len": 64},
+    ]
+    services = [
+        {"protocol": "tcp", "dst_ports": {"start_port": 80, "end_port": 81}},
+        {"protocol": "icmp"},
+    ]
+    for scope in (MANAGEMENT,), demo:
+        fields = {"parent_type": "project" if len(scope) > 1 else "policy-management"}
+        creates += [
+            Request("create", "address-group", [*scope, PREFIXES], {
+                **fields,
+                "address_group_prefix": {"subnet": prefixes},
+                "tag_refs": [{"to": ["label=x"]}],
+            }),
+            Request("create", "service-group", [*scope, WEB], {
+                **fields,
+                "service_group_firewall_service_list": {"firewall_service": services},
+            }),
+        ]  # fmt: skip
+    return creates
+
+
 class Round:
     """One state of a world's policy: objects named after its number, and who uses them."""
 
@@ -106,7 +153,18 @@ class Round:
             *(self._create("security-group", name, self._group_rule) for name in self._groups),
             *(self._create("network-policy", name, self._policy_rule) for name in self._policies),
         ]
-        self.updates = [*map(self._attachments, NETWORKS), *map(self._memberships, places())]
+        firewall = [
+            request
+            for scope in ([MANAGEMENT], [DOMAIN, PROJECTS[0]])
+            for request in self._firewall(scope)
+        ]
+        self.creates += [request for request in firewall if request.verb == "create"]
+        self.updates = [
+            *map(self._attachments, NETWORKS),
+            *map(self._memberships, places()),
+            *self._tags(),
+            *(request for request in firewall if request.verb == "update"),
+        ]
         self.deletes = [
             Request("delete", one.kind, one.fq_name, {}) for one in reversed(self.creates)
         ]
@@ -127,6 +185,8 @@ class Round:
 
     def _policy_rule(self) -> Json:
         random = self._random
+        if random.random() < 0.15:
+            return _everything()
         one, other = random.sample(sorted(NETWORKS), 2)
         sides = [self._address(one), self._address(other)]
         if random.random() < 0.08:
@@ -241,6 +301,108 @@ class Round:
             if ethertype is None or versions == {int(ethertype[-1])}:
                 return prefixes
 
+    # tag firewall ------------------------------------------------------------------------
+
+    def _tags(self) -> list[Request]:
+        """Tags for ports, machines, networks and projects: at most one of a type, but labels."""
+        everybody = places()
+        machines = [("virtual-machine", [place.machine]) for place in everybody]
+        ports = [(PORT, place.port.split(":")) for place in everybody]
+        networks = [("virtual-network", network.split(":")) for network in NETWORKS]
+        projects = [("project", [DOMAIN, project]) for project in PROJECTS]
+        chances = ((ports, 0.5), (machines, 0.3), (networks, 0.3), (projects, 0.3))
+        return [
+            Request("update", kind, fq_name, {"tag_refs": self._tag_refs(chance)})
+            for listed, chance in chances
+            for kind, fq_name in listed
+        ]
+
+    def _tag_refs(self, chance: float) -> list[Json]:
+        random = self._random
+        chosen: list[list[str]] = []
+        for kind in ("tier", "deployment", "site"):
+            if random.random() < chance:
+                listed = [[tag] for tag in SHARED_TAGS] + [
+                    [DOMAIN, PROJECTS[0], tag] for tag in OWN_TAGS
+                ]
+                chosen.append(random.choice([tag for tag in listed if tag[-1].startswith(kind)]))
+        labels = [["label=x"], ["label=y"]]
+        chosen += [label for label in labels if random.random() < chance / 2]
+        return [{"to": tag} for tag in chosen]
+
+    def _firewall(self, scope: list[str]) -> Iterator[Request]:
+        """Rules and policies of the cluster or of the project, and its set that has them."""
+        random = self._random
+        policies = random.choice((0, 0, 0, 0, 0, 1, 2))
+        parent = {"parent_type": "project" if len(scope) > 1 else "policy-management"}
+        for number in range(policies):
+            rules = [self._firewall_rule(scope) for _ in range(random.randint(1, 4))]
+            if random.random() < 0.6:
+                anybody = {"any": True}
+                rules.append(
+                    {
+                        "direction": "<>",
+                        "endpoint_1": anybody,
+                        "endpoint_2": anybody,
+                        "service": {"protocol": "any"},
+                        "action_list": {"simple_action": "pass"},
+                    }
+                )
+            refs = []
+            for place, rule in enumerate(rules):
+                fq_name = [*scope, f"rule{self.number}-{number}-{place}"]
+                yield Request("create", "firewall-rule", fq_name, {**parent, **rule})
+                refs.append({"to": fq_name, "attr": {"sequence": f"{place}.0"}})
+            fields = {**parent, "firewall_rule_refs": refs}
+            yield Request("create", "firewall-policy", self._policy_name(scope, number), fields)
+        refs = [
+            {"to": self._policy_name(scope, number), "attr": {"sequence": f"{number}.0"}}
+            for number in range(policies)
+        ]
+        fields = {"firewall_policy_refs": refs}
+        yield Request("update", "application-policy-set", [*scope, SET], fields)
+
+    def _policy_name(self, scope: list[str], number: int) -> list[str]:
+        return [*scope, f"firewall{self.number}-{number}"]
+
+    def _firewall_rule(self, scope: list[str]) -> Json:
+        random = self._random
+        rule: Json = {
+            "direction": random.choice(("<>", ">", "<")),
+            "endpoint_1": self._endpoint(scope),
+            "endpoint_2": self._endpoint(scope),
+            "action_list": {"simple_action": random.choice(("pass", "pass", "deny"))},
+        }
+        if random.random() < 0.2:
+            rule["service_group_refs"] = [{"to": [*scope, WEB]}]
+        else:
+            protocol = random.choice(("any", "any", "tcp", "udp", "icmp", "6"))
+            rule["service"] = {"protocol": protocol}
+            if protocol in ("tcp", "udp", "6"):
+                port = random.choice(SERVICES)
+                rule["service"]["dst_ports"] = {"start_port": port, "end_port": 443}
+        if random.random() < 0.3:
+            types = random.sample(("tier", "deployment", "site"), random.randint(1, 2))
+            rule["match_tags"] = {"tag_list": types}
+        return rule
+
+    def _endpoint(self, scope: list[str]) -> Json:
+        random = self._random
+        chance = random.random()
+        if chance < 0.3:
+            return {"any": True}
+        if chance < 0.4:
+            return {"virtual_network": random.choice(sorted(NETWORKS))}
+        if chance < 0.5:
+            number = random.choice(list(NETWORKS.values()))
+            return {"subnet": {"ip_prefix": f"10.1.{number}.0", "ip_prefix_len": 24}}
+        if chance < 0.6:
+            return {"address_group": ":".join((*scope, PREFIXES))}
+        listed = [f"global:{tag}" for tag in SHARED_TAGS]
+        if len(scope) > 1:
+            listed += OWN_TAGS
+        return {"tags": random.sample(listed, random.choice((1, 1, 2)))}
+
     # who uses them -----------------------------------------------------------------------
 
     def _attachments(self, network: str) -> Request:
@@ -256,7 +418,7 @@ class Round:
 
     def _memberships(self, place: Place) -> Request:
         random = self._random
-        count = min(len(self._groups), random.choice((0, 0, 1, 1, 2)))
+        count = min(len(self._groups), random.choice((0, 0, 0, 1, 2)))
         groups = random.sample(self._groups, count)
         fields = {
             "security_group_refs": [{"to": group.split(":")} for group in groups],
@@ -302,6 +464,19 @@ class Round:
             (*CLIENTS, 20000 + 100 * (self.number % 400) + random.randrange(100))
         )
         return Flow(*addresses, protocol, client, random.choice(SERVICES))
+
+
+def _everything() -> Json:
+    """A rule that passes all that no rule before it denies."""
+    return {
+        "direction": "<>",
+        "protocol": "any",
+        "src_addresses": [{"virtual_network": "local"}],
+        "src_ports": [ANY_PORTS],
+        "dst_addresses": [{"virtual_network": "any"}],
+        "dst_ports": [ANY_PORTS],
+        "action_list": {"simple_action": "pass"},
+    }
 
 
 def _connection(flow: Flow) -> object:

@@ -15,7 +15,7 @@ from filament.wire.bgp.routes import MacRoute, PrefixRoute, encode_route
 US = Speaker(asn=64512, identifier=0x0AFF0001, address=0x0AFF0001, cluster_id=0x0AFF0001)
 FAMILIES = frozenset({AF.INET_VPN, AF.E_VPN})
 WITH_TARGETS = FAMILIES | {AF.ROUTE_TARGET}
-UDP, VXLAN = 13, 8
+GRE, UDP, VXLAN = 2, 13, 8
 
 
 def target(number):
@@ -123,7 +123,7 @@ class World:
         peer = self.bgp.peers[name]
         policy = OutPolicy(
             self.bgp.us, peer.kind, peer.asn if peer.kind is PeerKind.EXTERNAL else 0,
-            member.group.policy.has_llgr,
+            member.group.policy.has_llgr, peer.rules,
         )  # fmt: skip
         wanted = self.memberships(name)
         found = {}

@@ -2,6 +2,7 @@
 
 from concurrent.futures import ThreadPoolExecutor
 
+import msgspec
 import pytest
 
 from filament.base.errors import ConflictError, NotFoundError, RevisionConflictError
@@ -134,7 +135,8 @@ def test_a_group_is_stored_whole_or_not_at_all(store):
         store.commit_all([*group, bad])
     assert contents(store) == before
     assert store.log(0, 10) == [START]
-    store.commit_all(group)
+    bodies = store.commit_all(group)
+    assert bodies == [msgspec.json.encode(commit) for commit in group]
     assert contents(store)[0] == 3
     assert store.log(1, 10) == group
     store.commit_all([])
@@ -247,3 +249,20 @@ def test_an_empty_store_is_seeded_at_any_revision(store):
         store.commit(Commit(42, 1.0, "", puts=(machine("c", "a"),)))
     store.commit(Commit(42, 1.0, "", puts=(machine("c"),)))
     assert contents(store)[1] == [*items, machine("c")]
+
+
+def test_a_store_is_seeded_with_the_log_of_another(store):
+    log = [
+        Commit(40, 1.0, "", puts=(machine("a", note="x" * 4000),)),
+        Commit(41, 2.0, "me", puts=(machine("b"),), deletes=(machine("gone"),)),
+    ]
+    store.seed(41, [machine("a"), machine("b")], [], log)
+    assert store.log(39, 9) == log
+    with pytest.raises(NotFoundError, match="commits after revision 38 are not kept"):
+        store.log(38, 9)
+    assert store.touching("gone", 99, 9) == log[1:]
+    store.commit(Commit(42, 3.0, "", deletes=(machine("b"),)))
+    assert [commit.revision for commit in store.log(40, 9)] == [41, 42]
+    assert contents(store)[:2] == (42, [machine("a")])
+    store.compact(42)
+    assert [commit.revision for commit in store.log(41, 9)] == [42]

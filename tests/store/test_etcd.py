@@ -1,5 +1,8 @@
 """The etcd store's own promises: shared by several, members that die, answers that get lost."""
 
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 
 from filament.base.errors import (
@@ -58,6 +61,27 @@ def test_of_two_commits_of_one_revision_one_wins(two):
     one.commit(commit(3, machine("c")))  # has read 2 on the way
     assert contents(one) == contents(other)
     assert [each.revision for each in one.log(0, 9)] == [1, 2, 3]
+
+
+def test_a_follower_is_woken_by_what_others_commit_and_not_by_its_own(two, monkeypatch):
+    one, other = two
+    one.commit(commit(1, machine("a")))
+    waits = threading.Event()
+    wait = one._watching.wait
+
+    def noted(*args):
+        waits.set()
+        wait(*args)
+
+    monkeypatch.setattr(one._watching, "wait", noted)
+    with ThreadPoolExecutor(1) as thread:
+        following = thread.submit(one.follow, 1, 60.0)
+        assert waits.wait(20)
+        one.commit(commit(2, machine("b")))
+        with pytest.raises(TimeoutError):
+            following.result(0.3)
+        other.commit(commit(3, machine("c")))
+        assert [each.revision for each in following.result(20)] == [2, 3]
 
 
 def test_both_may_move_the_checkpoint_on(two):

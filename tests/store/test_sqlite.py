@@ -4,11 +4,15 @@ import sqlite3
 import subprocess
 import sys
 
+import msgspec
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
-from filament.base.errors import PermanentError, TransientError
-from filament.model.change import Commit, Object
-from filament.store.sqlite import SqliteStore
+from filament.base.errors import ConflictError, PermanentError, TransientError
+from filament.model.change import Allocation, Commit, Object
+from filament.store.memory import MemoryStore
+from filament.store.sqlite import FOLD_COMMITS, SqliteStore
 
 PARTS = 20  # objects and allocations per commit: most of the time is spent inside one
 CHILD = """
@@ -80,7 +84,7 @@ def test_a_newer_schema_is_refused(tmp_path):
     connection = sqlite3.connect(tmp_path / "f.db")
     connection.execute("pragma user_version = 9")
     connection.close()
-    with pytest.raises(PermanentError, match="has schema version 9, this program reads up to 2"):
+    with pytest.raises(PermanentError, match="has schema version 9, this program reads up to 3"):
         SqliteStore(tmp_path / "f.db")
 
 
@@ -119,7 +123,7 @@ def test_a_file_of_version_1_is_upgraded(tmp_path):
     assert store.touching("u", 9, 9) == commits[::-1]
     store.commit(Commit(3, 3.0, "c", puts=(item,)))
     assert [commit.revision for commit in store.touching("u", 9, 9)] == [3, 2, 1]
-    assert store._connection.execute("pragma user_version").fetchone() == (2,)
+    assert store._connection.execute("pragma user_version").fetchone() == (3,)
     store.close()
 
 
@@ -158,3 +162,158 @@ def test_compacting_forgets_which_commits_touched_what(tmp_path):
     connection = sqlite3.connect(path)
     assert connection.execute("select uuid, revision from touched").fetchall() == [("u1", 3)]
     connection.close()
+
+
+def machines(first, last):
+    """A commit per revision: the machine of that number, which holds a value."""
+    return [
+        Commit(
+            number,
+            1.0,
+            "x",
+            puts=(Object("virtual-machine", f"u{number}", (f"vm{number}",), revision=number),),
+            takes=(Allocation("pool", number, f"u{number}"),),
+        )
+        for number in range(first, last + 1)
+    ]
+
+
+def abandon(store):
+    """End a store as its process's death would: the tables are not brought up."""
+    store._connection.close()
+
+
+def rows(path, table):
+    connection = sqlite3.connect(path)
+    (count,) = connection.execute(f"select count(*) from {table}").fetchone()
+    connection.close()
+    return count
+
+
+def contents(store):
+    revision, objects, allocations = store.load()
+    return revision, list(objects), {(one.pool, one.value, one.owner) for one in allocations}
+
+
+def test_tables_follow_the_log_a_portion_at_a_time_and_when_the_file_is_opened(tmp_path):
+    path = tmp_path / "f.db"
+    store = SqliteStore(path)
+    commits = machines(1, FOLD_COMMITS + 1)
+    store.commit_all(commits[:-1])
+    assert len(store._behind) == FOLD_COMMITS
+    store.commit_all(commits[-1:])
+    assert store._behind == [
+        (commits[-1], (msgspec.Raw(msgspec.json.encode(commits[-1].puts[0])),))
+    ]
+    abandon(store)
+    assert [rows(path, table) for table in ("log", "objects", "allocations", "touched")] == [
+        FOLD_COMMITS + 1,
+        FOLD_COMMITS,
+        FOLD_COMMITS,
+        FOLD_COMMITS,
+    ]
+    store = SqliteStore(path)
+    revision, objects, held = contents(store)
+    assert (revision, len(objects), len(held)) == (FOLD_COMMITS + 1,) * 3
+    assert objects == [item for commit in commits for item in commit.puts]
+    assert store.touching(f"u{FOLD_COMMITS + 1}", 1000, 9) == commits[-1:]
+    store.close()
+    assert rows(path, "touched") == FOLD_COMMITS + 1
+
+
+def test_what_the_tables_lack_can_be_asked_for_and_built_on(tmp_path):
+    store = SqliteStore(tmp_path / "f.db")
+    commits = machines(1, 3)
+    store.commit_all(commits)
+    assert store.log(0, 9) == commits
+    (item,) = commits[1].puts
+    with pytest.raises(ConflictError, match="virtual-machine vm2 already exists"):
+        store.commit(Commit(4, 1.0, "x", puts=(msgspec.structs.replace(item, uuid="other"),)))
+    with pytest.raises(ConflictError, match="value 2 of pool pool is already held"):
+        store.commit(Commit(4, 1.0, "x", takes=(Allocation("pool", 2, "other"),)))
+    gone = Commit(4, 1.0, "x", deletes=(item,), frees=commits[1].takes)
+    store.commit(gone)
+    assert store.touching("u2", 9, 9) == [gone, commits[1]]
+    store.commit_all(machines(5, 6))
+    store.compact(6)
+    assert [commit.revision for commit in store.log(5, 9)] == [6]
+    assert [item.uuid for item in contents(store)[1]] == ["u1", "u3", "u5", "u6"]
+    store.close()
+
+
+def test_a_commit_that_tables_cannot_follow_is_refused_whole(tmp_path, monkeypatch):
+    path = tmp_path / "f.db"
+    store = SqliteStore(path)
+
+    def refuse(self, commits):
+        if commits:
+            raise sqlite3.OperationalError("disk I/O error")
+
+    store.commit_all(machines(1, FOLD_COMMITS))
+    monkeypatch.setattr(SqliteStore, "_follow", refuse)
+    next_one = machines(FOLD_COMMITS + 1, FOLD_COMMITS + 1)
+    for _ in range(2):
+        with pytest.raises(TransientError, match="refused to write: disk I/O error"):
+            store.commit_all(next_one)
+    assert store.log(FOLD_COMMITS, 9) == []
+    monkeypatch.undo()
+    store.commit_all(next_one)
+    abandon(store)
+    assert rows(path, "objects") == FOLD_COMMITS
+    store = SqliteStore(path)
+    assert len(contents(store)[1]) == FOLD_COMMITS + 1
+    store.close()
+
+
+def test_tables_that_contradict_the_log_are_not_used(tmp_path):
+    path = tmp_path / "f.db"
+    store = SqliteStore(path)
+    store.commit_all(machines(1, 2))
+    abandon(store)
+    connection = sqlite3.connect(path)
+    connection.execute("insert into allocations values ('pool', 2, 'somebody')")
+    connection.commit()
+    connection.close()
+    with pytest.raises(PermanentError, match="contradicts its own log: UNIQUE constraint"):
+        SqliteStore(path)
+
+
+_steps = st.lists(
+    st.tuples(st.sampled_from(["put", "put", "delete", "again", "crash"]), st.integers(0, 5)),
+    max_size=30,
+)
+
+
+@given(_steps, st.integers(1, 5))
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_however_often_it_is_killed_it_holds_what_was_committed(
+    tmp_path_factory, monkeypatch, steps, portion
+):
+    """The same as a store that has no tables; the order of creation included."""
+    path = tmp_path_factory.mktemp("random") / "f.db"
+    monkeypatch.setattr("filament.store.sqlite.FOLD_COMMITS", portion)
+    store, right = SqliteStore(path), MemoryStore()
+    there, revision = {}, 0
+    for verb, number in steps:
+        if verb == "crash":
+            abandon(store)
+            store = SqliteStore(path)
+            continue
+        old, revision = there.pop(f"u{number}", None), revision + 1
+        made = Object("virtual-machine", f"u{number}", (f"vm{number}",), revision=revision)
+        holds = (Allocation("pool", number, made.uuid),)
+        if verb == "put":
+            commit = Commit(revision, 1.0, "x", puts=(made,), takes=() if old else holds)
+        elif old is None:
+            commit = Commit(revision, 1.0, "x")
+        elif verb == "delete":
+            commit = Commit(revision, 1.0, "x", deletes=(old,), frees=holds)
+        else:  # deleted and made anew in one commit
+            commit = Commit(revision, 1.0, "x", (made,), (old,), holds, holds)
+        there |= {item.uuid: item for item in commit.puts}
+        for one in (store, right):
+            one.commit(commit)
+    for uuid in (f"u{number}" for number in range(6)):
+        assert store.touching(uuid, 99, 99) == right.touching(uuid, 99, 99)
+    assert contents(store) == contents(right)
+    store.close()

@@ -76,7 +76,8 @@ class Configuration(Struct, frozen=True):
 
     `ports` by uuid, complete ones only; `waiting` says of the others what they lack. `subnets`,
     `filters` and `vrfs` belong to the networks in the graph, `routers` are its virtual-routers by
-    fq name. `encapsulations` is the cluster's priority, in the words of routes.
+    fq name. `encapsulations` is the cluster's priority, in the words of routes, `flow_export_rate`
+    how many sessions a second a host may tell of (None: TF's default).
     """
 
     ports: dict[str, PortConfig] = {}
@@ -87,6 +88,7 @@ class Configuration(Struct, frozen=True):
     routers: dict[str, Origin] = {}
     vrfs: tuple[Vrf, ...] = ()
     encapsulations: tuple[str, ...] = DEFAULT_ENCAPSULATIONS
+    flow_export_rate: int | None = None
     security_groups: tuple[SecurityGroup, ...] = ()
     policy_sets: tuple[PolicySet, ...] = ()
 
@@ -118,6 +120,7 @@ class _Priorities(Struct):
 
 class _Global(Struct):
     encapsulation_priorities: _Priorities | None = None
+    flow_export_rate: int | None = None
     forwarding_mode: str | None = None
     vxlan_network_identifier_mode: str | None = None
 
@@ -244,6 +247,7 @@ class _Reading:
             },
             vrfs=tuple(vrfs),
             encapsulations=_encapsulations(cluster),
+            flow_export_rate=cluster.flow_export_rate,
             security_groups=self._reader.remember_groups(groups),
             policy_sets=policy_sets,
         )

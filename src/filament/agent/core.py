@@ -311,6 +311,11 @@ class AgentCore:
         return next((name for name, one in self._views.items() if one is view), "")
 
     @property
+    def flow_export_rate(self) -> int | None:
+        """How many sessions a second a host may tell of; None where nobody said."""
+        return self._configuration.flow_export_rate
+
+    @property
     def graph(self) -> Graph | None:
         """The configuration that holds."""
         view = self._believed()

@@ -7,34 +7,36 @@ it); names stand beside numbers.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
 from filament.agent.connection import Connection
 from filament.agent.core import PortState
+from filament.agent.flows import read_flows
 from filament.agent.host import AgentHost
+from filament.agent.naming import FABRIC, UNDERLAY_VRF, Naming
+from filament.agent.select import Wanted, parse_wanted
+from filament.agent.sessions import SessionLog
+from filament.agent.verdicts import Verdicts
 from filament.base.errors import InputError
-from filament.base.net import Prefix, format_ipv4, format_ipv6, format_mac, narrow_address
+from filament.base.net import Prefix, format_ipv4, format_ipv6, format_mac
 from filament.base.origin import NOWHERE, Origin
-from filament.dataplane.ring import Sample
 from filament.forward.layout import (
     FABRIC_VIF,
-    FLOW_INBOUND,
     NEXT_HOP_VXLAN,
     TABLE_BY_NAME,
     DropReason,
     NextHopType,
 )
-from filament.forward.tables import ROUTES_BY_VERSION, VRF_BITS, Key
+from filament.forward.tables import ROUTES_BY_VERSION, VRF_BITS, Key, fields_of
 from filament.runtime.web import answering_errors, json_response
 
 Json = dict[str, Any]
-_FABRIC = "fabric"
-_UNDERLAY_VRF = "-"  # of packets that belong to no VRF
+_ALL = Wanted()
 _DEFAULT_FLOWS = 1000
 _REASONS = {reason.value: reason for reason in DropReason}
 
@@ -46,11 +48,13 @@ class AgentView:
         self,
         host: AgentHost,
         connections: Mapping[str, Connection],
-        samples: Iterable[Sample] = (),
+        verdicts: Verdicts | None = None,
+        sessions: SessionLog | None = None,
     ) -> None:
         self._host = host
         self._connections = connections
-        self._samples = samples
+        self._sessions = sessions
+        self._verdicts = verdicts or Verdicts(host.core.host.name, self._naming, self._read)
 
     def status(self) -> Json:
         """The agent as a whole: control nodes, revisions, what is wrong."""
@@ -89,6 +93,8 @@ class AgentView:
             "problem": host.problem,
             "problems": host.core.problems(),
             "failures": [one._asdict() for one in host.outcome.failures],
+            "samples": self._verdicts.losses(),
+            "sessions": self._sessions.counts if self._sessions is not None else None,
         }
 
     def interfaces(self) -> Json:
@@ -192,13 +198,19 @@ class AgentView:
             )
         return {"routes": routes}
 
+    def _naming(self) -> Naming:
+        return Naming(self._host)
+
+    def _read(self, table: str, key: Key) -> tuple[int, ...] | None:
+        return self._host.maps.read(table, key)
+
     def drops(self) -> Json:
         """Discarded packets by port and reason, and by VRF and reason, most first."""
         names, vrfs = self._port_names(), self._names("vrf")
         return {
             "vrfs": [
                 {
-                    "vrf": vrfs.get(vrf, f"#{vrf}") if vrf else _UNDERLAY_VRF,
+                    "vrf": vrfs.get(vrf, f"#{vrf}") if vrf else UNDERLAY_VRF,
                     "id": vrf,
                     "reason": _REASONS[reason].name,
                     "text": _REASONS[reason].text,
@@ -229,19 +241,21 @@ class AgentView:
 
     def samples(self) -> Json:
         """The last dropped packets that the kernel showed, newest first: whose, why, the frame."""
-        names = self._port_names()
+        naming = self._naming()
         return {
             "samples": [
                 {
-                    "interface": names.get(one.vif, f"#{one.vif}"),
+                    "interface": naming.port(one.vif).name,
                     "vif": one.vif,
+                    "vrf": naming.vrf(one.vrf),
                     "reason": _REASONS[one.reason].name if one.reason in _REASONS else "",
                     "at_ns": one.at_ns,
                     "bytes": one.length,
                     "head": one.head.hex(),
                 }
-                for one in reversed(list(self._samples))
-            ]
+                for one in reversed(self._verdicts.drops)
+            ],
+            "losses": self._verdicts.losses(),
         }
 
     def counters(self) -> Json:
@@ -256,37 +270,16 @@ class AgentView:
             ]
         }
 
-    def flows(self, limit: int) -> Json:
-        """The flow table; safe to call from another thread, with `names` from this one."""
-        names, rows = self._port_names(), self._host.maps.read_all("flows")
-        shown = sorted(rows.items(), key=lambda item: -item[1][_LAST_SEEN])[:limit]
-        return {
-            "count": len(rows),
-            "flows": [self._flow(key, row, names) for key, row in shown],
-        }
+    def flows(self, limit: int, wanted: Wanted = _ALL) -> Json:
+        """The flow table, the last seen first; safe to call from another thread."""
+        return read_flows(self._host.maps, self._naming(), wanted, limit)
 
-    def _flow(self, key: Key, row: tuple[int, ...], names: Mapping[int, str]) -> Json:
-        """One flow: its ends as its port sees them, and as who started it does."""
-        vif, _, local, remote, local_port, remote_port, protocol = key
-        ends = (str(narrow_address(local)), local_port), (str(narrow_address(remote)), remote_port)
-        values = _named("flows", row)
-        is_inbound = bool(values["flags"] & FLOW_INBOUND)
-        source, destination = ends[::-1] if is_inbound else ends
-        return {
-            "interface": names.get(vif, f"#{vif}"),
-            "vif": vif,
-            "local": ends[0][0],
-            "remote": ends[1][0],
-            "local_port": local_port,
-            "remote_port": remote_port,
-            "source": source[0],
-            "destination": destination[0],
-            "source_port": source[1],
-            "destination_port": destination[1],
-            "protocol": protocol,
-            "inbound": is_inbound,
-            **values,
-        }
+    async def listen(self, request: Request) -> Response:
+        """Answer with a never-ending stream of verdicts, a line of JSON each."""
+        query = request.query_params
+        lines = self._verdicts.listen(parse_wanted(query))
+        headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+        return StreamingResponse(lines, media_type="application/x-ndjson", headers=headers)
 
     def tables(self) -> Json:
         """The desired rows with their origins, and what the numbers in them mean.
@@ -343,7 +336,7 @@ class AgentView:
         names = {
             vif: by_uuid.get(uuid, uuid) for uuid, vif in self._host.ids.numbers("vif").items()
         }
-        return {FABRIC_VIF: _FABRIC, **names}
+        return {FABRIC_VIF: FABRIC, **names}
 
 
 def agent_routes(view: AgentView) -> list[Route]:
@@ -365,7 +358,13 @@ def agent_routes(view: AgentView) -> list[Route]:
         answer("drop-samples", lambda _: view.samples()),
         answer("counters", lambda _: view.counters()),
         # The table may hold hundreds of thousands: packets and plugs need not wait for it.
-        answer("flows", lambda request: asyncio.to_thread(view.flows, _limit(request))),
+        answer(
+            "flows",
+            lambda request: asyncio.to_thread(
+                view.flows, _limit(request), parse_wanted(request.query_params)
+            ),
+        ),
+        Route("/filament/verdicts", answering_errors(view.listen), methods=["GET"]),
         answer("tables", lambda _: view.tables()),
         answer("config", lambda _: view.config()),
     ]
@@ -382,13 +381,7 @@ def _named(table: str, values: tuple[int, ...]) -> dict[str, int]:
     return dict(zip(_FIELDS[table], values, strict=True))
 
 
-_FIELDS = {
-    name: [field.name for field in table.value if not field.type.startswith("pad")]
-    for name, table in TABLE_BY_NAME.items()
-}
-
-
-_LAST_SEEN = _FIELDS["flows"].index("last_seen_ns")
+_FIELDS = {name: fields_of(name) for name in TABLE_BY_NAME}
 
 
 def _by_prefix(route: tuple[int, Key, Any]) -> tuple[int, int, int, int]:

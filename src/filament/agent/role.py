@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import deque
 from collections.abc import Callable
 from contextlib import ExitStack, closing
 from pathlib import Path
@@ -22,25 +21,31 @@ from filament.agent.core import AgentCore
 from filament.agent.devices import Devices
 from filament.agent.host import AgentHost
 from filament.agent.introspect import AgentView, agent_routes
+from filament.agent.naming import Naming
 from filament.agent.ports import port_routes
+from filament.agent.rehearsals import Rehearsals, rehearsal_routes
 from filament.agent.sandesh import agent_introspect
+from filament.agent.sessions import Moment, SessionLog
 from filament.agent.state import State
+from filament.agent.verdicts import Verdicts
 from filament.base.errors import FilamentError
-from filament.base.limits import MAX_SAMPLES
+from filament.dataplane import bpf
 from filament.dataplane.attach import Attachments, Hook, forget_filters, forget_pins, probe_hook
-from filament.dataplane.load import load
+from filament.dataplane.load import PROGRAMS, load
 from filament.dataplane.maps import PinnedMaps
 from filament.dataplane.netlink import Links, allow_route_lookups
-from filament.dataplane.ring import Sample, SampleRing
-from filament.dataplane.sweep import sweep
-from filament.runtime.clock import now
+from filament.dataplane.ring import SampleRing
+from filament.dataplane.sweep import Watch, sweep
+from filament.runtime.clock import now, wall
 from filament.runtime.log import logger
 from filament.runtime.serve import Listen, serve_http
+from filament.runtime.shared_log import SharedLog
 from filament.runtime.tls import MutualTls
 
 _log = logger("agent")
 _AUDIT_EVERY_S = 30.0
 _SAMPLES_EVERY_S = 0.5
+_HEARD_EVERY_S = 0.1
 _SWEEP_EVERY_S = 5.0
 _SWEEP_SHARE = 20  # times as long as it took
 _TRY_AGAIN_S = 1.0
@@ -56,7 +61,7 @@ class AgentPlace(msgspec.Struct, frozen=True):
     (see `agent.homes`), `state` the directory for what survives restarts, `pins` one in a BPF file
     system, `listens` where HTTP is served, `introspects` where Sandesh introspect is. `tls` is
     how control nodes and we prove ourselves to one another; None: we do not. `hook` forces how
-    programs are attached (tests).
+    programs are attached (tests). `session_log` is where flows are told of, if anywhere.
     """
 
     name: str
@@ -69,6 +74,7 @@ class AgentPlace(msgspec.Struct, frozen=True):
     introspects: tuple[Listen, ...] = ()
     tls: MutualTls | None = None
     hook: Hook | None = None
+    session_log: SharedLog | None = None
 
 
 async def run_agent(
@@ -115,7 +121,7 @@ class AgentProcess:
         programs = opened.enter_context(load(place.pins / "maps"))
         maps = opened.enter_context(PinnedMaps(place.pins / "maps"))
         self._ring = opened.enter_context(SampleRing(place.pins / "maps"))
-        self._samples: deque[Sample] = deque(maxlen=MAX_SAMPLES)
+        tags = {name: bpf.program(programs[name]).tag for name in PROGRAMS}
         self._links = opened.enter_context(closing(Links()))
         allow_route_lookups()
         devices = Devices(
@@ -129,14 +135,29 @@ class AgentProcess:
         self.host = AgentHost(
             core, self._state, maps, devices, self._wake.set, self.connections.send
         )
+        self._rehearsals = Rehearsals(place.pins / "maps", tags, self._underlay)
+        self._verdicts = Verdicts(place.name, lambda: Naming(self.host), maps.read)
+        self._sessions = None
+        if place.session_log is not None:
+            self._sessions = SessionLog(
+                place.session_log,
+                lambda: Naming(self.host),
+                lambda: core.flow_export_rate,
+                place.address,
+            )
         self._saved_mark = core.saved_mark
+
+    def _underlay(self) -> int:
+        link = self.host.devices.state(self.host.devices.underlay).link
+        return link.ifindex if link is not None else 0
 
     async def run(
         self, stop: asyncio.Event, started: Callable[[list[Listen]], None] | None
     ) -> None:
         """Run every task until `stop`."""
-        view = AgentView(self.host, self.connections.by_control, self._samples)
-        app = Starlette(routes=[*port_routes(self.host), *agent_routes(view)])
+        view = AgentView(self.host, self.connections.by_control, self._verdicts, self._sessions)
+        routes = (*port_routes(self.host), *agent_routes(view), *rehearsal_routes(self._rehearsals))
+        app = Starlette(routes=routes)
         loop = asyncio.get_running_loop()
         loop.add_reader(self._links.fileno(), self._wake.set)
         try:
@@ -154,6 +175,7 @@ class AgentProcess:
                     pages = agent_introspect(self.host, self.connections.by_control).application()
                     serving = serve_http(pages, self._place.introspects, stop=stop)
                     others.append(tasks.create_task(serving))
+                others.append(tasks.create_task(self._end_streams(stop)))
                 await serve_http(app, self._place.listens, stop=stop, started=started)
                 for task in others:
                     task.cancel()
@@ -205,20 +227,34 @@ class AgentProcess:
                 self.host.devices.settled(ifindex)
 
     async def _take_samples(self) -> None:
-        """Keep the last packets that the kernel showed of those it dropped."""
+        """Take what the kernel showed of packets, sooner while somebody listens."""
         while True:
-            self._samples.extend(one for one in self._ring.read() if one.reason)
-            await asyncio.sleep(_SAMPLES_EVERY_S)
+            self._verdicts.take(self._ring.read())
+            await asyncio.sleep(_HEARD_EVERY_S if self._verdicts.is_heard else _SAMPLES_EVERY_S)
+
+    async def _end_streams(self, stop: asyncio.Event) -> None:
+        await stop.wait()
+        self._verdicts.close()
 
     async def _sweeps(self) -> None:
         """Make room in the flow table, beside the other tasks, and spend little time on it."""
         while True:
             began = now()
             try:
-                await asyncio.to_thread(sweep, self.host.maps, time.monotonic_ns())
+                await asyncio.to_thread(self._sweep)
             except FilamentError as error:
                 _log.error("flows-not-swept", reason=str(error))
             await asyncio.sleep(max(_SWEEP_EVERY_S, _SWEEP_SHARE * (now() - began)))
+
+    def _sweep(self) -> None:
+        """Sweep the flow table once, and tell of what was met; in a thread of its own."""
+        now_ns, log = time.monotonic_ns(), self._sessions
+        if log is None:
+            sweep(self.host.maps, now_ns)
+            return
+        since_ns = log.begin(now_ns)
+        sweep(self.host.maps, now_ns, Watch(log.ended, log.active, since_ns))
+        log.end(Moment(now_ns, wall()))
 
     async def _audits(self) -> None:
         """Compare all rows with the kernel now and then; reading happens beside the other tasks."""

@@ -12,6 +12,7 @@ from filament.api import catalog
 from filament.api.access import ChangeAccess, RelaxReference, SetTags, TagEdit
 from filament.api.addresses import ReleaseAddresses, ReserveAddresses, count_addresses
 from filament.api.auth import Authentication, caller_of, tenant_of
+from filament.api.draft_action import SettleDraft
 from filament.api.elements import UpdateElements, elements_of
 from filament.api.engine import ConfigEngine, Prepared, RefUpdate
 from filament.api.permission import READ, Access, letters
@@ -246,6 +247,12 @@ class ActionRoutes:
             except msgspec.ValidationError as error:
                 raise InputError("wrong-type", str(error), path=f"$.{tag_type}") from error
         return await self._writing.answer(request, SetTags(kind, uuid, edits), lambda _: {})
+
+    async def settle_draft(self, request: Request) -> Response:
+        """POST /security-policy-draft."""
+        given: catalog.DraftBody = await _body(request, catalog.DraftBody)
+        write = SettleDraft(given.scope_uuid, given.action)
+        return await self._writing.answer(request, write, lambda _: {})
 
     async def transaction(self, request: Request) -> Response:
         """POST /transaction."""

@@ -27,7 +27,8 @@ from filament.runtime.web import error_response, header
 AaaMode = Literal["no-auth", "cloud-admin", "rbac"]
 
 _CALLER = "filament.caller"
-_OPEN_PATHS = frozenset({"/", "/openapi.json"})
+# What they say is the same for everybody, and in the documentation.
+_OPEN_PATHS = frozenset({"/", "/openapi.json", "/filament/kinds"})
 _READING_METHODS = frozenset({"GET", "HEAD"})
 # Actions that only read, though they are POSTs.
 _READING_ACTIONS = frozenset({"/fqname-to-id", "/id-to-fqname", "/list-bulk-collection"})

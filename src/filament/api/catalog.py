@@ -37,6 +37,13 @@ class RelaxBody(msgspec.Struct, rename="kebab"):
     ref_uuid: str
 
 
+class DraftBody(msgspec.Struct):
+    """The scope (a project, or the global-system-config), and `commit` or `discard`."""
+
+    scope_uuid: str
+    action: str
+
+
 class NameBody(msgspec.Struct):
     """An object by name."""
 
@@ -64,6 +71,14 @@ class CalledObject(msgspec.Struct):
     uuid: str
     fq_name: list[str]
     display_name: str
+
+
+class KindAnswer(msgspec.Struct):
+    """What a row of the registry says to people: dashed kinds, and the fields a table shows."""
+
+    parents: tuple[str, ...]
+    references: tuple[str, ...]
+    columns: tuple[str, ...]
 
 
 class CalledAnswer(msgspec.Struct):
@@ -381,6 +396,11 @@ CATALOG: tuple[Entry, ...] = (
         is_write=True, errors=(403, 404), text="Attach and detach tags by type.",
     ),
     Entry(
+        path="/security-policy-draft", method="POST", handler="settle_draft",
+        action="security-policy-draft", body=DraftBody, is_write=True, errors=(403, 404, 409),
+        text="Enforce or forget what is drafted for the firewall of the cluster or a project.",
+    ),
+    Entry(
         path="/transaction", method="POST", handler="transaction", body=TransactionBody,
         answer=TransactionAnswer, is_write=True, errors=(403, 404, 409),
         text="Several writes, all or nothing, in one revision.",
@@ -397,6 +417,10 @@ CATALOG: tuple[Entry, ...] = (
     Entry(
         path="/filament/counts", method="GET", handler="counts", answer=dict[str, int],
         text="How many objects of each kind the caller may read.",
+    ),
+    Entry(
+        path="/filament/kinds", method="GET", handler="kinds", answer=dict[str, KindAnswer],
+        text="All kinds: what they may be children of and refer to, and what a table shows.",
     ),
     Entry(
         path="/filament/called", method="GET", handler="called",
@@ -435,7 +459,4 @@ REFUSED: dict[str, tuple[str, str, str]] = {
     "amqp-publish": ("/amqp-publish", "POST", "there is no message bus: GET /watch?after=REVISION"),
     "amqp-request": ("/amqp-request", "POST", "there is no message bus: GET /watch?after=REVISION"),
     "hbs-get": ("/hbs-get", "POST", "host based services are not there"),
-    "security-policy-draft": (
-        "/security-policy-draft", "POST", "use POST /transaction?dry_run=true, then without"
-    ),
 }  # fmt: skip

@@ -254,7 +254,16 @@ def _take_asked(
     if address == subnet.gateway:
         # Router ports share the gateway's address, so nobody holds it (TF does the same).
         return subnet, address
-    if address in subnet.reserved:
+    first = subnet.address_of(subnet.value_of(address))
+    if address != first:
+        raise InputError(
+            "inside-block",
+            f"address {text} is not the first of a block: subnet {subnet.prefix} hands out"
+            f" {subnet.unit} at a time",
+            path=_address_path(item),
+            hint=f"ask for {subnet.format(first)} or leave it out",
+        )
+    if subnet.value_of(address) in subnet.reserved_values:
         raise InputError(
             "reserved-address",
             f"address {text} of subnet {subnet.prefix} is reserved (network, broadcast or service"

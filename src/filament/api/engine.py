@@ -12,9 +12,19 @@ from typing import Any, Literal, Protocol
 
 import msgspec
 
+from filament.api.called import CalledIndex
 from filament.api.caller import Caller, trusted
 from filament.api.companions import companions, companions_left, prerequisites
 from filament.api.complete import completed
+from filament.api.draft import (
+    DRAFT,
+    DRAFT_SCOPES,
+    creation,
+    deletion,
+    draft_body,
+    switch,
+    to_edit,
+)
 from filament.api.firewall import FIREWALL_RULE, NAMED_BY_RULES, NewUuid
 from filament.api.identity import (
     changed_perms2,
@@ -128,6 +138,7 @@ class ConfigEngine:
     def __init__(self, new_uuid: NewUuid) -> None:
         self.snapshot = Snapshot()
         self.shown = ShownPlan()
+        self._called = CalledIndex()
         self._new_uuid = new_uuid
         self._rules = RuleBook()
         # The rights of whoever makes the request being prepared; actions ask it for each object.
@@ -136,6 +147,7 @@ class ConfigEngine:
     def load(self, store: Store) -> None:
         """Start from what a store holds."""
         self.snapshot = Snapshot(*store.load())
+        self._called.reset()
         self.shown.load(self.snapshot)
 
     def access(self, caller: Caller, view: View | None = None) -> Access:
@@ -176,8 +188,13 @@ class ConfigEngine:
 
     def apply(self, commit: Commit) -> None:
         """Take over a commit that the store has made durable."""
+        self._called.update(self.snapshot, commit)
         self.snapshot.apply(commit)
         self.shown.update(self.snapshot, commit)
+
+    def called(self, name: str) -> list[Object]:
+        """The stored objects that a person may call `name`, in order of creation."""
+        return self._called.called(self.snapshot, name)
 
     def find(self, view: PoolView | Candidate, kind: Kind, uuid: str) -> Object:
         """The object of a kind, stored or rendered; NotFoundError."""
@@ -218,20 +235,34 @@ class ConfigEngine:
         match request:
             case Create(body=body, tenant=tenant):
                 self.asking.require_create(kind, body)
-                return self._create(change, kind, body, tenant, now)
+                body = creation(change, kind, body)
+                return self._switched(change, self._create(change, kind, body, tenant, now), now)
             case Update(uuid=uuid, body=body):
                 self.asking.require_update(kind, uuid, body)
-                return self._update(change, kind, self.find(change, kind, uuid), body, now)
+                item = self.find(change, kind, uuid)
+                draft = to_edit(change, kind, item, self._new_uuid, now)
+                body = draft_body(change, kind, item, draft, body)
+                return self._switched(change, self._update(change, kind, draft, body, now), now)
             case Delete(uuid=uuid):
                 self.asking.require_delete(kind, uuid)
                 item = self.find(change, kind, uuid)
                 _require_intent(change, kind, item)
                 require_deletable(item)
-                self._delete(change, kind, item)
+                if not deletion(change, kind, item, self._new_uuid, now):
+                    self._delete(change, kind, item)
                 return item
             case RefUpdate(uuid=uuid, target=target, operation=operation):
                 self.asking.require_ref_update(kind, uuid, target, operation)
                 return self._update_ref(change, kind, request, now)
+
+    def remove(self, change: Candidate, item: Object) -> None:
+        """Delete an object nothing depends on, for actions that may; ConflictError."""
+        self._delete(change, KINDS[item.kind], item)
+
+    def _switched(self, change: Candidate, item: Object, now: float) -> Object:
+        if item.kind in DRAFT_SCOPES:
+            switch(change, item, self._new_uuid, now)
+        return item
 
     def _finish(self, change: Candidate, outcome: Outcome, now: float, who: str) -> Prepared:
         item = outcome.object
@@ -410,6 +441,7 @@ class ConfigEngine:
     def _update_ref(self, change: Candidate, kind: Kind, request: RefUpdate, now: float) -> Object:
         before = self.find(change, kind, request.uuid)
         _require_intent(change, kind, before)
+        before = to_edit(change, kind, before, self._new_uuid, now)
         given = request.target
         if given.kind not in kind.references:
             listed = ", ".join(kind.references) or "nothing"
@@ -591,4 +623,5 @@ def _ordered(kind: Kind, refs: Iterable[Ref]) -> tuple[Ref, ...]:
 
 def _goes_with(kind: Kind, child: Object) -> bool:
     """Whether a child is deleted with its parent: derived, or made as a default (TF)."""
-    return child.kind in kind.derived_children or child.fq_name[-1] == f"default-{child.kind}"
+    made = (f"default-{child.kind}", DRAFT)
+    return child.kind in kind.derived_children or child.fq_name[-1] in made

@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 
 from filament.base.errors import ConflictError, InputError, NotFoundError
+from filament.compiler.firewall_view import is_draft
 from filament.model.change import Object, Ref
 from filament.model.snapshot import Candidate
 
@@ -169,10 +170,14 @@ def _numbered(
 
 
 def _tag_name(rule: Object, name: str) -> tuple[str, ...]:
-    """Global tags are written with a prefix; others are the project's of the rule."""
-    if name.startswith(GLOBAL_TAG) or rule.parent_kind != "project":
+    """Global tags are written with a prefix; others are the project's of the rule (or of what it is
+    a draft of).
+    """
+    scope = rule.fq_name[:-2] if is_draft(rule) else rule.fq_name[:-1]
+    is_global = not scope if is_draft(rule) else rule.parent_kind != "project"
+    if name.startswith(GLOBAL_TAG) or is_global:
         return (name.removeprefix(GLOBAL_TAG),)
-    return (*rule.fq_name[:-1], name)
+    return (*scope, name)
 
 
 def _named(change: Candidate, kind: str, fq_name: tuple[str, ...]) -> Object:

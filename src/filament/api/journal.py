@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Sequence
 
 import msgspec
 
@@ -45,10 +45,10 @@ class Journal:
         """The oldest revision in memory (`last` + 1 when there is none)."""
         return self.last - len(self._recent) + 1
 
-    def publish(self, commits: Iterable[Commit]) -> None:
-        """Add stored commits and wake those who wait."""
-        for commit in commits:
-            self._recent.append(event_of(commit))
+    def publish(self, commits: Sequence[Commit], bodies: Sequence[bytes] = ()) -> None:
+        """Add stored commits (`bodies` is their JSON, if there is) and wake those who wait."""
+        for commit, body in zip(commits, bodies or map(_encode, commits), strict=True):
+            self._recent.append(_event(commit, body))
             self.last = commit.revision
         if not self._waiting or self._later is not None:
             return
@@ -100,7 +100,10 @@ class Journal:
 
 def event_of(commit: Commit) -> bytes:
     """A commit as one server-sent event; RELIST when it is too large to be one."""
-    body = _encode(commit)
+    return _event(commit, _encode(commit))
+
+
+def _event(commit: Commit, body: bytes) -> bytes:
     if len(body) > MAX_EVENT_BYTES:
         return RELIST
     return b"id: %d\nevent: commit\ndata: %b\n\n" % (commit.revision, body)

@@ -9,7 +9,7 @@ import msgspec
 
 from filament.api.engine import LIST_POSITIONS
 from filament.api.shown import ShownPlan
-from filament.compiler.render import uuid_of
+from filament.compiler.render import ACCESS_CONTROL_LIST, uuid_of
 from filament.model.change import Object, Ref
 from filament.model.kind import Kind, field_of
 from filament.model.kinds import KINDS
@@ -94,13 +94,8 @@ class Reader:
             1 for fq_name in rendered if named(kind.name, fq_name) is None
         )
 
-    def called(self, kind: Kind, name: str) -> Iterator[Object]:
-        """Objects of a kind that a person may call `name`: the fq_name, its end or what is
-        displayed. A glance at each, so ask for them in turns.
-        """
-        for item in self._view.of_kind(kind.name):
-            if _is_called(item, name) and self.sees(item):
-                yield item
+    def rendered_called(self, kind: Kind, name: str) -> Iterator[Object]:
+        """Rendered objects of a kind whose fq_name or its end is `name`."""
         for fq_name in self._shown.fq_names(kind.name) if kind.rendered_from else ():
             if name in (fq_name[-1], ":".join(fq_name)):
                 rendered = self.named(kind, fq_name)
@@ -131,7 +126,7 @@ class Reader:
         """An object with properties, references, and what `include` says. `base` is our URL."""
         kind = KINDS[item.kind]
         answer = self.identity(item, base, include)
-        for name, value in item.props.items():
+        for name, value in self._told(item).items():
             if name == LIST_POSITIONS:
                 continue
             if name in _ALWAYS or include.has(name, by_default=True):
@@ -148,6 +143,34 @@ class Reader:
                     ]
         self._add_related(answer, item, kind, base, include)
         return answer
+
+    def _told(self, item: Object) -> dict[str, Any]:
+        """The properties of an object that the reader's user may know.
+
+        Intent is its author's words. But what the plan says in an access control list names
+        networks that somebody else's policy brings in: rules about those that the user may not
+        read are left out, and the hash, which would tell that there are some.
+        """
+        if self._sees is None or item.kind != ACCESS_CONTROL_LIST or self._view.get(item.uuid):
+            return item.props
+        entries = item.props["access_control_list_entries"]
+        rules = [rule for rule in entries["acl_rule"] if self._sees_networks(rule)]
+        if len(rules) == len(entries["acl_rule"]):
+            return item.props
+        told = {**item.props, "access_control_list_entries": {**entries, "acl_rule": rules}}
+        del told["access_control_list_hash"]
+        return told
+
+    def _sees_networks(self, rule: dict[str, Any]) -> bool:
+        """Whether the reader's user may read the networks that a rendered rule is about."""
+        for side in ("src_address", "dst_address"):
+            name = rule["match_condition"][side]["virtual_network"]
+            if name is None or name == "any":
+                continue
+            network = self._view.named("virtual-network", tuple(name.split(":")))
+            if network is None or not self.sees(network):
+                return False
+        return True
 
     def _shown_refs(self, item: Object, target: str) -> list[Ref]:
         refs = item.refs_to(target)
@@ -197,10 +220,6 @@ class Reader:
             return _link_to(target, base, include)
         answer: dict[str, Any] = {"to": ["ERROR"], "uuid": uuid}  # TF's word for a lost target
         return answer | ({"href": href(base, kind, uuid)} if include.links else {})
-
-
-def _is_called(item: Object, name: str) -> bool:
-    return item.fq_name[-1] == name or item.props.get("display_name") == name or item.name == name
 
 
 def href(base: str, kind: str, uuid: str) -> str:

@@ -15,7 +15,15 @@ from filament.api import links
 from filament.api.action_routes import ActionRoutes
 from filament.api.auth import OPEN, Authentication, Guard, caller_of, tenant_of
 from filament.api.barrier import Barrier, Report
-from filament.api.catalog import CATALOG, REFUSED, CalledAnswer, CalledObject, NameBody, UuidBody
+from filament.api.catalog import (
+    CATALOG,
+    REFUSED,
+    CalledAnswer,
+    CalledObject,
+    KindAnswer,
+    NameBody,
+    UuidBody,
+)
 from filament.api.engine import ConfigEngine, Create, Delete, Prepared, Update
 from filament.api.history import HistoryRoutes
 from filament.api.journal import Journal
@@ -248,6 +256,16 @@ class Api:
         kinds = [kind for kind in KINDS.values() if access.may_list(kind.name)]
         return json_response({kind.name: reader.count(kind) for kind in kinds})
 
+    async def kinds(self, request: Request) -> Response:
+        """GET /filament/kinds."""
+        del request
+        return json_response(
+            {
+                kind.name: KindAnswer(kind.parents, tuple(kind.references), kind.columns)
+                for kind in KINDS.values()
+            }
+        )
+
     async def called(self, request: Request) -> Response:
         """GET /filament/called?name=NAME[&type=KIND]."""
         query = request.query_params
@@ -257,17 +275,31 @@ class Api:
             raise InputError("no-name", "called by no name", path="name", hint="give a name")
         if wanted:
             access.require_rule(KINDS.named(wanted).name, "R")
-        kinds = [KINDS.named(wanted)] if wanted else list(KINDS.values())
-        found: list[CalledObject] = []
-        for kind in kinds:
-            if not access.may_list(kind.name):
-                continue
-            for item in self._reader(request).called(kind, name):
-                display_name = item.props.get("display_name") or ""
-                found.append(CalledObject(kind.name, item.uuid, list(item.fq_name), display_name))
-            if len(kinds) > 1:
-                await asyncio.sleep(0)  # others wait for one kind, not for all
-        return json_response(CalledAnswer(found))
+        kinds = {
+            kind.name: kind
+            for kind in ([KINDS.named(wanted)] if wanted else KINDS.values())
+            if access.may_list(kind.name)
+        }
+        reader = self._reader(request)
+        found = [
+            item for item in self._engine.called(name) if item.kind in kinds and reader.sees(item)
+        ]
+        for kind in kinds.values():
+            if kind.rendered_from:
+                found += reader.rendered_called(kind, name)
+        return json_response(
+            CalledAnswer(
+                [
+                    CalledObject(
+                        item.kind,
+                        item.uuid,
+                        list(item.fq_name),
+                        item.props.get("display_name") or "",
+                    )
+                    for item in found
+                ]
+            )
+        )
 
     async def report(self, request: Request) -> Response:
         """POST /filament/report: a control node tells how far it and its agents are."""

@@ -246,9 +246,9 @@ class Writer:
         began = loop.time()
         stored = loop.run_in_executor(self._executor, self._store.commit_all, commits)
         self._settle_now_and_then()  # while nobody could be answered anyway
-        await stored
+        bodies = await stored
         self._store_s = loop.time() - began
-        self._take(commits)
+        self._take(commits, bodies)
 
     async def _compact_now_and_then(self, before: int) -> None:
         """Compact the log every so many revisions; the last time we stored we were at `before`."""
@@ -271,13 +271,15 @@ class Writer:
                 return
             self._take(commits)
 
-    def _take(self, commits: Sequence[Commit]) -> None:
+    def _take(self, commits: Sequence[Commit], bodies: Sequence[bytes] = ()) -> None:
         """Apply durable commits; writer and follower may both bring the same ones."""
-        fresh = [one for one in commits if one.revision > self._engine.snapshot.revision]
+        known = self._engine.snapshot.revision
+        old = sum(commit.revision <= known for commit in commits)
+        fresh = commits[old:]
         for commit in fresh:
             self._engine.apply(commit)
         if fresh:
-            self._journal.publish(fresh)
+            self._journal.publish(fresh, bodies[old:])
             self._unsettled += len(fresh)
 
     def _settle_now_and_then(self) -> None:

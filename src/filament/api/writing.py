@@ -17,6 +17,7 @@ from filament.api.preview import preview
 from filament.api.transaction import Expecting
 from filament.api.writer import Writer
 from filament.base.errors import InputError
+from filament.compiler.firewall_view import is_draft
 from filament.model.kind import nearest
 from filament.runtime import clock
 from filament.runtime.web import header, json_response
@@ -50,6 +51,8 @@ class Writing:
         revision = commit.revision if commit is not None else self._engine.snapshot.revision
         headers = {"X-Filament-Revision": str(revision)}
         status = await self.reached(request, revision, headers)
+        if prepared.object is not None and is_draft(prepared.object):
+            status = 202  # TF: noted, and not in force before its scope is committed
         if shape is None:
             return PlainTextResponse("", status, headers=headers)
         return json_response(shape(prepared), status=status, headers=headers)

@@ -10,12 +10,14 @@ import asyncio
 import signal
 import sys
 from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
 
-from filament.app.settings import Settings, XmppSettings
+from filament.app.settings import AgentSettings, Settings, XmppSettings
 from filament.base.errors import FilamentError, InputError
 from filament.base.net import Address, parse_address, parse_ipv4
 from filament.runtime import log
 from filament.runtime.serve import parse_listen
+from filament.runtime.shared_log import SharedLog
 from filament.runtime.tls import MutualTls
 
 Stop = asyncio.Event
@@ -103,8 +105,22 @@ async def _run_agent(settings: Settings, stop: Stop) -> None:
         listens=tuple(parse_listen(address) for address in addresses if address),
         introspects=tuple(parse_listen(one) for one in (told.introspect,) if one),
         tls=_xmpp_tls(told),
+        session_log=_session_log(told),
     )
     await run_agent(place, stop)
+
+
+def _session_log(told: AgentSettings) -> SharedLog | None:
+    if not told.session_log:
+        return None
+    path = Path(told.session_log)
+    if not path.is_absolute():
+        raise InputError(
+            "bad-settings",
+            f"agent.session_log = {told.session_log!r} is no absolute path",
+            hint="processes may be started anywhere: write it from /",
+        )
+    return SharedLog(path, max_bytes=told.session_log_bytes, kept=told.session_log_files)
 
 
 ROLES: dict[str, Role] = {"api": _run_api, "control": _run_control, "agent": _run_agent}

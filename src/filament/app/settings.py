@@ -42,6 +42,9 @@
     # and xmpp_auth_enable, xmpp_server_cert, ... as above
     port_listen = "127.0.0.1:9091"   # TF's port API, besides RUN/agent-NAME.sock
     introspect = "127.0.0.1:8085"    # Sandesh introspect over HTTP; "" for none
+    session_log = "/var/log/filament/sessions.jsonl"  # what flows were; "" (the default) for none
+    session_log_bytes = 67108864     # of one file; then it is called .1 and another begins
+    session_log_files = 8            # former ones that are kept
 
 Everything has a default except the agent's name, address and controls. An unknown key is an error:
 a misspelt setting must not be silently ignored.
@@ -144,6 +147,9 @@ class AgentSettings(XmppSettings, frozen=True, forbid_unknown_fields=True):
     underlay: str = "eth0"
     port_listen: str = "127.0.0.1:9091"
     introspect: str = "127.0.0.1:8085"
+    session_log: str = ""
+    session_log_bytes: Annotated[int, msgspec.Meta(ge=4096)] = 64 * 1024 * 1024
+    session_log_files: Annotated[int, msgspec.Meta(ge=0, le=1000)] = 8
 
 
 class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

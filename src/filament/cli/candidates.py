@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlencode
 
 from filament.cli import local
 from filament.cli.local import Answer
+from filament.client.http import with_query
 
 MOST_PREFIXES = 16  # each is a question of its own: more than a person reads
 Record = dict[str, Any]
@@ -21,7 +21,7 @@ def explain(
     answers: list[Answer] = []
     for prefix in prefixes:
         query = {"prefix": prefix} | ({"instance": instance} if instance else {})
-        target = f"/filament/routes?{urlencode(query)}"
+        target = with_query("/filament/routes", query)
         answers += local.ask(run_dir, "control", target, names=controls)
     return answers
 

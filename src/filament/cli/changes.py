@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, TextIO
 
 import click
@@ -15,9 +15,8 @@ from filament.cli.complete import complete_kinds, complete_names
 from filament.cli.options import json_option, pass_session, wait_options
 from filament.cli.session import Session
 from filament.cli.written import report, require_applied
-from filament.model.kind import ROOT
-from filament.model.kinds import KINDS
 
+ROOT = "config-root"
 DEFAULT_PROJECT = ("default-domain", "default-project")
 # Parent kind -> its object below which a name alone goes, in order of preference.
 DEFAULT_PARENTS = {
@@ -25,6 +24,7 @@ DEFAULT_PARENTS = {
     "domain": DEFAULT_PROJECT[:1],
     "global-system-config": ("default-global-system-config",),
 }
+Kinds = Mapping[str, Mapping[str, Sequence[str]]]  # as `names.kinds` has them
 _FILE = click.option(
     "--file", "file", type=click.File(), help="Read properties from a JSON object ('-': stdin)."
 )
@@ -70,7 +70,7 @@ def create(
                 "bad-option", f"a {kind} has no subnets", hint="--subnet is for a virtual-network"
             )
         body["network_ipam_refs"] = subnet_refs(subnets)
-    body.update(identity_of(kind, name))
+    body.update(identity_of(names.kinds(session), kind, name))
     written = session.change("POST", f"/{kind}s", {kind: body}, wait=wait, timeout_s=timeout_s)
     made = written.value[kind]
     report(
@@ -146,7 +146,7 @@ def ln(
     filament ln virtual-network red network-policy red-to-blue
     """
     referrer, target = _exactly(session, words, 2, "ln KIND NAME KIND NAME")
-    _require_reference(referrer, target)
+    _require_reference(names.kinds(session), referrer, target)
     body = {
         "type": referrer.kind,
         "uuid": referrer.uuid,
@@ -161,15 +161,15 @@ def ln(
     require_applied(written, wait, timeout_s)
 
 
-def _require_reference(referrer: names.Found, target: names.Found) -> None:
+def _require_reference(kinds: Kinds, referrer: names.Found, target: names.Found) -> None:
     """Refuse a reference that the kinds do not have, naming the right way round if there is one."""
-    if referrer.kind not in KINDS or target.kind in KINDS[referrer.kind].references:
+    possible = kinds[referrer.kind]["references"]
+    if target.kind in possible:
         return
-    if referrer.kind in KINDS.get(target.kind, KINDS[ROOT]).references:
+    if referrer.kind in kinds[target.kind]["references"]:
         hint = f"write {target.kind} {target.name} {referrer.kind} {referrer.name}"
     else:
-        kinds = ", ".join(sorted(KINDS[referrer.kind].references)) or "nothing"
-        hint = f"it may refer to: {kinds}"
+        hint = f"it may refer to: {', '.join(sorted(possible)) or 'nothing'}"
     raise InputError(
         "no-such-reference", f"a {referrer.kind} does not refer to a {target.kind}", hint=hint
     )
@@ -198,27 +198,27 @@ def _exactly(session: Session, words: Sequence[str], count: int, usage: str) -> 
     return found
 
 
-def identity_of(kind: str, name: str) -> dict[str, Any]:
+def identity_of(kinds: Kinds, kind: str, name: str) -> dict[str, Any]:
     """Return the fq_name and parent_type of an object to be created.
 
     The length of the fq_name tells which of several possible parent kinds is meant; a name alone
     goes below the default parent of its kind.
     """
     fq_name = tuple(name.split(":")) if kind != "route-target" else (name,)
-    parents = KINDS[kind].parents if kind in KINDS else ()
+    parents = kinds[kind]["parents"]
     if len(fq_name) == 1 and ROOT not in parents:
         default = next((DEFAULT_PARENTS[each] for each in DEFAULT_PARENTS if each in parents), ())
         fq_name = (*default, name)
-    fitting = [each for each in parents if len(fq_name) - 1 in depths(each)]
+    fitting = [each for each in parents if len(fq_name) - 1 in depths(kinds, each)]
     parent = {"parent_type": fitting[0]} if fitting and fitting[0] != ROOT else {}
     return {"fq_name": list(fq_name), **parent}
 
 
-def depths(kind: str) -> set[int]:
+def depths(kinds: Kinds, kind: str) -> set[int]:
     """Return how many parts the fq_name of a kind's objects can have; 0 for the root."""
     if kind == ROOT:
         return {0}
-    return {depth + 1 for parent in KINDS[kind].parents for depth in depths(parent)}
+    return {depth + 1 for parent in kinds[kind]["parents"] for depth in depths(kinds, parent)}
 
 
 def properties_of(
@@ -231,7 +231,7 @@ def properties_of(
 
     `property.member=value` changes one member of the property as it is in `present`.
     """
-    body = _read_object(file) if file is not None else {}
+    body = _read_object(session, file) if file is not None else {}
     for assignment in assignments:
         path, _, text = assignment.partition("=")
         name, *members = path.split(".")
@@ -277,7 +277,7 @@ def _value_of(session: Session, name: str, text: str) -> Any:
     return [{"to": list(each.fq_name), "uuid": each.uuid} for each in found]
 
 
-def _read_object(file: TextIO) -> dict[str, Any]:
+def _read_object(session: Session, file: TextIO) -> dict[str, Any]:
     try:
         value = json.load(file)
     except ValueError as error:
@@ -285,7 +285,7 @@ def _read_object(file: TextIO) -> dict[str, Any]:
     if isinstance(value, dict) and len(value) == 1:
         # As the API writes objects: {"virtual-network": {...}}.
         ((kind, inner),) = value.items()
-        value = inner if kind in KINDS and isinstance(inner, dict) else value
+        value = inner if isinstance(inner, dict) and kind in names.kinds(session) else value
     if not isinstance(value, dict):
         raise InputError(
             "bad-json", f"{file.name} holds no JSON object", hint='write {"PROPERTY": VALUE, ...}'

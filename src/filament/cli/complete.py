@@ -7,14 +7,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from contextlib import closing
+from typing import TYPE_CHECKING
 
 import click
-from click.shell_completion import CompletionItem, get_completion_class
 
 from filament.base.errors import FilamentError
 from filament.cli import names
 from filament.cli.local import sockets
 from filament.cli.session import Session
+
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
 
 SHELLS = ("bash", "zsh", "fish")
 _PATIENCE_S = 0.5
@@ -38,6 +41,9 @@ def session_of(ctx: click.Context) -> Session:
 def _items(
     session: Session, found: Callable[[], Iterable[str]], incomplete: str
 ) -> list[CompletionItem]:
+    # Imported here, and below: every command names its completions, few runs complete.
+    from click.shell_completion import CompletionItem  # noqa: PLC0415
+
     with closing(session):
         try:
             return [CompletionItem(each) for each in found() if each.startswith(incomplete)]
@@ -109,6 +115,8 @@ def completion(ctx: click.Context, shell: str) -> None:
 
     For bash: eval "$(filament completion bash)".
     """
+    from click.shell_completion import get_completion_class  # noqa: PLC0415
+
     root = ctx.find_root()
     name = root.info_name or "filament"
     made = get_completion_class(shell)

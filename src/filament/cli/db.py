@@ -12,7 +12,7 @@ import os
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,6 +25,7 @@ from filament.cli.output import print_json, print_lines
 from filament.cli.session import Session
 
 if TYPE_CHECKING:
+    from filament.model.change import Commit
     from filament.model.content import Content
     from filament.store.contract import Store
 
@@ -62,7 +63,7 @@ def check(ctx: click.Context, session: Session, address: str | None, as_json: bo
     else:
         with _opened(address) as store:
             content = _read(store)
-            revisions = list(_log_revisions(store, content.revision))
+            revisions = [commit.revision for commit in _store_log(store, content.revision)]
     problems = check_content(content.revision, content.objects, content.allocations, revisions)
     if as_json:
         print_json(
@@ -94,10 +95,24 @@ def check(ctx: click.Context, session: Session, address: str | None, as_json: bo
 @db.command("export")
 @click.argument("file")
 @_STORE
+@click.option(
+    "--log", "has_log", is_flag=True, help="The change log too, as far back as it is kept."
+)
 @pass_session
-def export(session: Session, file: str, address: str | None) -> None:
-    """Write the whole database to FILE (- is stdout) as JSON; same content, same bytes."""
-    _write(_content(session, address), file)
+def export(session: Session, file: str, address: str | None, has_log: bool) -> None:
+    """Write the whole database to FILE (- is stdout) as JSON; same content, same bytes.
+
+    With --log, `history` and `diff` go on in the store that FILE is imported into.
+    """
+    if not has_log:
+        _write(_content(session, address), file)
+    elif address is None:
+        content = _ask(session)
+        _write(_with_log(content, _api_log(session, content.revision)), file)
+    else:
+        with _opened(address) as store:
+            content = _read(store)
+            _write(_with_log(content, _store_log(store, content.revision)), file)
 
 
 @db.command("backup")
@@ -120,8 +135,9 @@ def import_(file: Path, address: str) -> None:
     content = _load(file)
     _require_sound(content)
     with _opened(address) as store:
-        store.seed(content.revision, content.objects, content.allocations)
-    _say(f"{address} holds {len(content.objects)} objects at revision {content.revision}")
+        store.seed(content.revision, content.objects, content.allocations, content.commits)
+    log = f", {len(content.commits)} commits in the log" if content.commits else ""
+    _say(f"{address} holds {len(content.objects)} objects at revision {content.revision}{log}")
 
 
 @db.command("restore")
@@ -133,7 +149,8 @@ def restore(session: Session, file: Path, address: str | None) -> None:
     content = _load(file)
     if address is None:
         session.timeout_s = _PATIENCE_S
-        answer = session.change("POST", "/filament/restore", msgspec.to_builtins(content)).value
+        body = msgspec.to_builtins(_with_log(content, ()))  # the log of a store stays its own
+        answer = session.change("POST", "/filament/restore", body).value
         puts, deletes, revision = answer["puts"], answer["deletes"], answer["revision"]
     else:
         _require_sound(content)
@@ -197,22 +214,42 @@ def _opened(address: str) -> Iterator[Store]:
         store.close()
 
 
-def _log_revisions(store: Store, last: int) -> Iterator[int]:
-    """Revisions in the log; it is read backwards from the last until it is not kept."""
+def _with_log(content: Content, commits: Iterable[Commit]) -> Content:
+    return msgspec.structs.replace(content, commits=list(commits))
+
+
+def _store_log(store: Store, last: int) -> Iterator[Commit]:
+    """The kept commits of a store up to a revision."""
+    return _log(store.log, last)
+
+
+def _api_log(session: Session, last: int) -> Iterator[Commit]:
+    """The same of the running API."""
+    from filament.model.change import Commit  # noqa: PLC0415
+
+    def page(after: int, limit: int) -> list[Commit]:
+        answer = session.get("/filament/log", after=str(after), limit=str(limit))
+        return msgspec.convert(answer["commits"], list[Commit])
+
+    return _log(page, last)
+
+
+def _log(page: Callable[[int, int], list[Commit]], last: int) -> Iterator[Commit]:
+    """Commits up to a revision, from where the log begins; `page` is `Store.log`."""
     from filament.base.errors import NotFoundError  # noqa: PLC0415
 
     low, high = 0, last  # the log is kept after some revision between
     while low < high:
         middle = (low + high) // 2
         try:
-            store.log(middle, 1)
+            page(middle, 1)
         except NotFoundError:
             low = middle + 1
         else:
             high = middle
     while low < last:
-        commits = store.log(low, _LOG_PAGE)
-        yield from (commit.revision for commit in commits)
+        commits = [commit for commit in page(low, _LOG_PAGE) if commit.revision <= last]
+        yield from commits
         low = commits[-1].revision
 
 
@@ -231,7 +268,9 @@ def _require_sound(content: Content) -> None:
 def _write(content: Content, file: str) -> None:
     from filament.model.content import encode_content  # noqa: PLC0415
 
-    pieces: Iterable[bytes] = encode_content(content.revision, content.objects, content.allocations)
+    pieces: Iterable[bytes] = encode_content(
+        content.revision, content.objects, content.allocations, content.commits
+    )
     if file == "-":
         sys.stdout.flush()
         sys.stdout.buffer.writelines(pieces)

@@ -8,10 +8,10 @@ from typing import Any
 
 from filament.base.errors import NotFoundError
 from filament.cli.suggest import suggestion
+from filament.cli.verdicts import Workloads, deciding_text, end_text
 from filament.doctor.packet import format_protocol
 from filament.doctor.words import short_name
-from filament.forward.layout import ACL_PASS
-from filament.wire.packet.ipv4 import ICMP, TCP, UDP
+from filament.wire.packet.ipv4 import ICMP
 from filament.wire.packet.ipv6 import ICMPV6
 
 Record = dict[str, Any]
@@ -40,27 +40,26 @@ def _names_of(item: Record) -> list[str]:
     return [each for each in called if each]
 
 
-def flow_row(flow: Record) -> Record:
+def flow_row(flow: Record, workloads: Workloads) -> Record:
     """Say one entry of a flow table in words."""
-    protocol, name = flow["protocol"], format_protocol(flow["protocol"])
-    has_ports = protocol in (TCP, UDP)
-    source, destination = flow["source"], flow["destination"]
-    verdict = "passes" if flow["action"] == ACL_PASS else "denied"
+    name = format_protocol(flow["protocol"])
     return {
-        "interface": short_name(flow["interface"]),
+        "interface": workloads.get(flow["interface"]) or short_name(flow["interface"]),
         # The key of an ICMP flow has the echo's identifier in the place of the source port.
-        "protocol": f"{name} id {flow['local_port']}" if protocol in (ICMP, ICMPV6) else name,
-        "source": _end(source, flow["source_port"]) if has_ports else source,
-        "destination": _end(destination, flow["destination_port"]) if has_ports else destination,
-        "verdict": verdict if flow["acl"] else f"{verdict} (no policy)",
-        "packets": flow["out_packets"] + flow["in_packets"],
-        "bytes": flow["out_bytes"] + flow["in_bytes"],
+        "protocol": f"{name} id {flow['local_port']}"
+        if flow["protocol"] in (ICMP, ICMPV6)
+        else name,
+        "source": end_text(flow, "source", workloads),
+        "destination": end_text(flow, "destination", workloads),
+        "verdict": "denied" if flow["denied"] else "passes",
+        "rule": deciding_text(flow["rules"]) or "no policy",
+        "out_packets": flow["out_packets"],
+        "out_bytes": flow["out_bytes"],
+        "in_packets": flow["in_packets"],
+        "in_bytes": flow["in_bytes"],
+        "age_s": idle_s(flow["started_ns"]),
         "idle_s": idle_s(flow["last_seen_ns"]),
     }
-
-
-def _end(address: str, port: int) -> str:
-    return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
 
 
 def idle_s(last_seen_ns: int) -> float | None:

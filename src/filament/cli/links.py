@@ -6,7 +6,7 @@ understood without knowing any.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 from filament.cli.names import Found, kinds
@@ -32,7 +32,47 @@ class Links(NamedTuple):
 def links_of(session: Session, found: Found) -> Links:
     """Read an object's links from the API. Raises NotFoundError when it is gone."""
     value = session.get(f"/{found.kind}/{found.uuid}", exclude_hrefs="1")[found.kind]
-    known = frozenset(kinds(session))
+    return _links(found, value, frozenset(kinds(session)))
+
+
+def links_of_all(
+    session: Session,
+    kind: str,
+    found: Sequence[Found],
+    *,
+    children: bool = False,
+    referrers: bool = False,
+) -> dict[str, Links]:
+    """Read the links of several objects of a kind in one request: uuid -> its links.
+
+    Children and referrers, which may be many, are empty unless wanted; who is gone is not there.
+    """
+    known = kinds(session)
+    fields: list[str] = []
+    if children:
+        fields += [f"{_field(each)}s" for each in known if kind in known[each]["parents"]]
+    if referrers:
+        fields += [
+            f"{_field(each)}_back_refs"
+            for each in known
+            if kind in known[each]["references"] and each != kind
+        ]
+    body = {
+        "type": kind,
+        "obj_uuids": [each.uuid for each in found],
+        "detail": "true",
+        "exclude_hrefs": "1",
+        **({"fields": fields} if fields else {}),
+    }
+    answer = session.change("POST", "/list-bulk-collection", body).value[f"{kind}s"]
+    values = {item[kind]["uuid"]: item[kind] for item in answer}
+    names = frozenset(known)
+    return {
+        each.uuid: _links(each, values[each.uuid], names) for each in found if each.uuid in values
+    }
+
+
+def _links(found: Found, value: Record, known: frozenset[str]) -> Links:
     return Links(
         found._replace(display_name=value.get("display_name") or ""),
         tuple(_linked(value, "_refs", known)),
@@ -42,6 +82,10 @@ def links_of(session: Session, found: Found) -> Links:
         # The API notes of every object that somebody wrote when that was.
         is_derived=not value.get("id_perms"),
     )
+
+
+def _field(kind: str) -> str:
+    return kind.replace("-", "_")
 
 
 def _linked(value: Record, suffix: str, known: frozenset[str]) -> Iterator[Found]:

@@ -7,7 +7,7 @@ others.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -44,9 +44,11 @@ def ask(
     *,
     names: Sequence[str] = (),
     timeout_s: float = ANSWER_TIMEOUT_S,
+    bodies: Mapping[str, object] | None = None,
 ) -> list[Answer]:
     """GET `target` from every `role` here (or those of `names`) in parallel, sorted by name.
 
+    With `bodies` by name, POST these to those that have one.
     Raises NotFoundError when a name of `names` has no socket.
     """
     found = sockets(run_dir, role)
@@ -54,13 +56,16 @@ def ask(
         if name not in found:
             raise NotFoundError(f"no {role} {name!r} in {run_dir}{suggestion(name, found)}")
     chosen = [(name, path) for name, path in found.items() if not names or name in names]
+    if bodies is not None:
+        chosen = [(name, path) for name, path in chosen if name in bodies]
     if not chosen:
         return []
 
     def ask_one(item: tuple[str, Path]) -> Answer:
         name, path = item
         try:
-            reply = http.request(f"unix:{path}", "GET", target, timeout_s=timeout_s)
+            method, body = ("GET", None) if bodies is None else ("POST", bodies[name])
+            reply = http.request(f"unix:{path}", method, target, body, timeout_s=timeout_s)
             if reply.status == 200:
                 return Answer(role, name, reply.value())
             text = reply.text.strip().split("\n", 1)[0]

@@ -43,6 +43,7 @@ COMMANDS = {
     "lab": ("lab", "Run a lab of hosts and workloads on this machine."),
     "ln": ("changes", "Make one object refer to another, or no longer (--rm)."),
     "ls": ("objects", "List kinds, or the objects of a kind."),
+    "observe": ("observe", "Print what data planes decide, as it happens."),
     "passwd": ("passwd", "Add a local user of the API, or change its password."),
     "rm": ("remove", "Delete objects."),
     "serve": ("roles", "Run controller roles."),

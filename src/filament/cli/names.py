@@ -26,6 +26,7 @@ RANK = (
     "virtual-router",
     "project",
 )
+_COMPARED = 300  # objects of each kind that a wrong name is compared with
 LAST = ("access-control-list", "routing-instance", "route-target")
 
 
@@ -55,11 +56,14 @@ class Found(NamedTuple):
         return text in (self.name, self.fq_name[-1], self.display_name)
 
 
-def kinds(session: Session) -> list[str]:
-    """Return the kinds the API knows, from its homepage."""
+def kinds(session: Session) -> dict[str, dict[str, list[str]]]:
+    """Return the kinds the API knows, sorted, with their `parents`, `references` and `columns`.
+
+    The API is asked although the registry is in this package: it may be another version's, and
+    the answer is there before the registry's types are imported.
+    """
     if session.kinds is None:
-        links = (item["link"] for item in session.get("/")["links"])
-        session.kinds = sorted(link["name"] for link in links if link["rel"] == "collection")
+        session.kinds = dict(sorted(session.get("/filament/kinds").items()))
     return session.kinds
 
 
@@ -85,9 +89,14 @@ def as_kind(session: Session, text: str) -> str | None:
     return None
 
 
-def objects_of(session: Session, kind: str) -> list[Found]:
-    """List the objects of a kind."""
-    listed = session.get(f"/{kind}s", fields="display_name", exclude_hrefs="1")[f"{kind}s"]
+def objects_of(session: Session, kind: str, *, at_most: int = 0) -> list[Found]:
+    """List the objects of a kind: all (0), or so many of them."""
+    listed = session.get(
+        f"/{kind}s",
+        fields="display_name",
+        exclude_hrefs="1",
+        page_limit=str(at_most) if at_most else "",
+    )[f"{kind}s"]
     return [
         Found(kind, item["uuid"], tuple(item["fq_name"]), item.get("display_name") or "")
         for item in listed
@@ -118,16 +127,24 @@ def find(session: Session, text: str, kind: str | None = None, *, strict: bool =
         return choose(called, text, kind or "object", strict=strict)
     # Nobody is called that: look at all there is, to say which name may have been meant.
     if kind is not None:
-        return choose(objects_of(session, kind), text, kind, strict=strict)
+        return choose(_some_of(session, kind), text, kind, strict=strict)
     known = kinds(session)
     likely = [each for each in RANK if each in known]
-    candidates = [found for each in likely for found in objects_of(session, each)]
+    candidates = [found for each in likely for found in _some_of(session, each)]
     if strict or not any(found.is_called(text) for found in candidates):
-        # There are more than a hundred kinds: asking for all of them is the last resort.
-        unlikely = [each for each in known if each not in likely]
-        candidates += [found for each in unlikely for found in objects_of(session, each)]
+        # There are more than a hundred kinds, and of most no objects.
+        counts = session.get("/filament/counts")
+        unlikely = [each for each in known if each not in likely and counts.get(each)]
+        candidates += [found for each in unlikely for found in _some_of(session, each)]
         candidates.sort(key=lambda found: found.kind)
     return choose(candidates, text, "object", strict=strict)
+
+
+def _some_of(session: Session, kind: str) -> list[Found]:
+    """List what a wrong name is compared with: to compare it with all of a large cloud's would
+    take seconds.
+    """
+    return objects_of(session, kind, at_most=_COMPARED)
 
 
 def _called(session: Session, text: str, kind: str | None) -> list[Found]:

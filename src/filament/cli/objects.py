@@ -51,7 +51,9 @@ def ls(session: Session, kind: str | None, is_long: bool, as_json: bool) -> None
     if is_long:
         objects = details_of(session, kind)
         records = [_with_name(kind, each) if as_json else summary(each) for each in objects]
-        print_records(records, _columns_of(kind, records), as_json=as_json, nothing=f"no {kind}")
+        print_records(
+            records, _columns_of(session, kind, records), as_json=as_json, nothing=f"no {kind}"
+        )
         return
     found = [
         {"kind": kind, "name": each.name, "uuid": each.uuid, "display_name": each.display_name}
@@ -158,14 +160,9 @@ def leaves(value: object) -> list[str]:
     return [] if value is None else [str(value)]
 
 
-def _columns_of(kind: str, records: list[dict[str, Any]]) -> list[Column]:
+def _columns_of(session: Session, kind: str, records: list[dict[str, Any]]) -> list[Column]:
     """Choose columns: those the kinds registry names, else every field that any record has."""
-    # Imported here: the short list does not need the registry.
-    from filament.model.kinds import KINDS  # noqa: PLC0415
-
-    fields = (
-        [column.removesuffix("_refs") for column in KINDS[kind].columns] if kind in KINDS else []
-    )
+    fields = [column.removesuffix("_refs") for column in names.kinds(session)[kind]["columns"]]
     if not fields:
         fields = [*dict.fromkeys(field for record in records for field in record)]
     prefix = f"{kind.replace('-', '_')}_"

@@ -125,6 +125,9 @@ def serve(
     help="A control node (may be repeated; two of them are used).",
 )
 @click.option("--underlay", metavar="DEVICE", help="The device that tunnels go through.")
+@click.option(
+    "--session-log", metavar="FILE", help="Where to write what flows were, as lines of JSON."
+)
 @_INTROSPECT
 @_CONFIG
 @click.pass_context
@@ -136,6 +139,7 @@ def agent(
     address: str | None,
     controls: tuple[str, ...],
     underlay: str | None,
+    session_log: str | None,
     introspect: str | None,
     file: Path | None,
 ) -> None:
@@ -148,6 +152,7 @@ def agent(
         "address": address,
         "controls": controls or None,
         "underlay": underlay,
+        "session_log": session_log,
         "introspect": introspect,
     }
     settings = replace(

@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
+from filament.client.http import quoted
 from filament.client.sync import Answer, Client
 from filament.client.trust import trust_of
 
@@ -26,7 +26,7 @@ class Session:
         self.run_dir = Path(run_dir or DEFAULT_RUN)
         self.run_dir_is_given = run_dir is not None
         self.api_address = api_address or default_api(self.run_dir)
-        self.kinds: list[str] | None = None  # filled by names.kinds
+        self.kinds: dict[str, dict[str, list[str]]] | None = None  # filled by names.kinds
         self.timeout_s = TIMEOUT_S
         self._client: Client | None = None
 
@@ -58,12 +58,12 @@ class Session:
             return self._request(method, path, body, query)
         query |= {"wait": wait, "timeout_s": f"{timeout_s:g}"}
         with self._connect(self.timeout_s + timeout_s) as patient:
-            return patient.request(method, quote(path), body, **query)
+            return patient.request(method, quoted(path), body, **query)
 
     def _request(self, method: str, path: str, body: object, query: dict[str, str]) -> Answer:
         if self._client is None:
             self._client = self._connect(self.timeout_s)
-        return self._client.request(method, quote(path), body, **query)
+        return self._client.request(method, quoted(path), body, **query)
 
     def _connect(self, patience_s: float) -> Client:
         trust = trust_of(os.environ)

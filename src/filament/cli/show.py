@@ -17,36 +17,19 @@ from filament.cli import (
     show_tables,  # noqa: F401 - adds commands to `show bgp`
 )
 from filament.cli.candidates import MOST_PREFIXES, candidate_rows, explain
-from filament.cli.complete import complete_hosts, complete_workloads
-from filament.cli.flows import flow_row, ports_named
 from filament.cli.local import Answer
+from filament.cli.merged import ask_role, host_option, print_merged, shortened, silent_rows
 from filament.cli.options import json_option, pass_session
-from filament.cli.output import columns, print_json, print_lines, print_records
+from filament.cli.output import print_json, print_lines
 from filament.cli.session import Session
 from filament.cli.show_bgp import show_bgp
+from filament.cli.show_drops import show_drops
+from filament.cli.show_flows import show_flows
 from filament.cli.suggest import suggestion
 from filament.cli.why import ask_why, why_lines
 from filament.doctor.words import short_instance, short_name
 
 Record = dict[str, Any]
-# How names are shortened for people; JSON has whole ones.
-_SHORTENED = {
-    "vrf": short_instance,
-    "instance": short_instance,
-    "network": short_name,
-    "interface": short_name,
-    "source": short_name,
-    "from": short_instance,
-}
-
-host_option = click.option(
-    "--host",
-    "hosts",
-    multiple=True,
-    metavar="NAME",
-    shell_complete=complete_hosts,
-    help="Only this host (may be repeated).",
-)
 
 
 @click.group("show")
@@ -55,27 +38,9 @@ def show() -> None:
 
 
 show.add_command(show_bgp)
-
-
-def _ask(session: Session, role: str, target: str, names: Sequence[str]) -> list[Answer]:
-    answers = local.ask(session.run_dir, role, target, names=names)
-    local.require_some(answers, role, session.run_dir)
-    return answers
-
-
-def _silent(answers: Sequence[Answer]) -> list[Record]:
-    """Make a row of each role that did not answer."""
-    return [{"host": each.name, "problem": each.problem} for each in answers if each.problem]
-
-
-def _print(records: list[Record], shown: str, *, as_json: bool, nothing: str) -> None:
-    """Print merged rows; `shown` names the columns, of which empty ones are left out."""
-    fields = [
-        each
-        for each in (*shown.split(), "problem")
-        if any(row.get(each) not in (None, "") for row in records)
-    ]
-    print_records(records, columns(*fields), as_json=as_json, nothing=nothing)
+show.add_command(show_drops)
+show.add_command(show_flows)
+show.add_command(show_flows, "flow")
 
 
 def pick_vrf(wanted: str, known: Iterable[str]) -> str:
@@ -138,7 +103,7 @@ def show_route(
         return
     wanted = prefix_filter(prefix)
     role = "control" if from_control else "agent"
-    answers = _ask(session, role, "/filament/routes", hosts)
+    answers = ask_role(session, role, "/filament/routes", hosts)
     field = "instance" if from_control else "vrf"
     listed = list(local.rows(answers, "routes"))
     chosen = None
@@ -161,9 +126,9 @@ def show_route(
             return
     if not as_json:
         # Label 0 is no label: only tunnels have one.
-        rows = [_shortened(row) | {"label": row.get("label") or None} for row in rows]
-    _print(
-        rows + _silent(answers),
+        rows = [shortened(row) | {"label": row.get("label") or None} for row in rows]
+    print_merged(
+        rows + silent_rows(answers),
         f"host {field} prefix type next_hop label device network source",
         as_json=as_json,
         nothing="no such route",
@@ -199,19 +164,13 @@ def _print_candidates(answers: Sequence[Answer], *, as_json: bool) -> None:
     if as_json:
         rows = [{"host": name, **route} for name, route in local.rows(answers, "routes")]
     else:
-        rows = [_shortened(row) for row in candidate_rows(answers)]
-    _print(
-        rows + _silent(answers),
+        rows = [shortened(row) for row in candidate_rows(answers)]
+    print_merged(
+        rows + silent_rows(answers),
         "host instance prefix chosen peer next_hop label preference from via reason source",
         as_json=as_json,
         nothing="no such route: no agent has published it",
     )
-
-
-def _shortened(row: Record) -> Record:
-    return row | {
-        field: shorten(row[field]) for field, shorten in _SHORTENED.items() if row.get(field)
-    }
 
 
 @show.command("vrf")
@@ -220,12 +179,12 @@ def _shortened(row: Record) -> Record:
 @pass_session
 def show_vrf(session: Session, hosts: tuple[str, ...], as_json: bool) -> None:
     """Show the VRFs of hosts."""
-    answers = _ask(session, "agent", "/filament/vrfs", hosts)
+    answers = ask_role(session, "agent", "/filament/vrfs", hosts)
     rows = [{"host": name, **item} for name, item in local.rows(answers, "vrfs")]
     if not as_json:
-        rows = [_shortened(row) | {"name": short_instance(row["name"])} for row in rows]
-    _print(
-        rows + _silent(answers),
+        rows = [shortened(row) | {"name": short_instance(row["name"])} for row in rows]
+    print_merged(
+        rows + silent_rows(answers),
         "host id name network routes interfaces",
         as_json=as_json,
         nothing="no VRF: no port is plugged",
@@ -238,66 +197,15 @@ def show_vrf(session: Session, hosts: tuple[str, ...], as_json: bool) -> None:
 @pass_session
 def show_interface(session: Session, hosts: tuple[str, ...], as_json: bool) -> None:
     """Show the ports plugged into hosts."""
-    answers = _ask(session, "agent", "/filament/interfaces", hosts)
+    answers = ask_role(session, "agent", "/filament/interfaces", hosts)
     rows = [{"host": name, **item} for name, item in local.rows(answers, "interfaces")]
     if not as_json:
-        rows = [_shortened(row) | {"name": short_name(row["name"])} for row in rows]
-    _print(
-        rows + _silent(answers),
+        rows = [shortened(row) | {"name": short_name(row["name"])} for row in rows]
+    print_merged(
+        rows + silent_rows(answers),
         "host vif name display_name device state vrf address mac label",
         as_json=as_json,
         nothing="no port is plugged",
-    )
-
-
-@show.command("drops")
-@host_option
-@json_option
-@pass_session
-def show_drops(session: Session, hosts: tuple[str, ...], as_json: bool) -> None:
-    """Show discarded packets by port and reason."""
-    answers = _ask(session, "agent", "/filament/drops", hosts)
-    rows = [{"host": name, **item} for name, item in local.rows(answers, "drops")]
-    if not as_json:
-        rows = [_shortened(row) for row in rows]
-    _print(
-        rows + _silent(answers),
-        "host interface reason packets text",
-        as_json=as_json,
-        nothing="nothing was dropped",
-    )
-
-
-@show.command("flow")
-@click.option(
-    "--port",
-    "ports",
-    multiple=True,
-    metavar="NAME",
-    shell_complete=complete_workloads,
-    help="Only this port, by its name or uuid, its workload's name, or its address.",
-)
-@host_option
-@json_option
-@pass_session
-def show_flow(
-    session: Session, ports: tuple[str, ...], hosts: tuple[str, ...], as_json: bool
-) -> None:
-    """Show the flows that hosts have judged, newest first."""
-    answers = _ask(session, "agent", "/filament/flows", hosts)
-    flows = list(local.rows(answers, "flows"))
-    if ports:
-        interfaces = local.ask(session.run_dir, "agent", "/filament/interfaces", names=hosts)
-        wanted = ports_named(ports, local.rows(interfaces, "interfaces"))
-        flows = [(host, flow) for host, flow in flows if (host, flow["vif"]) in wanted]
-    rows = [{"host": host, **flow} for host, flow in flows]
-    if not as_json:
-        rows = [{"host": host, **flow_row(flow)} for host, flow in flows]
-    _print(
-        rows + _silent(answers),
-        "host interface protocol source destination verdict packets bytes idle_s",
-        as_json=as_json,
-        nothing="no flow",
     )
 
 
@@ -307,15 +215,15 @@ def show_flow(
 @pass_session
 def show_agent(session: Session, hosts: tuple[str, ...], as_json: bool) -> None:
     """Show agents: which revision they have applied, and whom they are connected to."""
-    answers = _ask(session, "agent", "/filament/status", hosts)
+    answers = ask_role(session, "agent", "/filament/status", hosts)
     rows = [{"host": each.name, **each.value} for each in answers if not each.problem]
     if not as_json:
         rows = [
             row | {"controls": [f"{each['address']} {each['state']}" for each in row["controls"]]}
             for row in rows
         ]
-    _print(
-        rows + _silent(answers),
+    print_merged(
+        rows + silent_rows(answers),
         "host address revision applied whole ports controls",
         as_json=as_json,
         nothing="no agent",
@@ -327,7 +235,7 @@ def show_agent(session: Session, hosts: tuple[str, ...], as_json: bool) -> None:
 @pass_session
 def show_control(session: Session, as_json: bool) -> None:
     """Show control nodes: which revision they have settled, and their agents."""
-    answers = _ask(session, "control", "/filament/status", ())
+    answers = ask_role(session, "control", "/filament/status", ())
     refusals = local.ask(session.run_dir, "control", "/filament/refused")
     refused: dict[str, list[Record]] = {}
     for name, item in local.rows(refusals, "refused"):
@@ -339,8 +247,8 @@ def show_control(session: Session, as_json: bool) -> None:
     ]
     if not as_json:
         rows = [_control_summary(row) for row in rows]
-    _print(
-        rows + _silent(answers),
+    print_merged(
+        rows + silent_rows(answers),
         "host revision settled api agents refused",
         as_json=as_json,
         nothing="no control node",

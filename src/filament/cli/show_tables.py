@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any
-from urllib.parse import urlencode
 
 import click
 
@@ -14,6 +13,7 @@ from filament.cli.options import json_option, pass_session
 from filament.cli.output import columns, print_note, print_records
 from filament.cli.session import Session
 from filament.cli.show_bgp import control_option, show_bgp
+from filament.client.http import with_query
 
 Record = dict[str, Any]
 _DEFAULT_LIMIT = 1000
@@ -47,7 +47,7 @@ def show_tables(
     session: Session, text: str, is_all: bool, controls: tuple[str, ...], as_json: bool
 ) -> None:
     """Show tables and how many routes they have; TEXT is part of a table's name."""
-    answers = _ask(session, f"/filament/tables?{urlencode({'name': text})}", controls)
+    answers = _ask(session, with_query("/filament/tables", {"name": text}), controls)
     rows = [
         {"control": name, **table}
         for name, table in local.rows(answers, "tables")
@@ -101,7 +101,7 @@ def show_routes(
         "shorter_match": "1" if shorter or (prefix and "/" not in prefix) else None,
     }
     query = {name: value for name, value in asked.items() if value}
-    answers = _ask(session, f"/filament/table-routes?{urlencode(query)}", controls)
+    answers = _ask(session, with_query("/filament/table-routes", query), controls)
     rows: list[Record] = []
     for answer in answers:
         if not answer.problem:
@@ -115,7 +115,7 @@ def _pages(session: Session, answer: Answer, limit: int, *, as_json: bool) -> li
     routes: list[Record] = list(answer.value["routes"])
     following = answer.value["next"]
     while following and len(routes) < limit:
-        target = f"/filament/table-routes?{urlencode({'next': following})}"
+        target = with_query("/filament/table-routes", {"next": following})
         [more] = local.ask(session.run_dir, "control", target, names=[answer.name])
         if more.problem:
             return [{"control": answer.name, "problem": more.problem}]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import click
@@ -13,13 +13,16 @@ from filament.cli import local
 from filament.cli.complete import complete_workloads
 from filament.cli.ends import Record, end_from_agents, end_from_api, is_address
 from filament.cli.options import json_option, pass_session
-from filament.cli.output import print_json, print_lines
+from filament.cli.output import print_json, print_lines, print_note
 from filament.cli.session import Session
 from filament.doctor.explain import explanation_json, format_explanation
+from filament.doctor.live import Compared, compare, format_compared, requests_of, ruling_of
 from filament.doctor.packet import parse_protocol
 from filament.doctor.trace import End, Evidence, facts_of, flow_of, notes_of
 from filament.doctor.trace import trace as explain
+from filament.doctor.walk import Heard, HostFacts
 
+_REHEARSAL_TIMEOUT_S = 15.0
 EXIT_UNKNOWN = 1
 EXIT_DROPPED = 3
 
@@ -42,6 +45,12 @@ class ApiFacts(NamedTuple):
     default=True,
     help="Walk the answer's way back too [default: yes].",
 )
+@click.option(
+    "--live",
+    "asks_kernel",
+    is_flag=True,
+    help="Run the hosts' loaded programs on these packets too, and show both answers.",
+)
 @click.option("--rows", "shows_rows", is_flag=True, help="Show each row's table and key.")
 @json_option
 @click.pass_context
@@ -54,6 +63,7 @@ def trace(
     protocol: str,
     port: int | None,
     walks_answer: bool,
+    asks_kernel: bool,
     shows_rows: bool,
     as_json: bool,
 ) -> None:
@@ -61,7 +71,8 @@ def trace(
 
     SRC and DST are workloads, their ports, or addresses; PROTO is icmp, tcp, udp or a number.
     Exit code 3 when the packet, or the answer to it, does not arrive; 1 when it cannot be told
-    because a host's agent is away.
+    because a host's agent is away, or (--live) because the kernel says something else. No packet
+    is sent, and --live leaves no flow and no count behind.
 
     For example: filament trace red-1 blue-1 tcp 443
     """
@@ -82,14 +93,47 @@ def trace(
     explanation = explain(
         from_end, to_end, flow, hosts, notes=notes, revision=revision, walks_answer=walks_answer
     )
+    compared = _ask_kernels(session, explanation.heard, hosts) if asks_kernel else None
     if as_json:
-        print_json(explanation_json(explanation, hosts))
+        live = {} if compared is None else {"live": [each._asdict() for each in compared]}
+        print_json(explanation_json(explanation, hosts) | live)
     else:
         print_lines(format_explanation(explanation, hosts, shows_keys=shows_rows))
-    if explanation.is_lost:
+        if compared is not None:
+            print_lines(["", *format_compared(compared)])
+    if explanation.is_lost or any(each.differences for each in compared or ()):
         ctx.exit(EXIT_UNKNOWN)
     if not explanation.is_delivered:
         ctx.exit(EXIT_DROPPED)
+
+
+def _ask_kernels(
+    session: Session, heard: Sequence[Heard], hosts: Mapping[str, HostFacts]
+) -> list[Compared]:
+    """Run the packets of a walk through the programs of the hosts they came by.
+
+    A host that cannot answer is a note; so is one whose programs are not those of its agent.
+    """
+    bodies = {host: {"packets": asked} for host, asked in requests_of(heard).items()}
+    answers = local.ask(
+        session.run_dir,
+        "agent",
+        "/filament/rehearsals",
+        timeout_s=_REHEARSAL_TIMEOUT_S,
+        bodies=bodies,
+    )
+    rulings = {}
+    for answer in answers:
+        if answer.problem:
+            print_note(f"{answer.name}: its kernel was not asked: {answer.problem}")
+            continue
+        if not answer.value["same_programs"]:
+            print_note(
+                f"{answer.name}: the programs on its disk are not those that are attached; restart"
+                " its agent, which replaces them"
+            )
+        rulings[answer.name] = [ruling_of(each) for each in answer.value["results"]]
+    return compare(heard, rulings, hosts)
 
 
 def gather(session: Session) -> list[Evidence]:

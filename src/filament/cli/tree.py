@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import click
 
-from filament.base.errors import NotFoundError
 from filament.cli import names
 from filament.cli.complete import complete_names
-from filament.cli.links import Links, links_of
+from filament.cli.links import Links, links_of_all
 from filament.cli.names import Found
 from filament.cli.options import json_option, pass_session
 from filament.cli.output import print_json, print_lines
 from filament.cli.session import Session
 
 _MOST_OBJECTS = 1_000
+_AT_ONCE = 50  # asked for in one request: the API does other work between two
 _DEFAULT_DEPTH = 3
 Branches = Callable[[Links], Iterable[Found]]
 
@@ -64,7 +64,7 @@ def tree(
     else:
         branches = _referrers if is_reverse else _children if is_downwards else _references
     walk = _Walk(session, branches)
-    shown = [walk.unfold(root, depth) for root in roots]
+    shown = walk.unfold(roots, depth)
     if as_json:
         print_json(shown[0] if len(shown) == 1 else shown)
         return
@@ -91,38 +91,66 @@ def _references(links: Links) -> Iterable[Found]:
 
 
 class _Walk:
-    """One run of `tree`: follows links, asking for each object once."""
+    """One run of `tree`: follows links, asking for each object once, and for brothers together."""
 
     def __init__(self, session: Session, branches: Branches) -> None:
         self._session = session
         self._branches = branches
+        self._links: dict[str, Links | None] = {}  # None: deleted since it was named
         self._unfolded: set[str] = set()
+        self._shown = 0
         self.is_cut = False
 
-    def unfold(self, found: Found, depth: int) -> dict[str, Any]:
-        """Return an object with what hangs on it, `depth` links far.
+    def unfold(self, roots: Sequence[Found], depth: int) -> list[dict[str, Any]]:
+        """Return objects with what hangs on them, `depth` links far, as far as there is room.
 
-        `again` marks what was unfolded before, `more` how much hangs on what is not unfolded.
+        `again` marks what was unfolded before.
         """
-        record: dict[str, Any] = {
-            "kind": found.kind,
-            "name": found.name,
-            "uuid": found.uuid,
-            "display_name": found.display_name,
-        }
-        if found.uuid in self._unfolded:
-            return record | {"again": True}
-        if depth == 0 or len(self._unfolded) >= _MOST_OBJECTS:
-            self.is_cut |= depth > 0
-            return record
-        self._unfolded.add(found.uuid)
-        try:
-            links = links_of(self._session, found)
-        except NotFoundError:
-            return record  # deleted since it was named
-        record["display_name"] = links.found.display_name
-        ordered = sorted(self._branches(links), key=lambda each: (each.kind, each.fq_name))
-        return record | {"branches": [self.unfold(each, depth - 1) for each in ordered]}
+        records = []
+        for index, found in enumerate(roots):
+            if self._shown >= _MOST_OBJECTS:
+                self.is_cut = True
+                break
+            self._shown += 1
+            record: dict[str, Any] = {
+                "kind": found.kind,
+                "name": found.name,
+                "uuid": found.uuid,
+                "display_name": found.display_name,
+            }
+            records.append(record)
+            if found.uuid in self._unfolded:
+                record["again"] = True
+                continue
+            if depth == 0:
+                continue
+            self._unfolded.add(found.uuid)
+            links = self._links_of(found, roots[index:])
+            if links is None:
+                continue
+            record["display_name"] = links.found.display_name
+            ordered = sorted(self._branches(links), key=lambda each: (each.kind, each.fq_name))
+            record["branches"] = self.unfold(ordered, depth - 1)
+        return records
+
+    def _links_of(self, found: Found, brothers: Sequence[Found]) -> Links | None:
+        """The links of one; those of the brothers after it that will be asked for come along."""
+        if found.uuid not in self._links:
+            room = min(_AT_ONCE, _MOST_OBJECTS - self._shown + 1)
+            together = [
+                each
+                for each in brothers
+                if each.kind == found.kind and each.uuid not in self._links
+            ][:room]
+            links = links_of_all(
+                self._session,
+                found.kind,
+                together,
+                children=self._branches is _children,
+                referrers=self._branches is _referrers,
+            )
+            self._links |= {each.uuid: links.get(each.uuid) for each in together}
+        return self._links[found.uuid]
 
 
 def format_branch(record: dict[str, Any]) -> list[str]:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlencode
 
 from filament.cli import local
 from filament.cli.local import Answer
+from filament.client.http import with_query
 from filament.doctor.words import short_instance, short_name
 
 Record = dict[str, Any]
@@ -19,7 +19,7 @@ def ask_why(
 ) -> list[Answer]:
     """Ask control nodes why routes to a prefix, or to an address, are as they are."""
     query = {"prefix": prefix} | ({"instance": instance} if instance else {})
-    return local.ask(run_dir, "control", f"/filament/why?{urlencode(query)}", names=controls)
+    return local.ask(run_dir, "control", with_query("/filament/why", query), names=controls)
 
 
 def why_lines(answers: Sequence[Answer], prefix: str) -> list[str]:

@@ -1,4 +1,4 @@
-"""A synchronous client of the configuration API, on the standard library alone.
+"""A synchronous client of the configuration API.
 
 For the command line, the lab and tests: imports fast, needs no event loop, and turns statuses
 back into the errors of the house. Not thread safe; one per thread.
@@ -7,13 +7,12 @@ back into the errors of the house. Not thread safe; one per thread.
 from __future__ import annotations
 
 import json
-from http.client import HTTPException, HTTPResponse
 from types import TracebackType
 from typing import Any, NamedTuple, Self
-from urllib.parse import quote, urlencode
 
 from filament.base.errors import TransientError
-from filament.client.http import connection_to, error_of, reason_of
+from filament.client.connection import BrokenAnswerError, Response
+from filament.client.http import connection_to, error_of, quoted, reason_of, with_query
 from filament.client.trust import NO_TRUST, Trust
 
 Items = list[dict[str, Any]]  # the class below has a method called list
@@ -68,7 +67,7 @@ class Client:
 
     def get(self, kind: str, uuid: str, /, **query: str) -> dict[str, Any]:
         """Read an object; `query` as in `fields="display_name"`, `exclude_children="1"`."""
-        value: dict[str, Any] = self.request("GET", f"/{kind}/{quote(uuid)}", **query).value[kind]
+        value: dict[str, Any] = self.request("GET", f"/{kind}/{quoted(uuid)}", **query).value[kind]
         return value
 
     def list(self, kind: str, /, **query: str) -> Items:
@@ -78,11 +77,11 @@ class Client:
 
     def update(self, kind: str, uuid: str, /, *, wait: str = "", **fields: Any) -> Answer:
         """Change the named fields; None removes a property, a refs field is the whole new list."""
-        return self.request("PUT", f"/{kind}/{quote(uuid)}", {kind: fields}, wait=wait)
+        return self.request("PUT", f"/{kind}/{quoted(uuid)}", {kind: fields}, wait=wait)
 
     def delete(self, kind: str, uuid: str, *, wait: str = "") -> Answer:
         """Delete an object."""
-        return self.request("DELETE", f"/{kind}/{quote(uuid)}", wait=wait)
+        return self.request("DELETE", f"/{kind}/{quoted(uuid)}", wait=wait)
 
     def uuid_of(self, kind: str, fq_name: FqName) -> str:
         """The uuid of a named object (`/fqname-to-id`)."""
@@ -123,48 +122,40 @@ class Client:
     def request(self, method: str, path: str, body: Any = None, **query: str) -> Answer:
         """Send one request; empty query values are left out. Raises the errors of the house."""
         wanted = {name: value for name, value in query.items() if value}
-        target = f"{path}?{urlencode(wanted)}" if wanted else path
+        target = with_query(path, wanted)
         content = None if body is None else json.dumps(body, separators=(",", ":")).encode()
-        response, raw = self._exchange(method, target, content)
+        response = self._exchange(method, target, content)
         if response.status not in {200, 202}:
-            raise error_of(response.status, raw.decode(errors="replace"))
-        is_json = response.headers.get_content_type() == "application/json"
+            raise error_of(response.status, response.content.decode(errors="replace"))
+        kind = response.headers.get("content-type", "").partition(";")[0].strip()
         return Answer(
-            json.loads(raw) if is_json else raw.decode(errors="replace"),
-            int(response.headers.get("X-Filament-Revision") or 0),
-            (response.headers.get("X-Filament-Wait") or "").removeprefix("timeout; waiting for "),
+            json.loads(response.content)
+            if kind == "application/json"
+            else response.content.decode(errors="replace"),
+            int(response.headers.get("x-filament-revision") or 0),
+            response.headers.get("x-filament-wait", "").removeprefix("timeout; waiting for "),
         )
 
-    def _exchange(
-        self, method: str, target: str, content: bytes | None
-    ) -> tuple[HTTPResponse, bytes]:
-        was_open = self._connection.sock is not None
+    def _exchange(self, method: str, target: str, content: bytes | None) -> Response:
+        was_open = self._connection.is_open
         try:
-            return self._once(method, target, content)
+            return self._connection.request(method, target, content, self._headers)
         except ConnectionError as error:
-            self._connection.close()
             # A kept connection may have been closed by a restarted server; only reads are safe
             # to repeat, a write may have been carried out.
             if was_open and method == "GET":
                 return self._retry(method, target, content)
             raise self._unreachable(error) from error
-        except (OSError, HTTPException) as error:
-            self._connection.close()
+        except (OSError, BrokenAnswerError) as error:
             raise self._unreachable(error) from error
 
-    def _retry(self, method: str, target: str, content: bytes | None) -> tuple[HTTPResponse, bytes]:
+    def _retry(self, method: str, target: str, content: bytes | None) -> Response:
         try:
-            return self._once(method, target, content)
-        except (OSError, HTTPException) as error:
-            self._connection.close()
+            return self._connection.request(method, target, content, self._headers)
+        except (OSError, BrokenAnswerError) as error:
             raise self._unreachable(error) from error
 
-    def _once(self, method: str, target: str, content: bytes | None) -> tuple[HTTPResponse, bytes]:
-        self._connection.request(method, target, content, self._headers)
-        response = self._connection.getresponse()
-        return response, response.read()
-
-    def _unreachable(self, error: OSError | HTTPException) -> TransientError:
+    def _unreachable(self, error: OSError | BrokenAnswerError) -> TransientError:
         reason = reason_of(error, self._timeout_s)
         return TransientError(
             f"the API at {self._address} does not answer ({reason}); is it running?"

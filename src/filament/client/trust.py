@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-import base64
-import ssl
+from binascii import b2a_base64
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from filament.base.errors import InputError
+
+if TYPE_CHECKING:
+    from ssl import SSLContext
 
 
 class Trust(NamedTuple):
@@ -34,11 +36,14 @@ class Trust(NamedTuple):
             headers["Authorization"] = f"Bearer {self.token}"
         elif self.user:
             pair = f"{self.user}:{self.password}".encode()
-            headers["Authorization"] = f"Basic {base64.b64encode(pair).decode()}"
+            headers["Authorization"] = f"Basic {b2a_base64(pair, newline=False).decode()}"
         return headers
 
-    def context(self) -> ssl.SSLContext:
+    def context(self) -> SSLContext:
         """How to check the server's certificate."""
+        # Imported here: who talks over a unix socket or plain TCP does without.
+        import ssl  # noqa: PLC0415
+
         try:
             context = ssl.create_default_context(cafile=self.ca or None)
         except OSError as error:  # ssl.SSLError is one

@@ -19,6 +19,8 @@ from filament.base.origin import NOWHERE, Origin
 from filament.compiler.targets import GLOBAL_SYSTEM_CONFIG, read_asn
 from filament.model.change import Commit, Object
 from filament.model.view import View
+from filament.wire.bgp.attributes import OriginCode
+from filament.wire.bgp.communities import Encapsulation
 from filament.wire.bgp.family import BY_TITLE, AddressFamily
 
 BGP_ROUTER = "bgp-router"
@@ -28,6 +30,13 @@ DEFAULT_HOLD_TIME_S = 90
 DEFAULT_FAMILIES = (AddressFamily.INET, AddressFamily.INET_VPN)
 _CONTROL_TYPES = frozenset({"control-node", "external-control-node"})
 _CUSTOMER_TYPES = frozenset({"bgpaas-server", "bgpaas-client"})
+# Tunnel types by the names of `default_tunnel_encap` (TF's TunnelEncapFromString).
+_TUNNELS = {
+    "gre": Encapsulation.GRE,
+    "mpls": Encapsulation.MPLS,
+    "udp": Encapsulation.MPLS_O_UDP,
+    "vxlan": Encapsulation.VXLAN,
+}
 _KINDS = frozenset({BGP_ROUTER, "global-system-config"})
 
 
@@ -55,7 +64,9 @@ class RestartPlan(msgspec.Struct, frozen=True):
 class PeerPlan(msgspec.Struct, frozen=True):
     """One session as one end sees it. `is_client`: we reflect to it.
 
-    `local_as` is ours for this session, `peer_as` the peer's; `password` "" is none.
+    `local_as` is ours for this session, `peer_as` the peer's; `password` "" is none. `loops` is how
+    often our AS may be in a path, by family; `origin_override` an ORIGIN for all that is heard;
+    `encapsulations` are tunnel types by family. What each does, `rib.peer.Rules` says.
     """
 
     name: str
@@ -70,6 +81,11 @@ class PeerPlan(msgspec.Struct, frozen=True):
     is_admin_down: bool = False
     is_client: bool = False
     prefix_limits: tuple[PrefixLimit, ...] = ()
+    has_as_override: bool = False
+    private_as_action: str = ""
+    loops: tuple[tuple[AddressFamily, int], ...] = ()
+    origin_override: int | None = None
+    encapsulations: tuple[tuple[AddressFamily, tuple[int, ...]], ...] = ()
     vendor: str = ""
     router_type: str = ""
     origin: Origin = NOWHERE
@@ -255,6 +271,11 @@ def _plan_peer(us: _Router, other: _Router, attributes: list[_Attributes], rule:
         is_admin_down=any(bool(each.get("admin_down")) for each in (ours, theirs, *both)),
         is_client=us.cluster_id is not None and other.cluster_id is None,
         prefix_limits=_prefix_limits(ours),
+        has_as_override=bool(ours.get("as_override")),
+        private_as_action=ours.get("private_as_action") or "",
+        loops=_loops(ours),
+        origin_override=_origin_override(ours),
+        encapsulations=_encapsulations(ours),
         vendor=other.parameters.get("vendor") or "",
         router_type=other.kind,
         origin=other.item.origin(rule),
@@ -312,11 +333,43 @@ def _password(*holders: dict[str, Any]) -> str:
     return ""
 
 
+def _family_attributes(attributes: _Attributes) -> Iterator[tuple[AddressFamily, _Attributes]]:
+    for each in attributes.get("family_attributes") or []:
+        family = BY_TITLE.get(each.get("address_family") or "")
+        if family is not None:
+            yield family, each
+
+
+def _loops(attributes: _Attributes) -> tuple[tuple[AddressFamily, int], ...]:
+    """Return every family's loop_count that is not 0: a family's own goes over the session's."""
+    of_session = _number(attributes, "loop_count", 0)
+    counts = dict.fromkeys(AddressFamily, of_session)
+    for family, each in _family_attributes(attributes):
+        counts[family] = _number(each, "loop_count", 0) or of_session
+    return tuple((family, count) for family, count in counts.items() if count)
+
+
+def _origin_override(attributes: _Attributes) -> int | None:
+    found = attributes.get("route_origin_override") or {}
+    if not found.get("origin_override"):
+        return None
+    return OriginCode[found.get("origin") or "IGP"].value
+
+
+def _encapsulations(
+    attributes: _Attributes,
+) -> tuple[tuple[AddressFamily, tuple[int, ...]], ...]:
+    return tuple(
+        (family, tuple(_TUNNELS[name].value for name in each["default_tunnel_encap"]))
+        for family, each in _family_attributes(attributes)
+        if each.get("default_tunnel_encap")
+    )
+
+
 def _prefix_limits(attributes: _Attributes) -> tuple[PrefixLimit, ...]:
     limits = []
-    for each in attributes.get("family_attributes") or []:
+    for family, each in _family_attributes(attributes):
         limit = each.get("prefix_limit") or {}
-        family = BY_TITLE.get(each.get("address_family", ""))
-        if family is not None and _number(limit, "maximum", 0):
+        if _number(limit, "maximum", 0):
             limits.append(PrefixLimit(family, limit["maximum"], _number(limit, "idle_timeout", 0)))
     return tuple(limits)

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from filament.base.limits import MAX_BGP_PEER_ROUTES
 from filament.compiler.peers import PeerPlan, PrefixLimit
 from filament.control.retention import Retention
-from filament.rib.peer import Peer, PeerKind
+from filament.rib.peer import Peer, PeerKind, PrivateAs, Rules
 from filament.runtime.drive import Driver
 from filament.wire.bgp.family import AddressFamily
 from filament.wire.bgp.peer import BgpPeer, PeerRule
@@ -56,12 +56,20 @@ class Neighbour:
             asn=agreement.peer_as,
             identifier=agreement.peer_identifier,
             local_as=self.plan.local_as if self.plan.local_as != asn else 0,
+            rules=Rules(
+                has_as_override=self.plan.has_as_override,
+                private_as=PrivateAs(self.plan.private_as_action),
+                loops=self.plan.loops,
+                origin=self.plan.origin_override,
+                encapsulations=self.plan.encapsulations,
+            ),
         )
 
-    def flush(self) -> None:
-        """Write what waits, and let events be heard."""
-        for driver in list(self.drivers.values()):
-            driver.flush()
+    def flush(self, *, but: BgpSession | None = None) -> None:
+        """Write what waits, and let events be heard: of all sessions but one."""
+        for session, driver in list(self.drivers.items()):
+            if session is not but:
+                driver.flush()
 
     @property
     def driver(self) -> Driver[SessionEvent] | None:

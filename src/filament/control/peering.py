@@ -303,15 +303,14 @@ class Peering:
         match event:
             case OpenReceived():
                 # What a collision ended must be over before this one can be established.
-                for other, driver in list(neighbour.drivers.items()):
-                    if other is not session:
-                        driver.flush()
+                neighbour.flush(but=session)
             case SessionEstablished():
                 self._up(neighbour, session)
             case RefreshReceived(family=family, subtype=subtype):
                 self._take_refresh(neighbour, family, subtype)
             case SessionClosed():
                 self._down(neighbour, session, event)
+                neighbour.flush(but=session)
         self.wake()
 
     def _up(self, neighbour: Neighbour, session: BgpSession) -> None:

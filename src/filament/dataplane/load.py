@@ -13,13 +13,14 @@ import errno
 import fcntl
 import functools
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from collections.abc import Set as AbstractSet
 from pathlib import Path
-from typing import Self
+from typing import NamedTuple, Self
 
 from filament.base.errors import PermanentError
 from filament.dataplane import bpf
-from filament.forward.layout import ABI, SAMPLES, TABLE_BY_NAME
+from filament.forward.layout import ABI, SAMPLES, TABLE_BY_NAME, TABLES
 
 OBJECT = Path(__file__).parent / "c" / "vrouter.bpf.o"
 PROGRAMS = ("from_port", "from_fabric")
@@ -116,6 +117,13 @@ def _programs(handle: ctypes.c_void_p) -> Iterator[tuple[str, ctypes.c_void_p]]:
         yield (name or b"").decode(), ctypes.c_void_p(entry)
 
 
+class Apart(NamedTuple):
+    """Programs with state of their own, and descriptors of their maps by name."""
+
+    programs: Programs
+    maps: Mapping[str, int]
+
+
 class _Settings(ctypes.Structure):
     """`struct settings` of vrouter.bpf.c."""
 
@@ -171,6 +179,54 @@ def require_same_abi(directory: Path) -> None:
         )
 
 
+@contextlib.contextmanager
+def _loaded(
+    directory: Path, path: Path, pinned: AbstractSet[str], *, record_decisions: bool
+) -> Iterator[ctypes.c_void_p]:
+    """Open and load an object file; its maps named in `pinned` are those of `directory`."""
+    library = _libbpf()
+    with _opened(path) as (handle, messages):
+        for name, entry in _maps(handle):
+            if name.endswith(_SETTINGS_SECTION):
+                _configure(path, entry, record_decisions=record_decisions)
+            elif name in pinned:
+                library.bpf_map__set_pin_path(entry, os.fsencode(directory / name))
+        result = library.bpf_object__load(handle)
+        if result < 0:
+            log = "\n".join("\n".join(messages).splitlines()[-40:])
+            raise PermanentError(
+                f"loading {path} with maps in {directory}: {os.strerror(-result)}\n{log}"
+            )
+        yield handle
+
+
+def _program_descriptors(handle: ctypes.c_void_p) -> dict[str, int]:
+    library = _libbpf()
+    return {
+        name: fcntl.fcntl(library.bpf_program__fd(entry), fcntl.F_DUPFD_CLOEXEC, 0)
+        for name, entry in _programs(handle)
+    }
+
+
+@contextlib.contextmanager
+def load_apart(directory: Path, *, path: Path = OBJECT) -> Iterator[Apart]:
+    """Load the programs over the planned rows of `directory`, with all other maps of their own.
+
+    They record decisions, and leave nothing behind: what they count, enter and show ends with the
+    block. Raises as `load` does, and when nothing is pinned in `directory`.
+    """
+    require_same_abi(directory)
+    if _pinned_abi(directory) is None:
+        raise PermanentError(f"no maps are pinned in {directory}; is its agent running?")
+    planned = {table.name for table in TABLES if table.planned}
+    with _loaded(directory, path, planned, record_decisions=True) as handle:
+        library = _libbpf()
+        # The maps live as long as the object is open.
+        maps = {name: library.bpf_map__fd(entry) for name, entry in _maps(handle)}
+        with Programs(_program_descriptors(handle)) as programs:
+            yield Apart(programs, maps)
+
+
 def load(directory: Path, *, path: Path = OBJECT, record_decisions: bool = False) -> Programs:
     """Load the programs over the maps pinned in `directory` of a BPF file system.
 
@@ -180,23 +236,9 @@ def load(directory: Path, *, path: Path = OBJECT, record_decisions: bool = False
     """
     require_same_abi(directory)
     directory.mkdir(parents=True, exist_ok=True)
-    library = _libbpf()
-    with _opened(path) as (handle, messages):
-        for name, entry in _maps(handle):
-            if name.endswith(_SETTINGS_SECTION):
-                _configure(path, entry, record_decisions=record_decisions)
-            elif name in TABLE_BY_NAME or name in (SAMPLES, _ABI_PIN):
-                library.bpf_map__set_pin_path(entry, os.fsencode(directory / name))
-        result = library.bpf_object__load(handle)
-        if result < 0:
-            log = "\n".join("\n".join(messages).splitlines()[-40:])
-            raise PermanentError(
-                f"loading {path} with maps in {directory}: {os.strerror(-result)}\n{log}"
-            )
-        descriptors = {
-            name: fcntl.fcntl(library.bpf_program__fd(entry), fcntl.F_DUPFD_CLOEXEC, 0)
-            for name, entry in _programs(handle)
-        }
+    pinned = {*TABLE_BY_NAME, SAMPLES, _ABI_PIN}
+    with _loaded(directory, path, pinned, record_decisions=record_decisions) as handle:
+        descriptors = _program_descriptors(handle)
     # Written last: a directory left by a load that failed half-way says "unknown row formats".
     if _pinned_abi(directory) != ABI:
         descriptor = bpf.open_pinned(directory / _ABI_PIN)

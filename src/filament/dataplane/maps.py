@@ -34,6 +34,35 @@ def _is_per_cpu(table: Table) -> bool:
     return table.map_type.startswith("PERCPU_")
 
 
+def _value_bytes(table: Table, cpus: int) -> int:
+    size = VALUE_CODECS[table.name].size_bytes
+    return -(-size // 8) * 8 * cpus if _is_per_cpu(table) else size
+
+
+def _decode(table: Table, raw: bytes, cpus: int) -> Values:
+    codec = VALUE_CODECS[table.name]
+    if not _is_per_cpu(table):
+        return codec.decode(raw)
+    stride = -(-codec.size_bytes // 8) * 8
+    rows = [codec.decode(raw, cpu * stride) for cpu in range(cpus)]
+    return tuple(sum(column) for column in zip(*rows, strict=True))
+
+
+def read_row(descriptor: int, name: str, key: Key, cpus: int) -> Values | None:
+    """Read one row of a table's map, per-CPU values added up; None when it is absent."""
+    table = TABLE_BY_NAME[name]
+    raw = bpf.lookup(descriptor, KEY_CODECS[name].encode(key), _value_bytes(table, cpus))
+    if raw is None or (_is_array(table) and not any(raw)):
+        return None
+    return _decode(table, raw, cpus)
+
+
+def clear_row(descriptor: int, name: str, key: Key, cpus: int) -> None:
+    """Make one row of an array's map absent."""
+    absent = bytes(_value_bytes(TABLE_BY_NAME[name], cpus))
+    bpf.update(descriptor, KEY_CODECS[name].encode(key), absent)
+
+
 class PinnedMaps:
     """The vRouter's maps in one pin directory, open until `close`.
 
@@ -71,14 +100,7 @@ class PinnedMaps:
 
     def read(self, name: str, key: Key) -> Values | None:
         """Read one row, or None."""
-        table = TABLE_BY_NAME[name]
-        size = VALUE_CODECS[name].size_bytes
-        if _is_per_cpu(table):
-            size = -(-size // 8) * 8 * self._cpus
-        raw = bpf.lookup(self._descriptors[name], KEY_CODECS[name].encode(key), size)
-        if raw is None or (_is_array(table) and not any(raw)):
-            return None
-        return self._decode(table, raw)
+        return read_row(self._descriptors[name], name, key, self._cpus)
 
     def read_all(self, name: str) -> dict[Key, Values]:
         """Read a whole table; absent rows of arrays are left out, per-CPU values added up."""
@@ -137,16 +159,7 @@ class PinnedMaps:
         self._delete(TABLE_BY_NAME[name], list(self.read_all(name)))
 
     def _value_bytes(self, table: Table) -> int:
-        size = VALUE_CODECS[table.name].size_bytes
-        return -(-size // 8) * 8 * self._cpus if _is_per_cpu(table) else size
-
-    def _decode(self, table: Table, raw: bytes) -> Values:
-        codec = VALUE_CODECS[table.name]
-        if not _is_per_cpu(table):
-            return codec.decode(raw)
-        stride = -(-codec.size_bytes // 8) * 8
-        rows = [codec.decode(raw, cpu * stride) for cpu in range(self._cpus)]
-        return tuple(sum(column) for column in zip(*rows, strict=True))
+        return _value_bytes(table, self._cpus)
 
     def _items(self, table: Table) -> Iterator[tuple[Key, Values]]:
         key_codec, is_array = KEY_CODECS[table.name], _is_array(table)
@@ -154,7 +167,7 @@ class PinnedMaps:
         for key, raw in bpf.items(descriptor, self._value_bytes(table)):
             if is_array and not any(raw):
                 continue
-            yield key_codec.decode(key), self._decode(table, raw)
+            yield key_codec.decode(key), _decode(table, raw, self._cpus)
 
     def _update(self, table: Table, rows: list[tuple[Key, Values]]) -> None:
         key_codec, value_codec = KEY_CODECS[table.name], VALUE_CODECS[table.name]

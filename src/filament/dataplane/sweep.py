@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import struct
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
 
 from filament.dataplane import bpf
 from filament.dataplane.maps import PinnedMaps
@@ -17,6 +18,7 @@ from filament.forward.layout import FLOW_IDLE_TCP_CLOSED_S
 from filament.forward.policy import Flow
 from filament.forward.tables import KEY_CODECS, VALUE_CODECS, Change
 
+RawRow = tuple[bytes, bytes]
 _SECOND_NS = 1_000_000_000
 # Most rows are young: a look at one number tells, before the whole row is decoded.
 _LAST_SEEN = struct.Struct("=Q")
@@ -24,17 +26,29 @@ _LAST_SEEN_AT = 8
 _LEAST_IDLE_NS = FLOW_IDLE_TCP_CLOSED_S * _SECOND_NS
 
 
-def sweep(maps: PinnedMaps, now_ns: int) -> int:
+class Watch(NamedTuple):
+    """Who hears of rows (key and value) that a sweep meets: those that it takes out, and those that
+    stay and were seen after `since_ns` (None: none of them).
+    """
+
+    ended: Callable[[RawRow], None]
+    active: Callable[[RawRow], None]
+    since_ns: int | None = None
+
+
+def sweep(maps: PinnedMaps, now_ns: int, watch: Watch | None = None) -> int:
     """Delete idle flows; returns how many. `now_ns` is the kernel's monotonic clock.
 
     Takes a second per million rows; call it beside the tasks that packets wait for. One at a time.
     """
     swept: Counter[int] = Counter()
     descriptor = maps.descriptor("flows")
-    for vif, key in _idle(descriptor, now_ns):
+    for vif, key, value in _idle(descriptor, now_ns, watch):
         # One by one: only so is it known which were still there.
         if bpf.delete(descriptor, key):
             swept[vif] += 1
+            if watch is not None:
+                watch.ended((key, value))
     changes = []
     for vif, count in swept.items():
         before = maps.read("flows_swept", (vif,)) or (0,)
@@ -43,12 +57,15 @@ def sweep(maps: PinnedMaps, now_ns: int) -> int:
     return swept.total()
 
 
-def _idle(descriptor: int, now_ns: int) -> Iterator[tuple[int, bytes]]:
+def _idle(descriptor: int, now_ns: int, watch: Watch | None) -> Iterator[tuple[int, bytes, bytes]]:
     key_codec, value_codec = KEY_CODECS["flows"], VALUE_CODECS["flows"]
+    since_ns = watch.since_ns if watch is not None else None
     for key, value in bpf.items(descriptor):
         (last_seen_ns,) = _LAST_SEEN.unpack_from(value, _LAST_SEEN_AT)
-        if now_ns - last_seen_ns <= _LEAST_IDLE_NS:
-            continue
-        vif, *_, protocol = key_codec.decode(key)
-        if Flow(*value_codec.decode(value)).is_idle(protocol, now_ns):
-            yield vif, key
+        if now_ns - last_seen_ns > _LEAST_IDLE_NS:
+            vif, *_, protocol = key_codec.decode(key)
+            if Flow(*value_codec.decode(value)).is_idle(protocol, now_ns):
+                yield vif, key, value
+                continue
+        if watch is not None and since_ns is not None and last_seen_ns > since_ns:
+            watch.active((key, value))

@@ -11,7 +11,7 @@ import msgspec
 from filament.base.net import format_address, format_ipv4
 from filament.base.origin import Origin
 from filament.doctor.packet import Flow, format_protocol
-from filament.doctor.walk import HostFacts, Journey, Outcome, Step
+from filament.doctor.walk import Heard, HostFacts, Journey, Outcome, Step
 from filament.doctor.words import short_name
 from filament.wire.packet.ipv4 import TCP, UDP
 
@@ -23,7 +23,7 @@ class Explanation(msgspec.Struct, frozen=True):
 
     `labels` are what the person called the addresses; `notes` are said first: agents that are
     away, rows that are behind; `hint` last: what would let the packet through. `is_mistaken`: it
-    was delivered, but to somebody else.
+    was delivered, but to somebody else. `heard` are the frames that hosts were given, in order.
     """
 
     question: Journey
@@ -32,6 +32,7 @@ class Explanation(msgspec.Struct, frozen=True):
     notes: tuple[str, ...] = ()
     hint: str = ""
     is_mistaken: bool = False
+    heard: tuple[Heard, ...] = ()
 
     @property
     def is_delivered(self) -> bool:

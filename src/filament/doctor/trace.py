@@ -109,6 +109,7 @@ def trace(
         tuple(said),
         _hint(question, sender, destination, hosts),
         is_mistaken,
+        tuple(walker.heard),
     )
 
 

@@ -127,15 +127,31 @@ class Sender(NamedTuple):
     port: PortFacts
 
 
+class Heard(NamedTuple):
+    """A frame that a host was given on a walk, by which program, and what the model did with it.
+
+    `packet` says which packet it is of: the question, or the answer to it. `ifindex` is the port's
+    device, 0 of the underlay.
+    """
+
+    host: str
+    packet: str
+    program: str
+    ifindex: int
+    frame: bytes
+    result: Result
+
+
 class Walker:
     """Hosts by name, with a model each; flows that one walk opens are there for the next, so that
-    an answer meets the state its question left.
+    an answer meets the state its question left. `heard` is what hosts were given, in order.
     """
 
     def __init__(self, hosts: Mapping[str, HostFacts]) -> None:
         self.hosts = hosts
         self._host_at = {host.address: name for name, host in hosts.items()}
         self._models = {name: model_of(host) for name, host in hosts.items()}
+        self.heard: list[Heard] = []
 
     def walk(self, sender: Sender, flow: Flow, *, answers: bool = False) -> Journey:
         """Send the first packet of a flow from a port (`answers`: the one that answers it)."""
@@ -151,7 +167,10 @@ class Walker:
             return self._follow(sender.host, flow, [step], asked)
         step = Step(sender.host, stage, f"{wanted_text} is at {format_mac(mac)}")
         frame = packet.encode_frame(flow, sender.port.mac, mac, answers=answers)
-        return self._follow(sender.host, flow, [step], model.from_port(ifindex, frame))
+        result = model.from_port(ifindex, frame)
+        word = "answer" if answers else "question"
+        self.heard.append(Heard(sender.host, word, "from_port", ifindex, frame, result))
+        return self._follow(sender.host, flow, [step], result)
 
     def _follow(self, host: str, flow: Flow, met: list[Step], result: Result) -> Journey:
         """Follow what a host did with the packet to the next host, until it ends."""
@@ -181,6 +200,8 @@ class Walker:
                 return Journey(flow, tuple(met), Outcome.LOST, host=away)
             host = next_host
             result = self._models[host].from_fabric(output.frame)
+            word = self.heard[-1].packet
+            self.heard.append(Heard(host, word, "from_fabric", 0, output.frame, result))
         met.append(Step(host, "lost", f"the packet went through {MAX_HOPS} hosts: a loop"))
         return Journey(flow, tuple(met), Outcome.LOST, host=host)
 

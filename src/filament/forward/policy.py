@@ -227,8 +227,13 @@ class Passage(NamedTuple):
 
     def refusal(self, action: int) -> DropReason:
         """Why the packet is dropped when its flow may not pass."""
-        from_port, to_port = _REFUSALS.get(action, _REFUSALS[ACL_DENY])
-        return from_port if self.is_from_port else to_port
+        return refusal(action, is_from_port=self.is_from_port)
+
+
+def refusal(action: int, *, is_from_port: bool) -> DropReason:
+    """Why packets from a port, or to it, are dropped whose flow has an action that denies."""
+    from_port, to_port = _REFUSALS.get(action, _REFUSALS[ACL_DENY])
+    return from_port if is_from_port else to_port
 
 
 def lists_of(port: InterfaceValues, *, outbound: bool) -> tuple[int, int]:

@@ -48,6 +48,11 @@ class Change(NamedTuple):
     values: tuple[int, ...] | None
 
 
+def fields_of(table: str) -> list[str]:
+    """Return the names of a row's values, in order."""
+    return [one.name for one in TABLE_BY_NAME[table].value if not one.type.startswith("pad")]
+
+
 _NATIVE = {"u8": "B", "u16": "H", "u32": "I", "u64": "Q", "be16": "H", "be32": "I"}
 _BYTES = {"mac": 6, "be128": 16}
 

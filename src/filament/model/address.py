@@ -36,7 +36,8 @@ class Subnet(msgspec.Struct, frozen=True):
     """One subnet of a network, parsed. Addresses are host-order ints; gateway 0 means none.
 
     `uuid` is what addresses of it show as their `subnet_uuid`, `pool` the allocation pool that
-    holds them, `pools` are inclusive ranges inside the prefix, in the caller's order.
+    holds them, `pools` are inclusive ranges inside the prefix, in the caller's order. Addresses are
+    handed out in blocks of `unit`, a power of two: who has the first has all of them.
     """
 
     uuid: str
@@ -46,6 +47,7 @@ class Subnet(msgspec.Struct, frozen=True):
     service: int
     is_from_start: bool
     pools: tuple[tuple[int, int], ...]
+    unit: int = 1
 
     @property
     def broadcast(self) -> int:
@@ -62,13 +64,24 @@ class Subnet(msgspec.Struct, frozen=True):
         """TF's word for the version: `v4` or `v6`."""
         return f"v{self.prefix.version}"
 
+    @property
+    def reserved_values(self) -> frozenset[int]:
+        """The numbers of blocks with a reserved address."""
+        return frozenset(map(self.value_of, self.reserved))
+
     def value_of(self, address: int) -> int:
-        """The number by which the subnet's pool holds an address: fits in 64 bits, signed."""
-        return address - _origin_of(self.prefix)
+        """The number by which the subnet's pool holds an address, or the block that it is in: fits
+        in 64 bits, signed.
+        """
+        return (address - _origin_of(self.prefix)) // self.unit
 
     def address_of(self, value: int) -> int:
-        """The address that a number of the subnet's pool stands for."""
-        return value + _origin_of(self.prefix)
+        """The address, the first of a block, that a number of the subnet's pool stands for."""
+        return value * self.unit + _origin_of(self.prefix)
+
+    def values_in(self, first: int, last: int) -> tuple[int, int]:
+        """The numbers of the first and the last block that lie in a range of addresses whole."""
+        return self.value_of(first + self.unit - 1), self.value_of(last + 1) - 1
 
     def format(self, address: int) -> str:
         """An address of the subnet as a text."""
@@ -114,7 +127,7 @@ def parse_subnet(value: dict[str, Any], path: str, owner_uuid: str) -> Subnet:
         pools = _parse_pools(prefix, value)
     except InputError as error:
         raise InputError(error.code, error.message, path=path, hint=error.hint) from error
-    return Subnet(
+    subnet = Subnet(
         uuid=value["subnet_uuid"],
         pool=pool_of(owner_uuid, value["subnet_uuid"]),
         prefix=prefix,
@@ -122,7 +135,41 @@ def parse_subnet(value: dict[str, Any], path: str, owner_uuid: str) -> Subnet:
         service=service,
         is_from_start=bool(value.get("addr_from_start")),
         pools=pools,
+        unit=value.get("alloc_unit") or 1,
     )
+    if subnet.unit != 1:
+        _require_blocks(subnet, path)
+    return subnet
+
+
+def _require_blocks(subnet: Subnet, path: str) -> None:
+    """Refuse an `alloc_unit` that cannot divide its subnet (TF's rules)."""
+    unit = subnet.unit
+    if unit < 1 or unit & (unit - 1):
+        raise InputError(
+            "bad-alloc-unit",
+            f"alloc_unit {unit} is no power of 2",
+            path=path,
+            hint="write 1, 2, 4, ...",
+        )
+    for first, last in subnet.pools:
+        if first % unit or (last + 1) % unit:
+            raise InputError(
+                "bad-alloc-unit",
+                f"{subnet.format(first)}-{subnet.format(last)} is not made of blocks of {unit}",
+                path=path,
+                hint="let allocation pools begin and end where blocks do, or use a smaller"
+                " alloc_unit",
+            )
+        low, high = subnet.values_in(first, last)
+        if sum(low <= value <= high for value in subnet.reserved_values) > high - low:
+            raise InputError(
+                "bad-alloc-unit",
+                f"with alloc_unit {unit} every block of {subnet.format(first)}-"
+                f"{subnet.format(last)} has an address that is kept",
+                path=path,
+                hint="use a smaller alloc_unit",
+            )
 
 
 def complete_subnet(
@@ -143,13 +190,6 @@ def complete_subnet(
     except InputError as error:
         raise InputError(error.code, error.message, path=path, hint=error.hint) from error
     known = next((old for old in before if old["subnet"] == value["subnet"]), {})
-    if (value.get("alloc_unit") or 1) != 1:
-        raise InputError(
-            "bad-alloc-unit",
-            f"alloc_unit {value['alloc_unit']} is not supported",
-            path=path,
-            hint="leave it out: addresses are allocated one by one",
-        )
     value = dict(value)
     for field in ("subnet_uuid", "default_gateway", "dns_server_address"):
         if not value.get(field) and known.get(field):
@@ -174,21 +214,21 @@ def complete_subnet(
 
 
 def choose_address(view: PoolView, subnet: Subnet) -> int | None:
-    """The next free address of a subnet, or None when it is exhausted."""
+    """The next free address of a subnet (the first of a block), or None when it is exhausted."""
     pool = subnet.pool
-    origin = _origin_of(subnet.prefix)
-    reserved = subnet.reserved
+    reserved = subnet.reserved_values
     for first, last in subnet.pools if subnet.is_from_start else reversed(subnet.pools):
+        low, high = subnet.values_in(first, last)
         if subnet.is_from_start:
-            address = view.free_from(pool, first - origin) + origin
-            while address in reserved:
-                address = view.free_from(pool, address + 1 - origin) + origin
+            value = view.free_from(pool, low)
+            while value in reserved:
+                value = view.free_from(pool, value + 1)
         else:
-            address = view.free_down_from(pool, last - origin) + origin
-            while address in reserved:
-                address = view.free_down_from(pool, address - 1 - origin) + origin
-        if first <= address <= last:
-            return address
+            value = view.free_down_from(pool, high)
+            while value in reserved:
+                value = view.free_down_from(pool, value - 1)
+        if low <= value <= high:
+            return subnet.address_of(value)
     return None
 
 

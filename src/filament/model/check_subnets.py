@@ -130,6 +130,11 @@ def _require_disjoint(subnets: list[tuple[str, Subnet]]) -> None:
 
 def _require_kept(view: Candidate, item: Object, old: Subnet, new: Subnet | None) -> None:
     held = view.held_count(old.pool)
+    if held and new is not None and new.unit != old.unit:
+        raise ConflictError(
+            f"alloc_unit of subnet {old.prefix} of {item.kind} {item.name} cannot be changed:"
+            f" {held} addresses of it are in use; delete their instance-ip objects first"
+        )
     if held and (new is None or new.prefix != old.prefix):
         raise ConflictError(
             f"subnet {old.prefix} of {item.kind} {item.name} cannot be removed:"

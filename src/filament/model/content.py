@@ -19,12 +19,15 @@ FORMAT = 1
 
 
 class Content(msgspec.Struct, frozen=True):
-    """Everything a store holds at one revision, except its log."""
+    """Everything a store holds at one revision; `commits` are its log, without gaps up to
+    `revision`, where it was asked for.
+    """
 
     revision: int
     objects: list[Object]
     allocations: list[Allocation]
     format: int = 1
+    commits: list[Commit] = []
 
 
 _decoder = msgspec.json.Decoder(Content)
@@ -32,10 +35,14 @@ _encode = msgspec.json.Encoder(order="sorted").encode
 
 
 def encode_content(
-    revision: int, objects: Iterable[Object], allocations: Iterable[Allocation]
+    revision: int,
+    objects: Iterable[Object],
+    allocations: Iterable[Allocation],
+    commits: Iterable[Commit] = (),
 ) -> Iterator[bytes]:
     """Write a content as canonical JSON, in pieces: objects in the given order (of creation),
-    allocations sorted, members of every JSON object sorted.
+    allocations sorted, members of every JSON object sorted. Without commits there is no word of
+    them.
     """
     yield b'{"format":%d,"revision":%d,"objects":[\n' % (FORMAT, revision)
     separator = b""
@@ -46,6 +53,10 @@ def encode_content(
     separator = b""
     for one in sorted(allocations, key=lambda one: (one.pool, one.value)):
         yield separator + _encode(one)
+        separator = b",\n"
+    separator = b'\n],"commits":[\n'
+    for commit in commits:
+        yield separator + _encode(commit)
         separator = b",\n"
     yield b"\n]}\n"
 
@@ -66,6 +77,14 @@ def decode_content(text: bytes, place: str) -> Content:
             f"{place} has format {content.format}, this program reads {FORMAT}",
             hint="use the program version that wrote it, or newer",
         )
+    first = content.revision - len(content.commits) + 1
+    for revision, commit in enumerate(content.commits, first):
+        if commit.revision != revision:
+            raise InputError(
+                "bad-content",
+                f"the log in {place} has revision {commit.revision} where {revision} must be",
+                hint="give a file as `filament db export --log` has written it",
+            )
     return content
 
 

@@ -141,7 +141,7 @@ class BgpRib:
         us = self.us
         if peer.local_as:
             us = msgspec.structs.replace(us, asn=peer.local_as)
-        policy = OutPolicy(us, peer.kind, asn, has_llgr)
+        policy = OutPolicy(us, peer.kind, asn, has_llgr, peer.rules)
         self.out.join(peer.name, policy, frozenset(families))
         if (peer.name, AddressFamily.ROUTE_TARGET) not in self._sweeping:
             # What it asked for before it restarted counts until it says otherwise: it may wait
@@ -201,6 +201,8 @@ class BgpRib:
         with the field they came in where it may be sent on as it is (`Announced.field`).
         """
         peer, table = self.peers[name], self.tables[family]
+if peer.rules.origin is not None:
+            attributes = msgspec.structs.replace(attributes, origin=peer.rules.origin)
         problem = table.announce(peer, attributes, routes, field)
         if family is AddressFamily.ROUTE_TARGET:
             for key, _ in routes:

@@ -11,7 +11,7 @@ from typing import Any
 
 from filament.rib.peer import Peer, PeerKind, Speaker
 from filament.rib.targets import TargetSet
-from filament.wire.bgp.attributes import Attributes, has_as, neighbour_as, path_length
+from filament.wire.bgp.attributes import Attributes, count_as, neighbour_as, path_length
 from filament.wire.bgp.communities import ACCEPT_OWN, LLGR_STALE, is_tree_leaf, mobility_of
 from filament.wire.bgp.family import AddressFamily
 
@@ -107,15 +107,18 @@ def tie_of(peer: Peer, attributes: Attributes) -> tuple[int, int, int, str]:
 TIE_NAMES = ("kind of peer", "router id", "cluster list length", "peer")
 
 
-def problem_of(peer: Peer, attributes: Attributes, us: Speaker) -> str:
+def problem_of(family: AddressFamily, peer: Peer, attributes: Attributes, us: Speaker) -> str:
     """Say why routes with these attributes cannot be used; "" when they can.
 
     TF's flags AsPathLooped, NoNeighborAs, OriginatorIdLooped, ClusterListLooped.
     """
     if peer.kind is PeerKind.AGENT:
         return ""
-    if has_as(attributes.as_path, us.asn):
-        return f"AS path loop: our AS {us.asn} is in its AS path"
+    for ours in {us.asn, peer.local_as or us.asn}:
+        count, most = count_as(attributes.as_path, ours), peer.rules.loops_of(family)
+        if count > most:
+            often = f" {count} times, more than its loop_count of {most}" if most else ""
+            return f"AS path loop: our AS {ours} is in its AS path{often}"
     if peer.kind is PeerKind.EXTERNAL:
         first = neighbour_as(attributes.as_path)
         if first != peer.asn:

@@ -229,7 +229,7 @@ def import_path(family: AddressFamily, key: bytes, label: bytes, bundle: Bundle,
     """Return a VPN route as a path of an instance's table. `asn` is ours."""
     attributes, peer = bundle.attributes, bundle.peer
     extended = attributes.extended_communities
-    codepoints = codes.encapsulations_of(extended)
+    codepoints = codes.encapsulations_of(extended) or peer.rules.encapsulations_of(family)
     encapsulations = tuple(
         dict.fromkeys(_ENCAPSULATION_NAMES.get(each, f"type-{each}") for each in codepoints)
     )

@@ -9,13 +9,22 @@ from __future__ import annotations
 import msgspec
 
 from filament.rib.bundle import DEFAULT_LOCAL_PREFERENCE, Bundle
-from filament.rib.peer import PeerKind, Speaker
-from filament.wire.bgp.attributes import Attributes, has_as, prepend_as
+from filament.rib.peer import PeerKind, PrivateAs, Rules, Speaker
+from filament.wire.bgp.attributes import (
+    AsPath,
+    Attributes,
+    has_as,
+    is_private_as,
+    prepend_as,
+    replace_as,
+    without_private_as,
+)
 from filament.wire.bgp.communities import (
     LLGR_STALE,
     NO_ADVERTISE,
     NO_EXPORT,
     NO_EXPORT_SUBCONFED,
+    encapsulations_as,
 )
 
 _NON_TRANSITIVE = 0x40  # in the type of an extended community, RFC 4360 section 2
@@ -28,9 +37,18 @@ class OutPolicy(msgspec.Struct, frozen=True):
     kind: PeerKind
     asn: int = 0
     has_llgr: bool = False
+    rules: Rules = Rules()
 
     def export(self, bundle: Bundle) -> Attributes | str:
         """Return what these peers are sent of a bundle, or why they are not sent it."""
+        exported = self._export(bundle)
+        encapsulations = self.rules.encapsulations_of(bundle.family)
+        if encapsulations and isinstance(exported, Attributes):
+            extended = encapsulations_as(exported.extended_communities, encapsulations)
+            return msgspec.structs.replace(exported, extended_communities=extended)
+        return exported
+
+    def _export(self, bundle: Bundle) -> Attributes | str:
         attributes = bundle.attributes
         communities = attributes.communities
         if communities:
@@ -46,14 +64,17 @@ class OutPolicy(msgspec.Struct, frozen=True):
         ):
             if community in communities:
                 return f"it has the community {name}"
-        if has_as(attributes.as_path, self.asn):
+        path = attributes.as_path
+        if self.rules.has_as_override:
+            path = replace_as(path, self.asn, self.us.asn)
+        elif has_as(path, self.asn):
             return f"AS path loop: the peer's AS {self.asn} is in its AS path"
         extended = tuple(
             each for each in attributes.extended_communities if not each[0] & _NON_TRANSITIVE
         )
         return msgspec.structs.replace(
             attributes,
-            as_path=prepend_as(attributes.as_path, self.us.asn),
+            as_path=prepend_as(self._public(path, self.asn, self.us.asn), self.us.asn),
             local_preference=None,
             med=attributes.med if not attributes.as_path else None,
             originator_id=None,
@@ -61,8 +82,24 @@ class OutPolicy(msgspec.Struct, frozen=True):
             extended_communities=extended,
         )
 
+    def _public(self, path: AsPath, peer_asn: int, substitute: int) -> AsPath:
+        """Return a path without private ASes, as far as the configuration says."""
+        if self.rules.private_as is PrivateAs.KEEP:
+            return path
+        return without_private_as(
+            path,
+            beyond_public=self.rules.private_as is not PrivateAs.REMOVE,
+            but=peer_asn,
+            substitute=substitute if self.rules.private_as is PrivateAs.REPLACE_ALL else 0,
+        )
+
     def _export_internal(self, bundle: Bundle) -> Attributes | str:
         attributes, peer = bundle.attributes, bundle.peer
+        if self.rules.private_as is not PrivateAs.KEEP:
+            ases = (asn for segment in attributes.as_path for asn in segment.ases)
+            first_public = next((asn for asn in ases if not is_private_as(asn)), 0)
+            path = self._public(attributes.as_path, self.us.asn, first_public)
+            attributes = msgspec.structs.replace(attributes, as_path=path)
         if attributes.local_preference is None:
             attributes = msgspec.structs.replace(
                 attributes, local_preference=DEFAULT_LOCAL_PREFERENCE

@@ -172,7 +172,7 @@ class VpnTable:
     # bundles ------------------------------------------------------------------------------
 
     def _new_bundle(self, peer: Peer, attributes: Attributes) -> Bundle:
-        problem = problem_of(peer, attributes, self.us)
+        problem = problem_of(self.family, peer, attributes, self.us)
         target_set = self._target_sets.get(targets_of(attributes.extended_communities))
         bundle = Bundle(self.family, peer, attributes, target_set, problem)
         target_set.bundles[bundle] = None
@@ -217,7 +217,7 @@ class VpnTable:
         self.us = us
         self.pending.spill()
         for bundle in self.bundles():
-            problem = problem_of(bundle.peer, bundle.attributes, us)
+            problem = problem_of(self.family, bundle.peer, bundle.attributes, us)
             if problem == bundle.problem:
                 continue
             for key in bundle.routes:

@@ -37,8 +37,11 @@ class Store(Protocol):
         `TransientError` may also mean that nobody could say: the log tells.
         """
 
-    def commit_all(self, commits: Sequence[Commit]) -> None:
-        """Store several commits at the price of one: all of them, or (raising) none."""
+    def commit_all(self, commits: Sequence[Commit]) -> list[bytes]:
+        """Store several commits at the price of one: all of them, or (raising) none.
+
+        Returns each as JSON, for whoever passes it on.
+        """
 
     def log(self, after: int, limit: int) -> list[Commit]:
         """Return up to `limit` commits with revisions above `after`, in order.
@@ -63,10 +66,15 @@ class Store(Protocol):
         """Forget log entries with revisions below `before` (objects stay)."""
 
     def seed(
-        self, revision: int, objects: Iterable[Object], allocations: Iterable[Allocation]
+        self,
+        revision: int,
+        objects: Iterable[Object],
+        allocations: Iterable[Allocation],
+        commits: Sequence[Commit] = (),
     ) -> None:
-        """Fill a store that was never written to: afterwards it is at `revision` with an empty
-        log. All or nothing. Raises `ConflictError` when it has been written to.
+        """Fill a store that was never written to: afterwards it is at `revision`, and its log holds
+        `commits`: those without gaps up to `revision`, or none. All or nothing. Raises
+        `ConflictError` when it has been written to.
         """
 
     def close(self) -> None:

@@ -19,7 +19,7 @@ from __future__ import annotations
 import uuid as uuids
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
-from itertools import pairwise
+from itertools import chain, pairwise
 
 import msgspec
 
@@ -50,6 +50,7 @@ _MAX_OPS = 120
 _MAX_BYTES = 1_000_000
 _KEPT_ETCD_REVISIONS = 10_000  # of etcd's own history: for those who are just loading
 _LOAD_ATTEMPTS = 5
+_OWN_IDS = 1000
 _WINDOW = 500  # revisions that a backward reader takes at once
 
 
@@ -100,6 +101,7 @@ class EtcdStore:
         self._watching = EtcdClient(endpoints, patience_s)
         self._index: Index | None = None  # read when first needed
         self._head_changed = 0
+        self._own: dict[str, None] = {}  # ids of our last batches
         try:
             self._open()
         except BaseException:
@@ -119,10 +121,10 @@ class EtcdStore:
         """See Store."""
         self.commit_all([commit])
 
-    def commit_all(self, commits: Sequence[Commit]) -> None:
+    def commit_all(self, commits: Sequence[Commit]) -> list[bytes]:
         """See Store."""
         if not commits:
-            return
+            return []
         index = self._current()
         if index.revision < commits[0].revision - 1 or not self._head_changed:
             self._catch_up(index)
@@ -132,13 +134,15 @@ class EtcdStore:
             for commit in commits:
                 index.require_applicable(commit)
                 undo += index.apply(commit)
-            self._append(commits)
+            bodies = [_encode(commit) for commit in commits]
+            self._append(commits, bodies)
         except RevisionConflictError as error:
             index.revert(undo, revision)
             raise RevisionConflictError(str(error), max(revision, error.revision)) from None
         except BaseException:
             index.revert(undo, revision)
             raise
+        return bodies
 
     def log(self, after: int, limit: int) -> list[Commit]:
         """See Store."""
@@ -167,9 +171,15 @@ class EtcdStore:
         """See Store."""
         at, commits = self._log(self._watching, after, FOLLOW_COMMITS)
         if not commits:
-            self._watching.wait(_HEAD, at, timeout_s)
+            self._watching.wait(_HEAD, at, timeout_s, self._is_foreign)
             _, commits = self._log(self._watching, after, FOLLOW_COMMITS)
         return commits
+
+    def _is_foreign(self, head: bytes) -> bool:
+        """Whether a head is another process's. Of our own the owner knows, and to read each again
+        took more requests than to commit; should one's answer get lost, we look after a timeout.
+        """
+        return _decode_head(head).id not in self._own
 
     def compact(self, before: int) -> None:
         """See Store. Also moves the checkpoint on to what this store has seen."""
@@ -196,7 +206,11 @@ class EtcdStore:
             self._client.compact(moved.revision - _KEPT_ETCD_REVISIONS)
 
     def seed(
-        self, revision: int, objects: Iterable[Object], allocations: Iterable[Allocation]
+        self,
+        revision: int,
+        objects: Iterable[Object],
+        allocations: Iterable[Allocation],
+        commits: Sequence[Commit] = (),
     ) -> None:
         """See Store."""
         outcome = self._client.transact([], [read(_HEAD)])
@@ -209,7 +223,7 @@ class EtcdStore:
         content = _encode(claim)
         outcome = self._client.transact(
             [unchanged(_HEAD, changed)],
-            [put(_HEAD, content), _drop_all(_OBJECT), _drop_all(_ALLOCATION)],
+            [put(_HEAD, content), *map(_drop_all, (_OBJECT, _ALLOCATION, _LOG, _PART))],
             [read(_HEAD)],
         )
         if not outcome.succeeded and outcome.ranges[0][0].value != content:
@@ -220,11 +234,13 @@ class EtcdStore:
             ((one.pool, one.value, one.owner) for one in allocations),
             over_others=False,
         )
-        if not self._write(ops, unchanged(_HEAD, claimed)):
+        whole = chain(ops, _log_ops(commits))
+        if not self._write(whole, unchanged(_HEAD, claimed)):
             raise ConflictError("another import took over")
+        oldest = commits[0].revision if commits else revision + 1
         done = [
             put(_HEAD, _encode(_Head(revision, token))),
-            put(_CHECKPOINT, _encode(_Checkpoint(revision, revision + 1))),
+            put(_CHECKPOINT, _encode(_Checkpoint(revision, oldest))),
         ]
         self._client.transact([unchanged(_HEAD, claimed)], done)
         self._index = None
@@ -346,13 +362,16 @@ class EtcdStore:
             for commit in self.log(index.revision, FOLLOW_COMMITS):
                 index.apply(commit)
 
-    def _append(self, commits: Sequence[Commit]) -> None:
+    def _append(self, commits: Sequence[Commit], bodies: Sequence[bytes]) -> None:
         """Write head and log entry, or raise RevisionConflictError. Safe to be repeated by the
         client: the entry's id tells whether it was us.
         """
         first, last = commits[0].revision, commits[-1].revision
         entry = _Entry(uuids.uuid4().hex, first, last)
-        content = _encode(tuple(commits))
+        self._own[entry.id] = None
+        if len(self._own) > _OWN_IDS:
+            del self._own[next(iter(self._own))]
+        content = b"[" + b",".join(bodies) + b"]"
         if len(content) <= _MAX_BYTES:
             entry = msgspec.structs.replace(entry, commits=msgspec.Raw(content))
         else:
@@ -464,6 +483,22 @@ def _allocation(pair: Pair) -> Allocation:
 
 def _pieces(content: bytes) -> list[bytes]:
     return [content[start : start + _MAX_BYTES] for start in range(0, len(content), _MAX_BYTES)]
+
+
+def _log_ops(commits: Iterable[Commit]) -> Iterator[tuple[Op, int]]:
+    """What writes commits that happened elsewhere into the log, and how large it is."""
+    for commit in commits:
+        entry = _Entry(uuids.uuid4().hex, commit.revision, commit.revision)
+        content = _encode((commit,))
+        if len(content) <= _MAX_BYTES:
+            entry = msgspec.structs.replace(entry, commits=msgspec.Raw(content))
+        else:
+            pieces = _pieces(content)
+            for number, piece in enumerate(pieces):
+                yield put(_part_key(entry, number), piece), len(piece)
+            entry = msgspec.structs.replace(entry, parts=len(pieces))
+        text = _encode(entry)
+        yield put(_log_key(entry.last), text), len(text)
 
 
 def _ops(

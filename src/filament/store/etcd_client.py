@@ -11,7 +11,7 @@ import base64
 import ssl
 import time
 from collections import deque
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from functools import cache
@@ -66,6 +66,18 @@ class _Txn(msgspec.Struct):
     responses: list[_Response] = []
 
 
+class _Event(msgspec.Struct):
+    kv: Pair
+
+
+class _Events(msgspec.Struct):
+    events: list[_Event] = []
+
+
+class _Watch(msgspec.Struct):
+    result: _Events = msgspec.field(default_factory=_Events)
+
+
 class _Failure(msgspec.Struct):
     error: str = ""
     code: int = 0
@@ -81,6 +93,7 @@ class Outcome(msgspec.Struct, frozen=True):
 
 _range_answer = msgspec.json.Decoder(_Range, strict=False)  # numbers are texts there
 _txn_answer = msgspec.json.Decoder(_Txn, strict=False)
+_watch_answer = msgspec.json.Decoder(_Watch, strict=False)
 _failure = msgspec.json.Decoder(_Failure)
 _encode = msgspec.json.Encoder().encode
 Op = dict[str, Any]
@@ -241,15 +254,21 @@ class EtcdClient:
             if found:
                 first = found[-1].key + b"\0"
 
-    def wait(self, key: bytes, after: int, timeout_s: float) -> None:
-        """Return when a key changes after an etcd revision, when the member goes away, or when
-        time is up.
+    def wait(
+        self, key: bytes, after: int, timeout_s: float, is_news: Callable[[bytes], bool]
+    ) -> None:
+        """Return when a key gets a value that is news, after an etcd revision; when the member
+        goes away, or when time is up.
         """
         body = {"create_request": {"key": _text(key), "start_revision": str(after + 1)}}
         member = self._members[self._first]
+        deadline = time.monotonic() + timeout_s
         try:
             for line in member.stream("/v3/watch", _encode(body), timeout_s):
-                if b'"events"' in line or b'"canceled"' in line or b'"error"' in line:
+                if b'"canceled"' in line or b'"error"' in line:
+                    return
+                told = _watch_answer.decode(line).result.events if b'"events"' in line else []
+                if any(is_news(event.kv.value) for event in told) or time.monotonic() > deadline:
                     return
         except TimeoutError:
             return

@@ -37,9 +37,19 @@ class Index:
         self.revision = revision
         for place, item in objects:
             self.places[item.uuid] = place
-            self._identities[item.uuid] = (item.kind, item.fq_name)
-            self._named[item.kind, item.fq_name] = item.uuid
-        self._held |= {(one.pool, one.value): None for one in allocations}
+            self.add(item)
+        for one in allocations:
+            self.hold(one.pool, one.value)
+
+    def add(self, item: Object) -> None:
+        """Know an object that is there already."""
+        identity = (item.kind, item.fq_name)
+        self._identities[item.uuid] = identity
+        self._named[identity] = item.uuid
+
+    def hold(self, pool: str, value: int) -> None:
+        """Know a value that is held already."""
+        self._held[pool, value] = None
 
     def require_applicable(self, commit: Commit) -> None:
         """Raise RevisionConflictError or ConflictError when a commit cannot be the next one."""
@@ -75,7 +85,8 @@ class Index:
         for item in commit.deletes:
             identity = self._identities[item.uuid]
             _drop(undo, self._identities, item.uuid)
-            _drop(undo, self.places, item.uuid)
+            if item.uuid in self.places:
+                _drop(undo, self.places, item.uuid)
             if self._named.get(identity) == item.uuid:
                 _drop(undo, self._named, identity)
         for one in commit.frees:

@@ -5,9 +5,13 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterable, Iterator, Sequence
 
+import msgspec
+
 from filament.base.errors import ConflictError, NotFoundError
 from filament.model.change import Allocation, Commit, Object
 from filament.store.index import Index, Undo
+
+_encode = msgspec.json.Encoder().encode
 
 
 class MemoryStore:
@@ -32,7 +36,7 @@ class MemoryStore:
         """See Store."""
         self.commit_all([commit])
 
-    def commit_all(self, commits: Sequence[Commit]) -> None:
+    def commit_all(self, commits: Sequence[Commit]) -> list[bytes]:
         """See Store."""
         undo: Undo = []
         revision = self._index.revision
@@ -48,6 +52,7 @@ class MemoryStore:
         with self._news:
             self._log += commits
             self._news.notify_all()
+        return [_encode(commit) for commit in commits]
 
     def log(self, after: int, limit: int) -> list[Commit]:
         """See Store."""
@@ -75,7 +80,11 @@ class MemoryStore:
         self._log = [commit for commit in self._log if commit.revision >= before]
 
     def seed(
-        self, revision: int, objects: Iterable[Object], allocations: Iterable[Allocation]
+        self,
+        revision: int,
+        objects: Iterable[Object],
+        allocations: Iterable[Allocation],
+        commits: Sequence[Commit] = (),
     ) -> None:
         """See Store."""
         if self._index.revision:
@@ -84,7 +93,8 @@ class MemoryStore:
         self._allocations = {(one.pool, one.value): one for one in allocations}
         placed = (((0, rank), item) for rank, item in enumerate(self._objects.values()))
         self._index.fill(revision, placed, self._allocations.values())
-        self._oldest = revision + 1
+        self._log = list(commits)
+        self._oldest = commits[0].revision if commits else revision + 1
 
     def close(self) -> None:
         """See Store."""

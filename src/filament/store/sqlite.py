@@ -1,5 +1,9 @@
 """A store in one SQLite file: write-ahead log, full synchronisation, one connection.
 
+The log is the truth: a commit is a row in it, which is what its caller waits for. The tables of
+objects and allocations follow, many commits at a time, since most of what they cost is finding and
+writing pages. What they lack is in the log, and is added when the file is opened.
+
 The connection belongs to the thread that opened it (the owner's writer thread) and holds the
 file exclusively, so that two API processes can never number commits side by side.
 """
@@ -10,24 +14,24 @@ import contextlib
 import sqlite3
 import threading
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import groupby
+from itertools import groupby, islice
 from operator import itemgetter
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
 from filament.base.errors import (
-    ConflictError,
     PermanentError,
     RevisionConflictError,
     TransientError,
 )
 from filament.model.change import Allocation, Commit, Object
+from filament.store.index import Index, Undo
 from filament.store.memory import FOLLOW_COMMITS, not_empty, not_kept
 from filament.store.migrate import migrate
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 _TOUCHED = """
 create table touched (         -- which commits of the log put or delete an object
     uuid text not null,
@@ -62,22 +66,35 @@ where kind = excluded.kind and fq_name = excluded.fq_name
 _DELETE_ROWS = "delete from objects where uuid in (values ROWS)"
 _FREE_ROWS = "delete from allocations where (pool, value) in (values ROWS)"
 _PUT_ROWS = _PUT.replace("(?, ?, ?, ?)", "ROWS")
+_FOLLOWED = "update meta set value = ? where key = 'followed'"
 _TAKE_ROWS = "insert into allocations values ROWS"
 _LOG_ROWS = "insert into log values ROWS"
 _TOUCHED_ROWS = "insert into touched values ROWS"
 _ROWS_AT_ONCE = 64
-# 64 MB of log, some 2,400 writes: so seldom that those who wait for it are less than 1 in 100.
+FOLD_COMMITS = 64  # that the tables take over at once; they lack fewer, and a group
+# 64 MB of SQLite's own log: so seldom that those who wait for it are far less than 1 in 100.
 _CHECKPOINT_PAGES = 16_000
+_CACHE_KIB = 64 * 1024
 # Prepared statements that are kept: one per kind of statement and number of rows.
 _STATEMENTS = 6 * _ROWS_AT_ONCE + 20
+
+_Row = TypeVar("_Row")
 
 _encode = msgspec.json.Encoder().encode
 _decode_object = msgspec.json.Decoder(Object).decode
 _decode_commit = msgspec.json.Decoder(Commit).decode
 
 
-class _NotTogetherError(Exception):
-    """A group was refused; which of its rows, only the slow way tells."""
+class _Written(msgspec.Struct, frozen=True):
+    """A commit whose objects are JSON already; its own JSON is that of the `Commit`."""
+
+    revision: int
+    at: float
+    who: str
+    puts: tuple[msgspec.Raw, ...]
+    deletes: tuple[Object, ...]
+    takes: tuple[Allocation, ...]
+    frees: tuple[Allocation, ...]
 
 
 class SqliteStore:
@@ -90,6 +107,8 @@ class SqliteStore:
         self._path = Path(path)
         self._path.parent.mkdir(parents=True, exist_ok=True)
         self._news = threading.Condition()
+        self._index: Index | None = None  # read when first needed
+        self._behind: list[tuple[Commit, tuple[msgspec.Raw, ...]]] = []  # the tables lack them
         self._connection = sqlite3.connect(
             # Serialised by SQLite itself: `follow` reads on a thread of its own.
             self._path,
@@ -114,43 +133,44 @@ class SqliteStore:
 
     def load(self) -> tuple[int, Iterator[Object], Iterator[Allocation]]:
         """See Store."""
-        objects = self._connection.execute("select body from objects order by sequence")
-        allocations = self._connection.execute("select pool, value, owner from allocations")
-        return (
-            self._revision,
-            (_decode_object(body) for (body,) in objects),
-            (Allocation(pool, value, owner) for pool, value, owner in allocations),
-        )
+        self._fold()
+        index = Index()
+        index.revision = self._revision
+        return self._revision, self._load_objects(index), self._load_allocations(index)
 
     def commit(self, commit: Commit) -> None:
         """See Store."""
         self.commit_all([commit])
 
-    def commit_all(self, commits: Sequence[Commit]) -> None:
+    def commit_all(self, commits: Sequence[Commit]) -> list[bytes]:
         """See Store."""
-        revision = self._revision
-        for commit in commits:
-            if commit.revision != revision + 1:
-                raise RevisionConflictError(
-                    f"commit {commit.revision} does not follow revision {revision}",
-                    self._revision,
-                )
-            revision = commit.revision
+        index = self._current()
+        revision = index.revision
+        undo: Undo = []
+        written = []
         try:
-            try:
-                with self._transaction():
-                    self._write_together(commits)
-                    self._write_revision(revision)
-            except _NotTogetherError:
-                with self._transaction():
-                    for commit in commits:
-                        self._write(commit)  # says what is wrong with which
-                    self._write_revision(revision)
-        except sqlite3.OperationalError as error:
-            raise TransientError(f"the store {self._path} refused to write: {error}") from error
+            for commit in commits:
+                index.require_applicable(commit)
+                undo += index.apply(commit)
+                written.append(_write(commit))
+            some = self._behind[:FOLD_COMMITS] if len(self._behind) >= FOLD_COMMITS else []
+            with self._writing():
+                log = [(commit.revision, body) for commit, _, body in written]
+                self._write_rows(_LOG_ROWS, log)
+                # In this transaction, since most of what another costs is its end.
+                self._follow(some)
+            del self._behind[: len(some)]
+        except RevisionConflictError as error:
+            index.revert(undo, revision)
+            raise RevisionConflictError(str(error), revision) from None
+        except BaseException:
+            index.revert(undo, revision)
+            raise
+        self._behind += [(commit, puts) for commit, puts, _ in written]
         with self._news:
-            self._revision = revision
+            self._revision = index.revision
             self._news.notify_all()
+        return [body for _, _, body in written]
 
     def log(self, after: int, limit: int) -> list[Commit]:
         """See Store."""
@@ -165,6 +185,7 @@ class SqliteStore:
 
     def touching(self, uuid: str, before: int, limit: int) -> list[Commit]:
         """See Store."""
+        self._fold()
         rows = self._connection.execute(
             "select log.body from touched join log using (revision)"
             " where uuid = ? and revision < ? order by revision desc limit ?",
@@ -180,6 +201,7 @@ class SqliteStore:
 
     def compact(self, before: int) -> None:
         """See Store."""
+        self._fold()
         forgotten = self._connection.execute(
             "select revision, body from log where revision < ?", (before,)
         ).fetchall()
@@ -191,34 +213,41 @@ class SqliteStore:
             for commit in (_decode_commit(body),)
             for item in (*commit.puts, *commit.deletes)
         ]
-        with self._transaction():
+        with self._writing():
             self._connection.executemany(
                 "delete from touched where uuid = ? and revision = ?", touched
             )
             self._connection.execute("delete from log where revision < ?", (before,))
 
     def seed(
-        self, revision: int, objects: Iterable[Object], allocations: Iterable[Allocation]
+        self,
+        revision: int,
+        objects: Iterable[Object],
+        allocations: Iterable[Allocation],
+        commits: Sequence[Commit] = (),
     ) -> None:
         """See Store."""
         if self._revision:
             raise not_empty(self._revision)
-        try:
-            with self._transaction():
-                for item in objects:
-                    self._put(item)
-                for one in allocations:
-                    self._take(one)
-                self._connection.execute(
-                    "update meta set value = ? where key = 'revision'", (revision,)
-                )
-        except sqlite3.OperationalError as error:
-            raise TransientError(f"the store {self._path} refused to write: {error}") from error
-        self._revision = revision
+        with self._writing():
+            for items in _some(objects):
+                self._write_rows(_PUT_ROWS, [_object_row(one, _encode(one)) for one in items])
+            for some in _some(allocations):
+                self._write_rows(_TAKE_ROWS, [(one.pool, one.value, one.owner) for one in some])
+            for commit in commits:
+                self._write_rows(_LOG_ROWS, [(commit.revision, _encode(commit))])
+                self._touch(commit)
+            self._connection.execute(_FOLLOWED, (revision,))
+        self._revision, self._index = revision, None
 
     def close(self) -> None:
         """See Store."""
-        self._connection.close()
+        try:
+            self._fold()
+        except (TransientError, PermanentError):
+            pass  # the log has it
+        finally:
+            self._connection.close()
 
     def _open(self) -> int:
         execute = self._connection.execute
@@ -227,17 +256,25 @@ class SqliteStore:
         execute("pragma synchronous = full")
         # Seldom: whoever writes meanwhile waits for it, and pages written often are moved once.
         execute(f"pragma wal_autocheckpoint = {_CHECKPOINT_PAGES}")
+        execute(f"pragma cache_size = -{_CACHE_KIB}")
         with self._transaction():  # takes the exclusive lock, or fails
             (version,) = execute("pragma user_version").fetchone()
             if version == 0:
                 for statement in _SCHEMA.split(";\n"):
                     execute(statement)
                 execute(_TOUCHED)
-                execute("insert into meta values ('revision', 0)")
+                execute("insert into meta values ('followed', 0)")
             else:
-                migrate(str(self._path), version, SCHEMA_VERSION, {1: self._index_log})
+                steps = {1: self._index_log, 2: self._say_followed}
+                migrate(str(self._path), version, SCHEMA_VERSION, steps)
             execute(f"pragma user_version = {SCHEMA_VERSION}")
-        (revision,) = execute("select value from meta where key = 'revision'").fetchone()
+        (revision,) = execute("select value from meta where key = 'followed'").fetchone()
+        rows = execute("select body from log where revision > ? order by revision", (revision,))
+        for (body,) in rows.fetchall():
+            commit = _decode_commit(body)
+            self._behind.append(_write(commit)[:2])
+            revision = commit.revision
+        self._fold()
         return int(revision)
 
     def _index_log(self) -> None:
@@ -245,6 +282,10 @@ class SqliteStore:
         self._connection.execute(_TOUCHED)
         for (body,) in self._connection.execute("select body from log").fetchall():
             self._touch(_decode_commit(body))
+
+    def _say_followed(self) -> None:
+        """In version 2 the tables were written with the log."""
+        self._connection.execute("update meta set key = 'followed' where key = 'revision'")
 
     def _oldest(self) -> int:
         (first,) = self._connection.execute("select min(revision) from log").fetchone()
@@ -261,64 +302,85 @@ class SqliteStore:
             raise
         self._connection.execute("commit")
 
-    def _write_revision(self, revision: int) -> None:
-        self._connection.execute("update meta set value = ? where key = 'revision'", (revision,))
+    @contextlib.contextmanager
+    def _writing(self) -> Iterator[None]:
+        """A transaction whose failure is told in our own errors."""
+        try:
+            with self._transaction():
+                yield
+        except sqlite3.OperationalError as error:
+            raise TransientError(f"the store {self._path} refused to write: {error}") from error
 
-    def _write_together(self, commits: Sequence[Commit]) -> None:
-        """Write commits in few statements: each hands the interpreter over and takes it back,
-        which costs more than its row. Raises _NotTogetherError when a row is refused.
+    def _current(self) -> Index:
+        if self._index is None:
+            _, objects, allocations = self.load()
+            for iterator in (objects, allocations):
+                for _ in iterator:
+                    pass
+        assert self._index is not None
+        return self._index
+
+    def _load_objects(self, index: Index) -> Iterator[Object]:
+        for (body,) in self._connection.execute("select body from objects order by sequence"):
+            item = _decode_object(body)
+            index.add(item)
+            yield item
+
+    def _load_allocations(self, index: Index) -> Iterator[Allocation]:
+        rows = self._connection.execute("select pool, value, owner from allocations")
+        for pool, value, owner in rows:
+            index.hold(pool, value)
+            yield Allocation(pool, value, owner)
+        self._index = index  # objects are read before allocations
+
+    def _fold(self) -> None:
+        """Let the tables take over every commit that they lack."""
+        while self._behind:
+            some = self._behind[:FOLD_COMMITS]
+            with self._writing():
+                self._follow(some)
+            del self._behind[: len(some)]
+
+    def _follow(self, commits: Sequence[tuple[Commit, tuple[msgspec.Raw, ...]]]) -> None:
+        """Write what commits change, in few statements: each hands the interpreter over and takes
+        it back, which costs more than its row.
         """
+        if not commits:
+            return
         objects: list[tuple[str, tuple[Any, ...]]] = []
         allocations: list[tuple[str, tuple[Any, ...]]] = []
-        log: list[tuple[Any, ...]] = []
         touched: list[tuple[Any, ...]] = []
-        for commit in commits:
+        for commit, puts in commits:
             objects += [(_DELETE_ROWS, (item.uuid,)) for item in commit.deletes]
             objects += [
-                (_PUT_ROWS, (item.uuid, item.kind, item.name, _encode(item)))
-                for item in commit.puts
+                (_PUT_ROWS, _object_row(item, bytes(body)))
+                for item, body in zip(commit.puts, puts, strict=True)
             ]
             allocations += [(_FREE_ROWS, (one.pool, one.value)) for one in commit.frees]
             allocations += [(_TAKE_ROWS, (one.pool, one.value, one.owner)) for one in commit.takes]
-            log.append((commit.revision, _encode(commit)))
             uuids = {item.uuid for item in (*commit.puts, *commit.deletes)}
             touched += [(uuid, commit.revision) for uuid in uuids]
-        try:
-            for changes in (objects, allocations):
-                # Runs of one statement, in order: a name given up may be taken again.
-                for statement, rows in groupby(changes, key=itemgetter(0)):
-                    self._write_rows(statement, [row for _, row in rows])
-            self._write_rows(_LOG_ROWS, log)
-            self._write_rows(_TOUCHED_ROWS, touched)
-        except sqlite3.IntegrityError as error:
-            raise _NotTogetherError from error
+        for changes in (objects, allocations):
+            # Runs of one statement, in order: a name given up may be taken again.
+            for statement, rows in groupby(changes, key=itemgetter(0)):
+                self._write_rows(statement, [row for _, row in rows])
+        self._write_rows(_TOUCHED_ROWS, touched)
+        self._connection.execute(_FOLLOWED, (commits[-1][0].revision,))
 
     def _write_rows(self, statement: str, rows: Sequence[tuple[Any, ...]]) -> None:
-        for start in range(0, len(rows), _ROWS_AT_ONCE):
-            some = rows[start : start + _ROWS_AT_ONCE]
+        """Write rows all of which must fit: what is written was checked against the index."""
+        for some in _some(rows):
             marks = f"({','.join('?' * len(some[0]))})"
             text = statement.replace("ROWS", ",".join([marks] * len(some)))
-            done = self._connection.execute(text, [value for row in some for value in row])
+            try:
+                done = self._connection.execute(text, [value for row in some for value in row])
+            except sqlite3.IntegrityError as error:
+                raise PermanentError(f"{self._path} contradicts its own log: {error}") from error
             if done.rowcount != len(some):
-                raise _NotTogetherError
-
-    def _write(self, commit: Commit) -> None:
-        execute = self._connection.execute
-        for item in commit.deletes:
-            if not execute("delete from objects where uuid = ?", (item.uuid,)).rowcount:
-                raise ConflictError(f"{item.kind} {item.name} to delete does not exist")
-        for one in commit.frees:
-            freed = execute(
-                "delete from allocations where pool = ? and value = ?", (one.pool, one.value)
-            )
-            if not freed.rowcount:
-                raise ConflictError(f"value {one.value} of pool {one.pool} is not held")
-        for item in commit.puts:
-            self._put(item)
-        for one in commit.takes:
-            self._take(one)
-        execute("insert into log values (?, ?)", (commit.revision, _encode(commit)))
-        self._touch(commit)
+                raise PermanentError(
+                    f"{self._path} contradicts its own log: {done.rowcount} rows of {len(some)}"
+                    f" were there for: {statement}"
+                )
 
     def _touch(self, commit: Commit) -> None:
         uuids = {item.uuid for item in (*commit.puts, *commit.deletes)}
@@ -326,18 +388,21 @@ class SqliteStore:
             "insert into touched values (?, ?)", [(uuid, commit.revision) for uuid in uuids]
         )
 
-    def _take(self, one: Allocation) -> None:
-        try:
-            self._connection.execute(
-                "insert into allocations values (?, ?, ?)", (one.pool, one.value, one.owner)
-            )
-        except sqlite3.IntegrityError as error:
-            raise ConflictError(f"value {one.value} of pool {one.pool} is already held") from error
 
-    def _put(self, item: Object) -> None:
-        try:
-            put = self._connection.execute(_PUT, (item.uuid, item.kind, item.name, _encode(item)))
-        except sqlite3.IntegrityError as error:
-            raise ConflictError(f"{item.kind} {item.name} already exists") from error
-        if not put.rowcount:
-            raise ConflictError(f"uuid {item.uuid} already belongs to another object")
+def _write(commit: Commit) -> tuple[Commit, tuple[msgspec.Raw, ...], bytes]:
+    """A commit, its objects as JSON, and all of it as JSON: each object is encoded once."""
+    puts = tuple(msgspec.Raw(_encode(item)) for item in commit.puts)
+    deletes, takes, frees = commit.deletes, commit.takes, commit.frees
+    body = _encode(_Written(commit.revision, commit.at, commit.who, puts, deletes, takes, frees))
+    return commit, puts, body
+
+
+def _object_row(item: Object, body: bytes) -> tuple[str, str, str, bytes]:
+    return item.uuid, item.kind, item.name, body
+
+
+def _some(rows: Iterable[_Row]) -> Iterator[list[_Row]]:
+    """Rows in portions that one statement takes."""
+    remaining = iter(rows)
+    while some := list(islice(remaining, _ROWS_AT_ONCE)):
+        yield some

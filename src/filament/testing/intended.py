@@ -103,6 +103,9 @@ class Intended:
             answer = self._security_groups(end, sender, receiver, flow)
             if not answer.allowed:
                 return answer
+            answer = self._firewall(end, sender, receiver, flow)
+            if not answer.allowed:
+                return answer
         return Answer(True, "nothing denies it")
 
     # objects -----------------------------------------------------------------------------
@@ -294,6 +297,117 @@ class Intended:
     def _is_remote(self, address: Json, other: _End) -> bool:
         group = address.get("security_group")
         return group in (None, _ANY, _LOCAL) or group in self._groups_of(other.port)
+
+    # tag firewall ------------------------------------------------------------------------
+
+    def _levels(self, end: _End) -> Iterator[Json]:
+        """What may have tags on behalf of a port, the nearest first."""
+        yield end.port
+        for machine in _refs(end.port, "virtual_machine_refs"):
+            yield self._all("virtual-machine")[machine]
+        yield end.network
+        yield from self._project_of(end.port)
+
+    def _project_of(self, body: Json) -> list[Json]:
+        project = self._all("project").get(":".join(body["fq_name"][:-1]))
+        return [project] if project else []
+
+    def _tags_of(self, end: _End) -> dict[str, set[str]]:
+        """The tags of a port by type: of each type those of the nearest level that has any."""
+        chosen: dict[str, set[str]] = {}
+        for body in self._levels(end):
+            found: dict[str, set[str]] = {}
+            for name in _refs(body, "tag_refs"):
+                found.setdefault(self._all("tag")[name]["tag_type_name"], set()).add(name)
+            for kind, names in found.items():
+                chosen.setdefault(kind, names)
+        return chosen
+
+    def _policies_of(self, end: _End) -> Iterator[tuple[str, Json]]:
+        """The firewall policies that hold for a port, in order, with their names."""
+        sets = self._all("application-policy-set")
+        listed = [name for name, body in sets.items() if body.get("global_vrouter_config_refs")] + [
+            name
+            for project in self._project_of(end.port)
+            for name in _refs(project, "application_policy_set_refs")
+        ]
+        for name in listed:
+            if sets[name].get("all_applications"):
+                for policy in _in_order(sets[name], "firewall_policy_refs"):
+                    yield policy, self._all("firewall-policy")[policy]
+
+    def _firewall(self, end: _End, sender: _End, receiver: _End, flow: Flow) -> Answer:
+        """What the firewall policies that hold for one end's port say; with any, one must pass."""
+        policies = list(self._policies_of(end))
+        for policy, body in policies:
+            for name in _in_order(body, "firewall_rule_refs"):
+                rule = self._all("firewall-rule")[name]
+                if self._rule_matches(rule, sender, receiver, flow):
+                    verb = rule["action_list"]["simple_action"]
+                    return Answer(verb == "pass", f"{name} of {policy}: {verb}")
+        if policies:
+            return Answer(False, f"no firewall rule for {_name(end.port)} is about it")
+        return Answer(True, "no firewall policy")
+
+    def _rule_matches(self, rule: Json, sender: _End, receiver: _End, flow: Flow) -> bool:
+        services = [rule["service"]] if rule.get("service") else []
+        for group in _refs(rule, "service_group_refs"):
+            body = self._all("service-group")[group]
+            services += body["service_group_firewall_service_list"]["firewall_service"]
+        if not any(_is_service(service, flow) for service in services):
+            return False
+        one, two = rule["endpoint_1"], rule["endpoint_2"]
+        ways = {">": [(one, two)], "<": [(two, one)], "<>": [(one, two), (two, one)]}
+        if not any(
+            self._is_endpoint(rule, start, sender) and self._is_endpoint(rule, end, receiver)
+            for start, end in ways[rule["direction"]]
+        ):
+            return False
+        left, right = self._tags_of(sender), self._tags_of(receiver)
+        return all(
+            left.get(kind, set()) & right.get(kind, set())
+            for kind in (rule.get("match_tags") or {}).get("tag_list") or []
+        )
+
+    def _is_endpoint(self, rule: Json, endpoint: Json, end: _End) -> bool:
+        own = set().union(*self._tags_of(end).values())
+        if endpoint.get("subnet"):
+            return ip_address(end.address) in _prefix(endpoint["subnet"])
+        if endpoint.get("virtual_network"):
+            return endpoint["virtual_network"] in (_ANY, end.name)
+        if endpoint.get("tags"):
+            scope = ":".join(rule["fq_name"][:-1])
+            # A tag without `global:` is one of the rule's own project.
+            names = (
+                name.removeprefix("global:") if name.startswith("global:") else f"{scope}:{name}"
+                for name in endpoint["tags"]
+            )
+            return own.issuperset(names)
+        if endpoint.get("address_group"):
+            group = self._all("address-group")[endpoint["address_group"]]
+            prefixes = (group.get("address_group_prefix") or {}).get("subnet") or []
+            return bool(own & set(_refs(group, "tag_refs"))) or any(
+                ip_address(end.address) in _prefix(each) for each in prefixes
+            )
+        return True
+
+
+def _in_order(body: Json, field: str) -> list[str]:
+    """What a set or a policy refers to, by sequence, which is text."""
+    refs = sorted(body.get(field) or [], key=lambda ref: ref["attr"]["sequence"])
+    return [":".join(ref["to"]) for ref in refs]
+
+
+def _is_service(service: Json, flow: Flow) -> bool:
+    """Say whether a flow is of a service; ports count where it names a protocol that has some."""
+    if not _is_protocol(service, flow):
+        return False
+    if (service.get("protocol") or _ANY).lower() == _ANY or flow.ports is None:
+        return True
+    return all(
+        service.get(field) is None or _in_range(service[field], port)
+        for field, port in zip(("src_ports", "dst_ports"), flow.ports, strict=True)
+    )
 
 
 def _name(body: Json) -> str:

@@ -266,6 +266,25 @@ def test_a_flapping_peer_is_held_longer_each_time():
     assert peer.lost_count == peer.established_count == 13
 
 
+def test_a_peer_that_flaps_faster_than_we_notice_is_held_as_well():
+    """Its next connection is there before the end of the last one has been read."""
+    peer = make_peer()
+    peer.start(0.0)
+    sessions = [peer.accepted(0.0)]
+    for flaps in (1, 2):
+        establish(peer, sessions[-1])
+        sessions.append(peer.accepted(0.0))
+        hear(peer, sessions[-2], b"")
+        assert peer.phase is (Phase.CONNECTED if flaps == 1 else Phase.HELD)
+    assert sessions[-1].closed
+    said = Framer().feed(b"".join(sessions[-1].data_to_send(0.0)))
+    assert said[-1] == (Kind.NOTIFICATION, bytes((Code.CEASE, REJECTED)))
+    tell(peer, sessions[-1])
+    assert (peer.phase, peer.timer_at(), peer.connections) == (Phase.HELD, 1.0, [])
+    assert peer.reason == "the peer closed the connection"
+    assert peer.accepted(0.5) is None
+
+
 @pytest.mark.parametrize(("identifier", "ours_lives"), [(HIGH, False), (LOW - 1, True)])
 @pytest.mark.parametrize("ours_first", [True, False])
 def test_of_two_connections_the_one_of_the_higher_identifier_lives(

@@ -229,13 +229,15 @@ class Intent:
             )
         )
 
-    def set_graceful_restart(self, *, restart_time_s: int) -> None:
-        """Let routes of BGP peers and agents outlive their sessions for so long (RFC 4724)."""
+    def set_graceful_restart(self, *, restart_time_s: int, long_lived_time_s: int = 0) -> None:
+        """Let routes of BGP peers and agents outlive their sessions for so long (RFC 4724), and
+        after that for longer as routes of last resort (RFC 9494).
+        """
         uuid = self.client.uuid_of("global-system-config", ["default-global-system-config"])
         wanted = {
             "enable": True,
             "restart_time": restart_time_s,
-            "long_lived_restart_time": 0,
+            "long_lived_restart_time": long_lived_time_s,
             "end_of_rib_timeout": 30,
             "bgp_helper_enable": True,
             "xmpp_helper_enable": True,

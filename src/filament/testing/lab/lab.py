@@ -185,6 +185,7 @@ class Lab:
             argv = (
                 *("agent", "--name", host.name, "--address", format_ipv4(host.address)),
                 *(*listened, "--underlay", UNDERLAY_DEVICE),
+                *("--session-log", str(self.directories.session_log)),
             )
             programs.append(self._program(agent_of(host.name), host.name, argv))
         return programs

@@ -143,6 +143,11 @@ class Directories(msgspec.Struct, frozen=True):
         return self.run / "log"
 
     @property
+    def session_log(self) -> Path:
+        """What flows were, of all hosts in one file."""
+        return self.logs / "sessions.jsonl"
+
+    @property
     def state(self) -> Path:
         """FILAMENT_STATE of every process of the lab."""
         return self.run / "state"

@@ -20,7 +20,9 @@ from filament.testing.peers.route import Family, PeerRoute
 from filament.testing.peers.settings import PeerSettings
 
 POLL_S = 0.05
-_COMMAND_TIMEOUT_S = 20.0
+# Waiting only bounds a failure: these are for a machine that has other things to do.
+PATIENCE_S = 60.0
+_COMMAND_TIMEOUT_S = 60.0
 _END_S = 5.0
 ESTABLISHED = "established"
 
@@ -122,7 +124,7 @@ class Peer(ABC):
         found.sort(key=lambda process: process.started)
         return [process for process in found if processes.is_running(process)]
 
-    def wait_for(self, holds: Callable[[], Any], what: str, timeout_s: float = 15.0) -> Any:
+    def wait_for(self, holds: Callable[[], Any], what: str, timeout_s: float = PATIENCE_S) -> Any:
         """Wait until `holds()` is true and return its value; TransientError says what was waited
         for, with the end of the daemon's log.
         """
@@ -142,20 +144,22 @@ class Peer(ABC):
         except PermanentError as error:
             return {"?": str(error)}
 
-    def wait_established(self, timeout_s: float = 20.0) -> None:
+    def wait_established(self, timeout_s: float = PATIENCE_S) -> None:
         """Wait until every session of the settings is up."""
         self.wait_for(
             lambda: set(self.sessions().values()) == {ESTABLISHED}, "has its sessions", timeout_s
         )
 
-    def wait_received(self, family: Family, timeout_s: float = 10.0, **fields: object) -> PeerRoute:
+    def wait_received(
+        self, family: Family, timeout_s: float = PATIENCE_S, **fields: object
+    ) -> PeerRoute:
         """Wait for a route whose named fields have these values, and return it."""
         found = self.wait_for(
             lambda: self.find(family, **fields), f"has a {family} route with {fields}", timeout_s
         )
         return found[0]  # type: ignore[no-any-return]
 
-    def wait_gone(self, family: Family, timeout_s: float = 10.0, **fields: object) -> None:
+    def wait_gone(self, family: Family, timeout_s: float = PATIENCE_S, **fields: object) -> None:
         """Wait until no route has these fields."""
         self.wait_for(
             lambda: not self.find(family, **fields),

@@ -111,6 +111,7 @@ class GoBgp(Peer):
                 "[neighbors.graceful-restart.config]",
                 "enabled = true",
                 f"restart-time = {neighbour.restart_time_s}",
+                f"long-lived-enabled = {str(bool(neighbour.long_lived_time_s)).lower()}",
             ]
         for family in neighbour.families:
             lines += [
@@ -120,6 +121,12 @@ class GoBgp(Peer):
             ]
             if neighbour.restart_time_s:
                 lines += ["[neighbors.afi-safis.mp-graceful-restart.config]", "enabled = true"]
+            if neighbour.long_lived_time_s:
+                lines += [
+                    "[neighbors.afi-safis.long-lived-graceful-restart.config]",
+                    "enabled = true",
+                    f"restart-time = {neighbour.long_lived_time_s}",
+                ]
         return lines
 
     # asking ------------------------------------------------------------------------------

@@ -11,6 +11,7 @@ class Neighbour(msgspec.Struct, frozen=True, kw_only=True):
     """A session a peer wants. `is_client` makes the peer reflect to it (RFC 4456).
 
     `restart_time_s` is the graceful restart the peer offers; 0 offers none of its own.
+    `long_lived_time_s` is for how long after that it would have its routes kept (RFC 9494).
     """
 
     address: str
@@ -21,6 +22,7 @@ class Neighbour(msgspec.Struct, frozen=True, kw_only=True):
     is_passive: bool = False
     is_client: bool = False
     restart_time_s: int = 0
+    long_lived_time_s: int = 0
 
 
 class Vrf(msgspec.Struct, frozen=True, kw_only=True):

@@ -17,6 +17,7 @@ from typing import NamedTuple, Self
 
 from filament.base.errors import TransientError
 from filament.testing.lab import namespaces
+from filament.testing.peers.daemon import PATIENCE_S
 
 OPEN, UPDATE, NOTIFICATION, KEEPALIVE, ROUTE_REFRESH = 1, 2, 3, 4, 5
 MARKER = b"\xff" * 16
@@ -226,7 +227,7 @@ class RawSpeaker:
 
     # hearing -----------------------------------------------------------------------------
 
-    def read(self, timeout_s: float = 5.0) -> Message:
+    def read(self, timeout_s: float = PATIENCE_S) -> Message:
         """Return the next message; EOFError when the peer has closed, TimeoutError when silent."""
         deadline = time.monotonic() + timeout_s
         while True:
@@ -246,7 +247,7 @@ class RawSpeaker:
                 raise EOFError("the peer has closed the connection")
             self._buffer += more
 
-    def wait(self, kind: int, timeout_s: float = 5.0) -> bytes:
+    def wait(self, kind: int, timeout_s: float = PATIENCE_S) -> bytes:
         """Read on to the next message of a kind and return its body."""
         while True:
             try:
@@ -259,7 +260,7 @@ class RawSpeaker:
             if found.kind == kind:
                 return found.body
 
-    def notification(self, timeout_s: float = 5.0) -> tuple[int, int]:
+    def notification(self, timeout_s: float = PATIENCE_S) -> tuple[int, int]:
         """Read on to a NOTIFICATION; returns its code and subcode."""
         body = self.wait(NOTIFICATION, timeout_s)
         return body[0], body[1]

@@ -6,8 +6,11 @@ import uuid
 from collections.abc import Callable
 from typing import Any
 
+import msgspec
+
 from filament.api.boot import boot_commit
 from filament.api.engine import ConfigEngine, Create, Delete, RefUpdate, Request
+from filament.api.transaction import Transaction
 from filament.base.errors import TransientError
 from filament.model.body import RefBody, convert_body
 from filament.model.change import Object
@@ -63,6 +66,16 @@ class SimApi:
             self._notify()
         assert prepared.object is not None
         return prepared.object
+
+    def transact(self, operations: list[dict[str, Any]]) -> None:
+        """Carry out the operations of a `POST /transaction`."""
+        engine = self._engine()
+        action = msgspec.convert({"operations": operations}, Transaction)
+        prepared = engine.prepare(action, now=self._schedule.now, who="sim")
+        assert prepared.commit is not None
+        self.store.commit(prepared.commit)
+        engine.apply(prepared.commit)
+        self._notify()
 
     def create(self, kind: str, fq_name: list[str], **fields: Any) -> Object:
         """Create an object from its JSON fields."""

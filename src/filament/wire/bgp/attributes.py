@@ -150,6 +150,48 @@ def has_as(path: AsPath, asn: int) -> bool:
     return any(asn in segment.ases for segment in path)
 
 
+def count_as(path: AsPath, asn: int) -> int:
+    """Return how often an AS is in a path."""
+    return sum(segment.ases.count(asn) for segment in path)
+
+
+def replace_as(path: AsPath, old: int, new: int) -> AsPath:
+    """Put an AS in the place of another, wherever that is."""
+    return tuple(
+        Segment(segment.kind, tuple(new if asn == old else asn for asn in segment.ases))
+        for segment in path
+    )
+
+
+def is_private_as(asn: int) -> bool:
+    """Say whether an AS is one for use among friends only (RFC 6996)."""
+    return 64512 <= asn <= 65534 or 4_200_000_000 <= asn <= 4_294_967_294
+
+
+def without_private_as(
+    path: AsPath, *, beyond_public: bool, but: int, substitute: int = 0
+) -> AsPath:
+    """Take private ASes out of a path: those before the first other one or, with `beyond_public`,
+    all; never the AS `but`. With `substitute` each is replaced instead: by the last public AS
+    before it, by `substitute` where there is none. What TF's RemovePrivate does.
+    """
+    done = False
+    segments = []
+    for segment in path:
+        ases: list[int] = []
+        for asn in segment.ases:
+            if done or not is_private_as(asn) or asn == but:
+                ases.append(asn)
+                done = done or not beyond_public
+                if substitute and not is_private_as(asn):
+                    substitute = asn
+            elif substitute:
+                ases.append(substitute)
+        if ases:
+            segments.append(Segment(segment.kind, tuple(ases)))
+    return tuple(segments)
+
+
 def prepend_as(path: AsPath, asn: int) -> AsPath:
     """Put an AS before a path (RFC 4271 section 5.1.2)."""
     if path and path[0].kind == SegmentKind.SEQUENCE and len(path[0].ases) < 255:

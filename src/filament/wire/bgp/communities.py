@@ -127,6 +127,12 @@ def encode_encapsulation(encapsulation: int) -> bytes:
     return _ENCAPSULATION + bytes(4) + encapsulation.to_bytes(2, "big")
 
 
+def encapsulations_as(communities: Iterable[bytes], types: Iterable[int]) -> tuple[bytes, ...]:
+    """Return communities with these tunnel types in the place of those they name."""
+    others = (each for each in communities if each[:2] != _ENCAPSULATION)
+    return (*others, *map(encode_encapsulation, types))
+
+
 def encapsulations_of(communities: Iterable[bytes]) -> list[int]:
     """Return the tunnel types that the communities name, in order."""
     return [int.from_bytes(each[6:], "big") for each in communities if each[:2] == _ENCAPSULATION]

@@ -21,7 +21,7 @@ from typing import NamedTuple
 import msgspec
 
 from filament.base.net import format_ipv4
-from filament.wire.bgp.errors import COLLISION
+from filament.wire.bgp.errors import COLLISION, REJECTED
 from filament.wire.bgp.session import (
     TRACE_LENGTH,
     BgpSession,
@@ -251,20 +251,39 @@ class BgpPeer:
                     return
 
     def _lose(self, session: BgpSession, event: SessionClosed, now: float) -> None:
-        is_ours = any(each.is_ours for each in self.connections if each.session is session)
-        self.connections = [each for each in self.connections if each.session is not session]
+        lost = next((each for each in self.connections if each.session is session), None)
+        if lost is None:
+            return  # one of those that `_drop_successors` ended
+        self.connections.remove(lost)
         if event.was_established:
             self.lost_count += 1
         self.reason = event.reason
-        if self.connections or self.phase is not Phase.CONNECTED:
+        if self.phase is not Phase.CONNECTED:
             return
-        if is_ours and session.agreement is None and event.sent is None:
+        was_stable = now - (session.established_at or now) >= STABLE_S
+        if event.was_established:
+            self._failures = 0 if was_stable else self._failures + 1
+        if self.connections:
+            if event.was_established and self._failures > 1:
+                self._drop_successors(event.reason, now)
+            return
+        if lost.is_ours and session.agreement is None and not event.sent:
             self._attempts += 1
             self._step(Input.TURNED_AWAY, now, f"it let us in and said no OPEN: {event.reason}")
             return
-        lasted_s = now - session.established_at if session.established_at is not None else 0.0
-        self._failures = 0 if lasted_s >= STABLE_S else self._failures + 1
+        if not event.was_established:
+            self._failures += 1
         self._step(Input.LOST, now, event.reason)
+
+    def _drop_successors(self, reason: str, now: float) -> None:
+        """End what a flapping peer opened before the end of its last session was noticed.
+
+        Else it would never be held as long as it is quick. The owner flushes these connections.
+        """
+        successors, self.connections = self.connections, []
+        for each in successors:
+            each.session.cease(REJECTED, "the peer fails too often", now)
+        self._step(Input.LOST, now, reason)
 
     # time -------------------------------------------------------------------------------------
 

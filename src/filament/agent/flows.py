@@ -1,0 +1,104 @@
+"""The flow table of a host as records with names. Reading it may take long: do it in a thread."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from itertools import islice
+from typing import Any, NamedTuple
+
+from filament.agent.naming import Naming
+from filament.agent.select import Wanted
+from filament.base.net import Address, format_address, narrow_address
+from filament.dataplane.maps import PinnedMaps
+from filament.forward.layout import ACL_PASS, FLOW_INBOUND
+from filament.forward.policy import FlowKey
+from filament.forward.tables import Key, fields_of
+
+Json = dict[str, Any]
+_FIELDS = fields_of("flows")
+_LAST_SEEN = _FIELDS.index("last_seen_ns")
+
+
+class FlowEnds(NamedTuple):
+    """The ends of a flow, as its port sees them, and whether the far end started it."""
+
+    vif: int
+    vrf: int
+    local: Address
+    remote: Address
+    local_port: int
+    remote_port: int
+    is_inbound: bool
+
+
+def ends_record(ends: FlowEnds, naming: Naming) -> Json:
+    """Name both ends of a flow, by who started it: `source` and `destination`."""
+    near = naming.port(ends.vif)
+    far = naming.far_end(ends.vrf, *ends.remote)
+    sides = (ends.local, ends.local_port, near), (ends.remote, ends.remote_port, far)
+    record: Json = {"interface": near.name, "vif": ends.vif, "vrf": naming.vrf(ends.vrf)}
+    names = ("destination", "source") if ends.is_inbound else ("source", "destination")
+    for side, (address, port, name) in zip(names, sides, strict=True):
+        record[side] = format_address(*address)
+        record[f"{side}_port"] = port
+        record[f"{side}_interface"] = name.name
+        record[f"{side}_workload"] = name.workload
+        record[f"{side}_network"] = name.network
+    return record
+
+
+def values_of(row: tuple[int, ...]) -> dict[str, int]:
+    """Name the values of a row of the flow table."""
+    return dict(zip(_FIELDS, row, strict=True))
+
+
+def ends_of(key: FlowKey, flow: Mapping[str, int]) -> FlowEnds:
+    """Return the ends of a row."""
+    return FlowEnds(
+        key.vif,
+        key.vrf,
+        narrow_address(key.local),
+        narrow_address(key.remote),
+        key.local_port,
+        key.remote_port,
+        bool(flow["flags"] & FLOW_INBOUND),
+    )
+
+
+def flow_record(key: FlowKey, flow: Mapping[str, int], naming: Naming) -> Json:
+    """One flow: its ends as its port sees them and as who started it does, and its verdict."""
+    ends = ends_of(key, flow)
+    return {
+        **ends_record(ends, naming),
+        "local": format_address(*ends.local),
+        "remote": format_address(*ends.remote),
+        "local_port": ends.local_port,
+        "remote_port": ends.remote_port,
+        "protocol": key.protocol,
+        "inbound": ends.is_inbound,
+        "denied": flow["action"] != ACL_PASS,
+        "rules": naming.rules(flow),
+        **flow,
+    }
+
+
+def read_flows(maps: PinnedMaps, naming: Naming, wanted: Wanted, limit: int) -> Json:
+    """The flows that are wanted, the last seen first, at most `limit`; `count` is of all."""
+    rows = maps.read_all("flows")
+    chosen = [
+        (key, row) for key, row in rows.items() if wanted.may_admit(key[-1], (key[-3], key[-2]))
+    ]
+    chosen.sort(key=lambda item: -item[1][_LAST_SEEN])
+    return {
+        "count": len(rows),
+        "flows": [*islice(_records(chosen, naming, wanted), limit)],
+    }
+
+
+def _records(
+    rows: list[tuple[Key, tuple[int, ...]]], naming: Naming, wanted: Wanted
+) -> Iterator[Json]:
+    for key, row in rows:
+        record = flow_record(FlowKey(*key), values_of(row), naming)
+        if wanted.admits(record):
+            yield record
