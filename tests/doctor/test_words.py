@@ -5,6 +5,7 @@ from filament.doctor.words import Names, PortNames, phrase, short_instance, shor
 from filament.forward.layout import (
     ACL_DENY,
     ACL_PASS,
+    ASKS_TAGS,
     FLOW_PASSED,
     INTERFACE_POLICY,
     PROTOCOL_ANY,
@@ -143,6 +144,13 @@ TEN = parse_ipv4("10.1.1.0")
             ),
             "policy",
             "rule 3 passes IPv4 tcp from 10.1.1.0/24 ports 1000-2000 to blue port 443",
+        ),
+        (
+            "rules",
+            (9, 4),
+            (*RED_TO_BLUE[:-1], ASKS_TAGS, ACL_PASS),
+            "policy",
+            "rule 5 passes any protocol from red to blue, a far end with the rule's tags only",
         ),
         ("rules", (9, 3), None, "policy", "rule 4 of red"),
         (

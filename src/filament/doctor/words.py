@@ -23,6 +23,8 @@ from filament.doctor.packet import format_protocol
 from filament.forward.classify import ANY_PORTS
 from filament.forward.layout import (
     ACL_PASS,
+    ASKS_GROUPS,
+    ASKS_TAGS,
     INTERFACE_POLICY,
     NEXT_HOP_VXLAN,
     PROTOCOL_ANY,
@@ -191,7 +193,10 @@ def _content(row: dict[str, int]) -> str:
 
 
 def _members(row: dict[str, int]) -> str:
-    return ", members of a security group only" if row["groups"] else ""
+    return {
+        ASKS_GROUPS: ", members of a security group only",
+        ASKS_TAGS: ", a far end with the rule's tags only",
+    }.get(row["groups"], "")
 
 
 def _side(row: dict[str, int], side: str, names: Names) -> str:

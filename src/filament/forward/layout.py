@@ -93,6 +93,8 @@ ACL_PASS = 1  # actions of rules and flows
 ACL_DENY = 0
 SECURITY_DENY = 2  # flows.action: the network's policy lets it pass, no security group does
 FIREWALL_DENY = 3  # flows.action: both let it pass, the firewall policies do not
+ASKS_GROUPS = 1  # rules.groups
+ASKS_TAGS = 2
 PROTOCOL_ANY = 256  # rules.protocol, shapes.protocol
 PROTOCOL_PORTLESS = 257  # shapes.protocol: any protocol that has no ports
 RULE_NONE = 0xFFFFFFFF  # flows.rule: no rule of the list matched (denied), or there is no list
@@ -153,8 +155,8 @@ def _fields(text: str) -> tuple[Field, ...]:
 
 
 # A list's rules by position, as people wrote them: first match decides. 0 in a network field is
-# any, `groups` is 1 for rules about members of a security group (of a firewall policy's list: about
-# ends with certain tags). Planned but in no kernel, which
+# any, `groups` says what is asked of the far end besides: ASKS_GROUPS for rules about members of a
+# security group, ASKS_TAGS for rules about ends with certain tags. Planned but in no kernel, which
 # has the same in the first four tables, made by `forward.classify`.
 RULES = Table(
     "rules",
@@ -208,7 +210,7 @@ TABLES: tuple[Table, ...] = (
         262144,
         True,
     ),
-    # Lists of rules: those of access control lists and of security groups.
+    # Lists of rules: those of access control lists, of security groups and of policy sets.
     Table("lists", "HASH", _fields("u32 list"), _fields("u32 shape_count"), 65536, True),
     # What a port may send from besides its primary addresses from its own MAC: MAC and address go
     # together. prefix_length counts the 96 bits of vif, mac and pad too; addresses are wide. A MAC

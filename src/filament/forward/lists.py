@@ -18,7 +18,7 @@ from filament.base.origin import Origin
 from filament.forward.classify import ANY_PORTS, Rule, compile_rules
 from filament.forward.firewall import Mentions, piece_rules
 from filament.forward.inputs import Filter, FilterMatch, FilterRule, PolicySet, SecurityGroup
-from filament.forward.layout import ACL_DENY, ACL_PASS, PROTOCOL_ANY
+from filament.forward.layout import ACL_DENY, ACL_PASS, ASKS_GROUPS, ASKS_TAGS, PROTOCOL_ANY
 from filament.forward.parse import ICMP_BY_VERSION
 from filament.forward.tables import Key, Row
 
@@ -74,7 +74,8 @@ class Numbers(NamedTuple):
 class Sets:
     """The sets of security groups, or of tags, that addresses here or heard of have, by number."""
 
-    def __init__(self, numbers: Numbers, space: str) -> None:
+    def __init__(self, numbers: Numbers, space: str, asked_as: int) -> None:
+        self.asked_as = asked_as  # in rules.groups
         self._numbers = numbers
         self._space = space
         self.by_members: dict[tuple[int, ...], int] = {}
@@ -109,8 +110,8 @@ class ListPlanner:
         self._memo = memo or Memo()
         self._before = self._memo.known
         self._memo.known = {}
-        self.groups = Sets(numbers, "groups")
-        self.tags = Sets(numbers, "tags")
+        self.groups = Sets(numbers, "groups", ASKS_GROUPS)
+        self.tags = Sets(numbers, "tags", ASKS_TAGS)
 
     def of_filter(self, one: Filter) -> int:
         """Return the list of a filter."""
@@ -148,7 +149,7 @@ class ListPlanner:
         tags = Mentions.of(policies).relevant(tags)
         way = "egress" if is_egress else "ingress"
         names = ",".join(one.name for one in sets)
-        name = f"firewall-{way} {names} {','.join(map(str, sorted(tags)))}"
+        name = f"firewall-{way} {','.join(map(str, sorted(tags))) or '-'} {names}"
 
         def rules() -> list[Directed]:
             return [
@@ -218,7 +219,8 @@ class ListPlanner:
         compiled = compile_rules(numeric)
         rows: dict[str, dict[Key, Row]] = {table: {} for table in LIST_TABLES}
         for index, (rule, one) in enumerate(zip(numeric, rules, strict=True)):
-            rows["rules"][number, index] = Row(_rule_values(rule), one.origin)
+            asked = 0 if rule.groups is None else sets.asked_as
+            rows["rules"][number, index] = Row(_rule_values(rule, asked), one.origin)
         for table, values_by_key in (
             ("ranges", compiled.ranges),
             ("buckets", compiled.buckets),
@@ -283,7 +285,7 @@ def _wide(prefix: Prefix) -> tuple[int, int]:
     return widen_address(prefix.address, prefix.version), mask_of(length, 6)
 
 
-def _rule_values(rule: Rule) -> tuple[int, ...]:
+def _rule_values(rule: Rule, asked: int) -> tuple[int, ...]:
     return (
         rule.source_network,
         rule.destination_network,
@@ -295,6 +297,6 @@ def _rule_values(rule: Rule) -> tuple[int, ...]:
         *rule.ports,
         rule.protocol,
         rule.version,
-        int(rule.groups is not None),
+        asked,
         rule.action,
     )
