@@ -201,7 +201,7 @@ class BgpRib:
         with the field they came in where it may be sent on as it is (`Announced.field`).
         """
         peer, table = self.peers[name], self.tables[family]
-if peer.rules.origin is not None:
+        if peer.rules.origin is not None:
             attributes = msgspec.structs.replace(attributes, origin=peer.rules.origin)
         problem = table.announce(peer, attributes, routes, field)
         if family is AddressFamily.ROUTE_TARGET:
