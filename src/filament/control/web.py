@@ -238,9 +238,9 @@ def bgp_neighbors(node: ControlNode, query: Any) -> Record:
         "asn": speaker.asn,
         "identifier": format_ipv4(speaker.identifier),
         "cluster_id": speaker.cluster_id,
-        "problems": [*speaker.problems, *([peering.listen_problem] * bool(peering.listen_problem))],
+        "problems": [each for each in (*speaker.problems, peering.entrance.problem) if each],
         "neighbors": listed,
-        "refused": msgspec.to_builtins(list(peering.refused)),
+        "refused": msgspec.to_builtins(list(peering.entrance.refused)),
     }
 
 
