@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from abc import ABC, abstractmethod
 from pathlib import Path
 from uuid import NAMESPACE_DNS, uuid5
 
@@ -21,7 +22,7 @@ ADDRESS = "10.255.0.1"
 CLIENTS = (SENDER, RECEIVER)
 
 
-class Speaker:
+class Speaker(ABC):
     """One daemon; a fresh process for every measurement, because what it learnt stays with it."""
 
     name = ""
@@ -38,13 +39,13 @@ class Speaker:
         self._process: subprocess.Popen[bytes] | None = None
 
     @classmethod
+    @abstractmethod
     def version(cls) -> str:
         """Return which one it is; "" when it is not installed."""
-        raise NotImplementedError
 
+    @abstractmethod
     def argv(self) -> list[str]:
         """Write its configuration; return what starts it in the foreground."""
-        raise NotImplementedError
 
     def start(self) -> int:
         """Start it; return its process id."""

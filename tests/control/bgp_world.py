@@ -220,7 +220,7 @@ async def running(*peers, **changes):
     node = Node(free_port())
     node.configure(*peers, **changes)
     task = asyncio.create_task(node.peering.run())
-    await until(lambda: node.peering._listener.port == node.port, "listening")
+    await until(lambda: node.peering.entrance.port == node.port, "listening")
     try:
         yield node
         assert not task.done() or task.result()

@@ -9,6 +9,7 @@ import pytest
 from filament.base.limits import MAX_BGP_CONNECTIONS, MAX_BGP_PEER_ROUTES
 from filament.base.net import RouteTarget, parse_address
 from filament.compiler.peers import PrefixLimit, RestartPlan, SpeakerPlan
+from filament.control import entrance
 from filament.control import peering as peering_module
 from filament.control.bgp_socket import connect
 from filament.control.neighbour import Neighbour
@@ -200,7 +201,7 @@ async def test_strangers_are_refused():
         await stranger.connect()
         await until(lambda: stranger.closed, "refused")
         assert stranger.closed.reason == "the peer said cease: connection rejected"
-        [refused] = node.peering.refused
+        [refused] = node.peering.entrance.refused
         assert refused.address == "127.0.1.9"
         assert refused.reason == "no bgp-router that we peer with has this address"
 
@@ -213,7 +214,7 @@ async def test_connections_are_bounded(monkeypatch):
         await connected(node, a)
         await b.connect()
         await until(lambda: b.closed, "refused")
-        assert node.peering.refused[-1].reason == "there are 1 connections already"
+        assert node.peering.entrance.refused[-1].reason == "there are 1 connections already"
 
 
 async def test_a_flood_of_half_open_connections_costs_nobody():
@@ -506,22 +507,24 @@ async def test_a_flapping_peer_is_damped():
         again = speaker(2, node.port)
         await again.connect()
         await until(lambda: again.closed)
-        assert node.peering.refused[-1].reason == ("peer a is Idle: the peer closed the connection")
+        assert node.peering.entrance.refused[-1].reason == (
+            "peer a is Idle: the peer closed the connection"
+        )
         await until(lambda: node.neighbour("a").machine.state == "Active", "forgiven")
 
 
 async def test_an_occupied_port_is_said_and_tried_again(monkeypatch, capsys):
-    monkeypatch.setattr(peering_module, "_LISTEN_AGAIN_S", 0.05)
+    monkeypatch.setattr(entrance, "_AGAIN_S", 0.05)
     async with running(peer("a", 2)) as node:
         taken = free_port()
         server = await asyncio.start_server(lambda *_: None, NODE, taken)
         node.configure(peer("a", 2), port=taken)
-        await until(lambda: node.peering.listen_problem)
-        assert node.peering.listen_problem == (
+        await until(lambda: node.peering.entrance.problem)
+        assert node.peering.entrance.problem == (
             f"cannot listen for BGP on {NODE} port {taken}: Address already in use"
         )
         server.close()
-        await until(lambda: node.peering._listener.port == taken, "again")
+        await until(lambda: node.peering.entrance.port == taken, "again")
         assert "".join(capsys.readouterr()).count("bgp-not-listening") == 1
 
 
@@ -560,7 +563,7 @@ async def test_sessions_over_ipv6():
         SpeakerPlan(name="ctl1", identifier=1, address=here, port=port, peers={"a": one})
     )
     task = asyncio.create_task(peering.run())
-    await until(lambda: peering._listener.port == port)
+    await until(lambda: peering.entrance.port == port)
     streams = await connect(here, port, here, "secret")
     a = speaker(2, port)
     a.writer = streams[1]

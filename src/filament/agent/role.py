@@ -16,6 +16,7 @@ from pathlib import Path
 import msgspec
 from starlette.applications import Starlette
 
+from filament.agent.audit import Audit, audit_routes
 from filament.agent.connection import Connections
 from filament.agent.core import AgentCore
 from filament.agent.devices import Devices
@@ -156,7 +157,12 @@ class AgentProcess:
     ) -> None:
         """Run every task until `stop`."""
         view = AgentView(self.host, self.connections.by_control, self._verdicts, self._sessions)
-        routes = (*port_routes(self.host), *agent_routes(view), *rehearsal_routes(self._rehearsals))
+        routes = (
+            *port_routes(self.host),
+            *agent_routes(view),
+            *rehearsal_routes(self._rehearsals),
+            *audit_routes(Audit(self.host, self.connections.by_control)),
+        )
         app = Starlette(routes=routes)
         loop = asyncio.get_running_loop()
         loop.add_reader(self._links.fileno(), self._wake.set)

@@ -43,6 +43,7 @@ from filament.wire.xmpp.stanza import (
     InstanceSubscribed,
     InstanceUnsubscribed,
     MacKey,
+    RouteItem,
     RoutePublished,
     RouteRetracted,
     RoutesSent,
@@ -514,6 +515,16 @@ class ControlCore:
         """Return what a connected agent was told of the configuration."""
         session = self.agents[agent]
         return self._audience.told(agent) if session.is_served else NOTHING
+
+    def routes_told(self, agent: str) -> dict[str, list[RouteItem]]:
+        """Return the routes a connected agent was told, by the instances it subscribed to."""
+        session = self.agents[agent]
+        if not session.is_served:
+            return {}
+        return {
+            name: self._fanout.routes_of(name) if name in self.rib.instances else []
+            for name in session.instances
+        }
 
     def holders(self, kind: str, name: str) -> list[str]:
         """Return the agents that were told of an object, sorted."""

@@ -374,6 +374,11 @@ class ControlNode:
                 self.core.handle_timer(now())
             await self._flush()
 
+    @property
+    def has_news(self) -> bool:
+        """Whether something happened that has not been worked into what everybody is told."""
+        return self._changed.is_set()
+
     async def _flush(self) -> None:
         for agent, reason in self.core.take_closures():
             connection = self.connections[agent]

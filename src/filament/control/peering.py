@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections import deque
 from collections.abc import Callable, Coroutine
 
 import msgspec
@@ -21,7 +20,8 @@ from filament.base.limits import MAX_BGP_CONNECTIONS, MAX_OUTPUT_QUEUE_BYTES
 from filament.base.net import Address, parse_address
 from filament.base.origin import NOWHERE
 from filament.compiler.peers import PeerPlan, RestartPlan, SpeakerPlan
-from filament.control.bgp_socket import BgpListener, connect
+from filament.control.bgp_socket import connect
+from filament.control.entrance import Entrance
 from filament.control.neighbour import Neighbour
 from filament.control.retention import Deed
 from filament.rib.adjout import OutBatch, OutKind
@@ -36,17 +36,9 @@ from filament.wire.bgp.errors import (
     CONFIGURATION_CHANGE,
     MAX_PREFIXES,
     PEER_DECONFIGURED,
-    REJECTED,
-    Code,
 )
 from filament.wire.bgp.family import AddressFamily
-from filament.wire.bgp.message import (
-    REFRESH_BEGINS,
-    REFRESH_ENDS,
-    REFRESH_REQUEST,
-    Notification,
-    encode_notification,
-)
+from filament.wire.bgp.message import REFRESH_BEGINS, REFRESH_ENDS, REFRESH_REQUEST
 from filament.wire.bgp.session import (
     BgpSession,
     Offer,
@@ -61,18 +53,8 @@ from filament.wire.bgp.update import Update, encode_end_of_rib, encode_updates, 
 
 STEP_ROUTES = 5_000
 MAX_BACKLOG_BYTES = 1 << 20  # a peer with more unread is given no whole tables meanwhile
-_LISTEN_AGAIN_S = 5.0
-_REFUSALS_KEPT = 64
 
 _log = logger("bgp")
-
-
-class Refused(msgspec.Struct, frozen=True):
-    """A connection that was not accepted: from whom, and why. `at` is epoch seconds."""
-
-    address: str
-    reason: str
-    at: float
 
 
 class Peering:
@@ -95,11 +77,9 @@ class Peering:
     ) -> None:
         self.speaker = SpeakerPlan()
         self.neighbours: dict[str, Neighbour] = {}
-        self.refused: deque[Refused] = deque(maxlen=_REFUSALS_KEPT)
-        self.listen_problem = ""
         self._rib = rib
         self._bgp = rib.bgp
-        self._listener = BgpListener(listens, self._accept)
+        self.entrance = Entrance(listens, self._accept)
         self._on_change = on_change
         self._is_complete = is_complete
         self._on_session = on_session
@@ -108,7 +88,6 @@ class Peering:
         self._max_queue_bytes = max_queue_bytes
         self._wake = asyncio.Event()
         self._tasks: asyncio.TaskGroup | None = None
-        self._listen_at: float | None = None
         self._held_ends: dict[tuple[str, AddressFamily], None] = {}
         self._connection_count = 0
         self._is_closed = False
@@ -137,7 +116,7 @@ class Peering:
                 self._remove(name, PEER_DECONFIGURED, f"bgp-router {name} is no peer any more")
         for name, peer in plan.peers.items():
             self._put(name, peer)
-        self._listen_at = now()
+        self.entrance.reopen_at = now()
         self.wake()
 
     def _put(self, name: str, plan: PeerPlan) -> None:
@@ -191,24 +170,6 @@ class Peering:
             long_lived=long_lived,
         )
 
-    async def _listen(self) -> None:
-        """Listen where the configuration says; when that fails, say so and try again later."""
-        self._listen_at = None
-        keys = {
-            each.plan.address: each.plan.password
-            for each in self.neighbours.values()
-            if each.plan.password
-        }
-        try:
-            await self._listener.listen(self.speaker.port if self.speaker.name else 0)
-            self._listener.sign(keys)
-            self.listen_problem = ""
-        except TransientError as error:
-            if str(error) != self.listen_problem:
-                _log.warning("bgp-not-listening", problem=str(error))
-            self.listen_problem = str(error)
-            self._listen_at = now() + _LISTEN_AGAIN_S
-
     # connections --------------------------------------------------------------------------
 
     def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -216,26 +177,23 @@ class Peering:
         neighbour = next(
             (each for each in self.neighbours.values() if each.plan.address == address), None
         )
+        problem = ""
         if neighbour is None:
-            self._refuse(writer, address, "no bgp-router that we peer with has this address")
+            problem = "no bgp-router that we peer with has this address"
         elif self._connection_count >= MAX_BGP_CONNECTIONS:
-            self._refuse(writer, address, f"there are {MAX_BGP_CONNECTIONS} connections already")
+            problem = f"there are {MAX_BGP_CONNECTIONS} connections already"
         else:
             neighbour.machine.offer = self._offer(neighbour.plan)
             session = neighbour.machine.accepted(now())
             neighbour.flush()
-            if session is None:
-                why = neighbour.machine.reason or "it is up"
-                self._refuse(writer, address, f"peer {neighbour.name} is {_idle(neighbour)}: {why}")
-            else:
+            if session is not None:
                 self._serve(neighbour, session, reader, writer)
+            else:
+                why = neighbour.machine.reason or "it is up"
+                problem = f"peer {neighbour.name} is {_idle(neighbour)}: {why}"
+        if problem:
+            self.entrance.refuse(writer, address, problem)
         self.wake()
-
-    def _refuse(self, writer: asyncio.StreamWriter, address: Address, reason: str) -> None:
-        self.refused.append(Refused(str(address), reason, wall()))
-        _log.debug("bgp-refused", address=str(address), reason=reason)
-        writer.write(encode_notification(Notification(Code.CEASE, REJECTED)))
-        writer.close()
 
     def _serve(
         self,
@@ -441,17 +399,18 @@ class Peering:
                     self._wake.clear()
                     await self._step()
             finally:
-                await self._listener.close()
+                await self.entrance.close()
 
     def _timer_at(self) -> float | None:
         times = [each.timer_at() for each in self.neighbours.values()]
-        times += [self._bgp.timer_at(), self._listen_at]
+        times += [self._bgp.timer_at(), self.entrance.reopen_at]
         return min((each for each in times if each is not None), default=None)
 
     async def _step(self) -> None:
         at = now()
-        if self._listen_at is not None and at >= self._listen_at:
-            await self._listen()
+        if self.entrance.reopen_at is not None and at >= self.entrance.reopen_at:
+            peers = [each.plan for each in self.neighbours.values()]
+            await self.entrance.open(self.speaker.port if self.speaker.name else 0, peers)
         for neighbour in list(self.neighbours.values()):
             self._run_timers(neighbour, at)
             if neighbour.machine.take_wish() and neighbour.connecting is None:

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from filament.base.net import widen_address
+from filament.base.net import narrow_address, widen_address
 from filament.forward.classify import Asked
 from filament.forward.layout import (
     ACL_DENY,
@@ -456,6 +456,31 @@ class Policy:
         return passage._replace(
             remote_network=found.network, remote_groups=found.groups, remote_tags=found.tags
         )
+
+    def judge_again(self, key: FlowKey, flow: Flow, port: InterfaceValues) -> int | None:
+        """Return the action that the rules give a flow, as it began, changing nothing; None when
+        its verdict is of other rules, so that the next packet will be judged anyway.
+        """
+        version = narrow_address(key.remote).version
+        is_outbound = not flow.flags & FLOW_INBOUND
+        passage = Passage(
+            key=key,
+            port=port,
+            generation=self._rows.host().generation,
+            bytes=0,
+            now_ns=flow.last_seen_ns,
+            is_from_port=is_outbound,
+            remote_network=0,
+            remote_groups=0,
+            remote_tags=0,
+            version=version,
+            tcp_flags=0,
+            icmp=flow.icmp,
+        )
+        if not passage.is_current(flow):
+            return None
+        passage = self._with_remote_network(passage, Trail())
+        return self._rule_on(passage, flow.icmp, outbound=is_outbound).action
 
     def _may_enter(self, passage: Passage) -> DropReason:
         """Count a flow that has no row yet; the reason when there is no room for it."""

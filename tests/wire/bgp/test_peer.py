@@ -28,7 +28,8 @@ from filament.wire.bgp.peer import (
     PeerRule,
     Phase,
 )
-from filament.wire.bgp.session import Offer, State
+from filament.wire.bgp.session import Offer
+from filament.wire.bgp.transitions import State
 
 VPN = AddressFamily.INET_VPN
 LOW, HIGH = 0x0A000001, 0x0A000009

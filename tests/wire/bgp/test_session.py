@@ -25,19 +25,16 @@ from filament.wire.bgp.message import (
     encode_route_refresh,
 )
 from filament.wire.bgp.session import (
-    TRANSITIONS,
-    Action,
     BgpSession,
-    Input,
     Offer,
     OpenReceived,
     RefreshReceived,
     SessionClosed,
     SessionEstablished,
-    State,
     UpdateReceived,
     keeps_ours,
 )
+from filament.wire.bgp.transitions import TRANSITIONS, Action, Input, State
 from filament.wire.bgp.update import encode_end_of_rib, encode_message, encode_updates
 
 INET, VPN, EVPN = AddressFamily.INET, AddressFamily.INET_VPN, AddressFamily.E_VPN

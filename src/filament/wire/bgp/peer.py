@@ -30,10 +30,10 @@ from filament.wire.bgp.session import (
     SessionClosed,
     SessionEstablished,
     SessionEvent,
-    State,
     TraceEntry,
     keeps_ours,
 )
+from filament.wire.bgp.transitions import State
 
 CONNECT_RETRY_S = 10.0
 CONNECT_TIMEOUT_S = 15.0

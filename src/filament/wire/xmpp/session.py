@@ -11,6 +11,7 @@ stream error that says what was wrong (RFC 6120 section 4.9), then closed.
 from __future__ import annotations
 
 import enum
+from abc import ABC, abstractmethod
 from collections import deque
 from typing import Generic, NamedTuple, TypeVar
 
@@ -151,7 +152,7 @@ class TraceEntry(msgspec.Struct, frozen=True):
     detail: str = ""
 
 
-class XmppSession(Generic[ReceivedT, SentT]):
+class XmppSession(ABC, Generic[ReceivedT, SentT]):
     """One end of a session. Lives as long as its transport; see `base.machine.Machine`."""
 
     def __init__(self, state: State, max_stanza_bytes: int, now: float, hold_time_s: float) -> None:
@@ -268,14 +269,14 @@ class XmppSession(Generic[ReceivedT, SentT]):
 
     # what a client and a server do differently ----------------------------------------------
 
-    def _encode(self, stanza: SentT) -> list[bytes]:
-        raise NotImplementedError
+    @abstractmethod
+    def _encode(self, stanza: SentT) -> list[bytes]: ...
 
-    def _decode(self, element: Element) -> ReceivedT | None:
-        raise NotImplementedError
+    @abstractmethod
+    def _decode(self, element: Element) -> ReceivedT | None: ...
 
-    def _open(self, now: float) -> None:
-        raise NotImplementedError
+    @abstractmethod
+    def _open(self, now: float) -> None: ...
 
     # steps ------------------------------------------------------------------------------------
 
@@ -291,7 +292,8 @@ class XmppSession(Generic[ReceivedT, SentT]):
             self._events.append(StanzaReceived(stanza))
 
     def _take_known(self, meaning: object, now: float) -> None:
-        raise NotImplementedError
+        """Take what a quick reader understood; only a server has one."""
+        raise AssertionError(f"no quick reader was there for {meaning!r} at {now}")
 
     def _break(self, error: ProtocolError, now: float) -> None:
         if self.closed:
@@ -338,8 +340,8 @@ class XmppSession(Generic[ReceivedT, SentT]):
             self._header_sent = True
             self._write(self._format_header(), now)
 
-    def _format_header(self) -> bytes:
-        raise NotImplementedError
+    @abstractmethod
+    def _format_header(self) -> bytes: ...
 
 
 def format_stream_error(error: ProtocolError) -> bytes:

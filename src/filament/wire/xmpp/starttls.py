@@ -10,6 +10,8 @@ whoever sent it is not the one who will have proved itself.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
+
 from filament.base.errors import ProtocolError
 from filament.base.limits import MAX_PREFACE_BYTES
 from filament.wire.xmpp.dialect import CONTROL_JID
@@ -24,7 +26,7 @@ _FEATURES = (
 ).encode()
 
 
-class StartTls:
+class StartTls(ABC):
     """One end of the agreement. `is_agreed` once the handshake may begin, `peer` who said so.
 
     `receive_data` raises `ProtocolError`; what `data_to_send` then returns tells the peer why.
@@ -67,11 +69,11 @@ class StartTls:
             self._refuse(error)
             raise error from None
 
-    def _open(self, header: dict[str, str]) -> None:
-        raise NotImplementedError
+    @abstractmethod
+    def _open(self, header: dict[str, str]) -> None: ...
 
-    def _take(self, element: Element) -> None:
-        raise NotImplementedError
+    @abstractmethod
+    def _take(self, element: Element) -> None: ...
 
     def _refuse(self, error: ProtocolError) -> None:
         self._output.append(format_stream_error(error) + b"</stream:stream>")
