@@ -23,7 +23,6 @@ from filament.base.net import (
     widen_address,
 )
 from filament.base.origin import NOWHERE, Origin
-from filament.forward.firewall import Mentions
 from filament.forward.ids import SPACES, Ids
 from filament.forward.inputs import Hop, Inputs, Port, Route, Subnet
 from filament.forward.layout import (
@@ -130,9 +129,10 @@ class _Planner:
         self._list_by_filter: dict[str, int] = {}
         self._groups_by_port: dict[str, int] = {}
         self._policy_sets = {one.name: one for one in inputs.policy_sets}
-        self._mentions = Mentions.of(
-            policy for one in inputs.policy_sets for policy in one.policies
-        )
+        policies = [policy for one in inputs.policy_sets for policy in one.policies]
+        memo = memo or Memo()
+        self._mentions = memo.mentions(policies)
+        memo.forget_policies_but({policy.name for policy in policies})
         self._security_groups = {one.name: one for one in inputs.security_groups}
         self._lists = ListPlanner(Numbers(self._number), self.rows, memo)
         self._ports_by_label: dict[int, tuple[Port, ...]] = {}
