@@ -6,7 +6,15 @@ from hypothesis import strategies as st
 
 from filament.base.errors import InputError
 from filament.base.net import format_ipv4, parse_ipv4
-from filament.model.address import choose_address, complete_subnet, parse_subnet, pool_of
+from filament.model import address as address_module
+from filament.model.address import (
+    choose_address,
+    complete_subnet,
+    own_subnets,
+    parse_subnet,
+    pool_of,
+)
+from filament.model.change import Object, Ref
 from filament.model.snapshot import Candidate, Snapshot
 
 
@@ -170,3 +178,36 @@ def test_ipv6_addresses_are_held_by_numbers_that_stores_can_hold(offset):
     value = subnet.value_of(address)
     assert -(1 << 63) <= value < 1 << 63
     assert subnet.address_of(value) == address
+
+
+def network_of(uuid, *prefixes):
+    subnets = [
+        {
+            "subnet": {"ip_prefix": prefix, "ip_prefix_len": 24},
+            "default_gateway": prefix[:-1] + "1",
+            "dns_server_address": prefix[:-1] + "2",
+            "subnet_uuid": prefix,
+        }
+        for prefix in prefixes
+    ]
+    return Object(
+        "virtual-network",
+        uuid,
+        ("net",),
+        refs=(Ref("network-ipam", "i", {"ipam_subnets": subnets}),),
+    )
+
+
+def test_subnets_are_those_of_the_object_asked_whatever_its_uuid():
+    one, other = network_of("n", "10.0.0.0"), network_of("n", "10.0.0.0", "10.1.0.0")
+    for _ in range(2):
+        assert [str(subnet.prefix) for subnet in own_subnets(one)] == ["10.0.0.0/24"]
+        assert [subnet.uuid for subnet in own_subnets(other)] == ["10.0.0.0", "10.1.0.0"]
+    own_subnets(one).clear()  # what the caller does with the list is its own affair
+    assert len(own_subnets(one)) == 1
+
+
+def test_few_networks_are_remembered():
+    for number in range(300):
+        assert len(own_subnets(network_of(f"n{number}", "10.0.0.0"))) == 1
+    assert len(address_module._parsed) == 256

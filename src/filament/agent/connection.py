@@ -92,6 +92,14 @@ class Connection:
         if self._driver is not None:
             self._driver.flush()
 
+    def begin_again(self, reason: str) -> bool:
+        """End the session so that the next tells everything again; False when there is none."""
+        if self._session is None or self._driver is None:
+            return False
+        self._session.close(reason, now())
+        self._driver.flush()
+        return True
+
     def leave(self) -> None:
         """Another control node takes this one's place."""
         self._set_state(SPARE, self.problem)

@@ -300,6 +300,11 @@ class AgentCore:
         }
 
     @property
+    def published(self) -> Iterable[RoutePublished]:
+        """What control nodes were told that is reached here."""
+        return self._published.values()
+
+    @property
     def views(self) -> Mapping[str, View]:
         """What each control node told, by its address; not to be changed."""
         return self._views
@@ -463,4 +468,5 @@ def _port(config: PortConfig, device: Device) -> Port:
         checks_mac=config.checks_mac,
         checks_source=config.checks_source,
         flow_limit=config.flow_limit,
+        load_balance=config.load_balance,
     )

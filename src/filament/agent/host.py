@@ -17,6 +17,7 @@ from filament.agent.state import State
 from filament.base.errors import FilamentError, InputError
 from filament.dataplane.maps import PinnedMaps
 from filament.dataplane.reconcile import Failure, Outcome, Reconciler, Rows
+from filament.dataplane.sweep import Sweeper
 from filament.forward.ids import Ids, IdsState
 from filament.forward.inputs import Inputs
 from filament.forward.layout import PLANNED, TABLE_BY_NAME
@@ -50,8 +51,10 @@ class AgentHost:
         self.maps = maps
         self.devices = devices
         self.reconciler = Reconciler(maps)
+        self.sweeper = Sweeper(maps)
         self.ids = _restore_ids(state, self.reconciler)
         self.tables = Tables(0, {name: {} for name in PLANNED})
+        self.planned: Inputs | None = None  # what `tables` were made of
         self.outcome = _NOTHING_DONE
         self.problem = ""
         self.posted_count = 0  # ports plugged and unplugged
@@ -167,6 +170,11 @@ class AgentHost:
             self._is_due = True
         return len(drifted)
 
+    def plan_anew(self) -> None:
+        """Make the next turn plan all rows without what is remembered of the last plan."""
+        self._memo = Memo()
+        self._is_due = True
+
     def _program(self, inputs: Inputs, *, may_delete: bool) -> None:
         vrfs_before = {*self.ids.numbers("vrf").values()}
         tables = plan(inputs, self.ids, whole=may_delete, memo=self._memo)
@@ -175,7 +183,7 @@ class AgentHost:
             self._ids_on_disk = self.ids.changes
         vifs_before = self._vifs()
         self.outcome = self.reconciler.apply(tables, may_delete=may_delete)
-        self.tables = tables
+        self.tables, self.planned = tables, inputs
         for vif in vifs_before - self._vifs():
             self.maps.forget_port(vif)
         for vrf in vrfs_before - {*self.ids.numbers("vrf").values()}:

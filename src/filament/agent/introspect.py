@@ -91,6 +91,11 @@ class AgentView:
             "ports": len(host.core.ports()),
             "rows": {name: len(rows) for name, rows in host.reconciler.actual.items()},
             "rows_kept": host.outcome.kept,
+            "flows": {
+                "held": host.sweeper.held,
+                "limit": host.sweeper.limit,
+                "pressed": host.sweeper.is_pressed,
+            },
             "problem": host.problem,
             "problems": host.core.problems(),
             "failures": [one._asdict() for one in host.outcome.failures],

@@ -52,6 +52,7 @@ COMMANDS = {
     "status": ("status", "Show every process, and which revision it has reached."),
     "trace": ("trace", "Explain table by table what happens to a packet."),
     "tree": ("tree", "Show how objects hang together, as trees."),
+    "verify": ("verify", "Compare intent, plan, routes, agents and kernels, and name differences."),
     "watch": ("watch", "Print commits as they happen."),
 }
 

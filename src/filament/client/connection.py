@@ -52,6 +52,20 @@ class Connection:
         """Whether the next request uses a connection that was there before."""
         return self._socket is not None
 
+    @property
+    def has_ended(self) -> bool:
+        """Whether the server has closed the connection since the last answer (without TLS, where
+        it cannot be told beforehand).
+        """
+        if self._socket is None:
+            return False
+        try:
+            return not self._socket.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+        except (BlockingIOError, ValueError):
+            return False
+        except OSError:
+            return True
+
     def close(self) -> None:
         """Close; the next request opens another."""
         if self._reader is not None:

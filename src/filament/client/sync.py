@@ -137,6 +137,8 @@ class Client:
         )
 
     def _exchange(self, method: str, target: str, content: bytes | None) -> Response:
+        if self._connection.has_ended:
+            self._connection.close()  # it was idle for too long: nothing has been sent yet
         was_open = self._connection.is_open
         try:
             return self._connection.request(method, target, content, self._headers)

@@ -73,6 +73,11 @@ class Fanout:
         self._fresh.clear()
         return outbox
 
+    def routes_of(self, instance: str) -> list[RouteItem]:
+        """Return the routes of an instance as all who listen to it have been told."""
+        stanzas = self._stanzas(instance, self._rib.selections(instance))
+        return [item for stanza in stanzas for item in stanza.items]
+
     def _stanzas(self, instance: str, keys: Iterable[RouteKey]) -> list[RoutesSent]:
         """Return the stanzas that tell how routes of an instance are now, one per family."""
         items: dict[TableFamily, list[RouteItem]] = {}

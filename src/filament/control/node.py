@@ -374,6 +374,11 @@ class ControlNode:
                 self.core.handle_timer(now())
             await self._flush()
 
+    @property
+    def has_news(self) -> bool:
+        """Whether something happened that has not been worked into what everybody is told."""
+        return self._changed.is_set()
+
     async def _flush(self) -> None:
         for agent, reason in self.core.take_closures():
             connection = self.connections[agent]
@@ -393,6 +398,8 @@ class ControlNode:
                 for stanza in stanzas:
                     connection.session.send(stanza, at)
                 connection.driver.flush()
+        if self.core.rib.has_changes:
+            self._changed.set()
         if self.core.rib.bgp.has_work:
             self.peering.wake()
         for changed in self._report_changed:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from filament.base.net import Address
 from filament.client.trust import NO_TRUST, Trust
-from filament.client.watch import WatchClient
+from filament.client.watch import Loaded, WatchClient
 from filament.control.copy import DiskCopy
 from filament.control.follow import follow
 from filament.control.introspect import control_introspect
@@ -80,7 +80,13 @@ async def run_control(
         if started is not None:
             started(bound)
         try:
-            await serve_http(application(node), listens, stop=stop)
+            by_address = {client.address: client for client in clients}
+
+            async def load() -> Loaded:
+                return await by_address[node.api.address].load()
+
+            web = application(node, load)
+            await serve_http(web, listens, stop=stop)
         finally:
             server.close()
             node.close()

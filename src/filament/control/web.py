@@ -13,6 +13,7 @@ from starlette.routing import Route
 from filament.base.errors import NotFoundError
 from filament.base.net import Prefix, format_ipv4, format_mac
 from filament.control.agents import AgentSession
+from filament.control.audit import Load, audit_routes
 from filament.control.explain import explain_routes
 from filament.control.node import ControlNode
 from filament.control.peer_state import peer_history, peer_states
@@ -28,8 +29,8 @@ MAX_ROUTES_SHOWN = 10_000  # answering takes the loop: agents must not wait for 
 Record = dict[str, Any]
 
 
-def application(node: ControlNode) -> Starlette:
-    """Return the web application of a control node."""
+def application(node: ControlNode, load: Load) -> Starlette:
+    """Return the web application of a control node; `load` asks the API for the configuration."""
     answers = {
         "status": status,
         "agents": agents,
@@ -45,7 +46,13 @@ def application(node: ControlNode) -> Starlette:
 
         return Route(f"/filament/{name}", answering_errors(answer), methods=["GET"])
 
-    return Starlette(routes=[*(route(name) for name in answers), *explain_routes(node)])
+    return Starlette(
+        routes=[
+            *(route(name) for name in answers),
+            *explain_routes(node),
+            *audit_routes(node, load),
+        ]
+    )
 
 
 def status(node: ControlNode, query: Any) -> Record:

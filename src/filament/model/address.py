@@ -102,9 +102,21 @@ def pool_of(network_uuid: str, subnet_uuid: str) -> str:
     return f"ip/{network_uuid}/{subnet_uuid}"
 
 
+# Subnets of the networks asked for last, by identity: objects are never changed in place, and most
+# addresses are taken of a network that was asked just before.
+_KEPT_NETWORKS = 256
+_parsed: dict[int, tuple[Object, list[Subnet]]] = {}
+
+
 def own_subnets(network: Object) -> list[Subnet]:
     """The user-defined subnets of a virtual-network, in the order of its references."""
-    return [parse_subnet(value, "", network.uuid) for _, value in subnet_values(network)]
+    known = _parsed.get(id(network))
+    if known is None or known[0] is not network:
+        parsed = [parse_subnet(value, "", network.uuid) for _, value in subnet_values(network)]
+        if len(_parsed) >= _KEPT_NETWORKS:
+            del _parsed[next(iter(_parsed))]
+        known = _parsed[id(network)] = network, parsed
+    return list(known[1])
 
 
 def subnet_values(network: Object) -> Iterator[tuple[str, dict[str, Any]]]:

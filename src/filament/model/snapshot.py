@@ -349,6 +349,8 @@ class Candidate:
         free = self._base.free_from(pool, value)
         while (pool, free) in self._takes:
             free = self._base.free_from(pool, free + 1)
+        if not self._frees:
+            return free
         return min([free, *(one for one in self._given_back(pool) if one >= value)])
 
     def free_down_from(self, pool: str, value: int) -> int:
@@ -356,6 +358,8 @@ class Candidate:
         free = self._base.free_down_from(pool, value)
         while (pool, free) in self._takes:
             free = self._base.free_down_from(pool, free - 1)
+        if not self._frees:
+            return free
         return max([free, *(one for one in self._given_back(pool) if one <= value)])
 
     def _given_back(self, pool: str) -> list[int]:

@@ -295,7 +295,8 @@ class EtcdStore:
         placed += [each for each in replayed.values() if each is not None]
         placed.sort(key=lambda each: each[0])
         index = Index()
-        index.fill(head.revision, placed, held.values())
+        index.fill(head.revision, (item for _, item in placed), held.values())
+        index.places = {item.uuid: place for place, item in placed}
         self._index, self._head_changed = index, head_pair.changed
         return head.revision, (item for _, item in placed), iter(held.values())
 

@@ -28,28 +28,13 @@ class Index:
         self._held: dict[tuple[str, int], None] = {}
 
     def fill(
-        self,
-        revision: int,
-        objects: Iterable[tuple[Place, Object]],
-        allocations: Iterable[Allocation],
+        self, revision: int, objects: Iterable[Object], allocations: Iterable[Allocation]
     ) -> None:
-        """Start from a whole content."""
+        """Start from a whole content; whoever needs `places` sets them."""
         self.revision = revision
-        for place, item in objects:
-            self.places[item.uuid] = place
-            self.add(item)
-        for one in allocations:
-            self.hold(one.pool, one.value)
-
-    def add(self, item: Object) -> None:
-        """Know an object that is there already."""
-        identity = (item.kind, item.fq_name)
-        self._identities[item.uuid] = identity
-        self._named[identity] = item.uuid
-
-    def hold(self, pool: str, value: int) -> None:
-        """Know a value that is held already."""
-        self._held[pool, value] = None
+        self._identities = {item.uuid: (item.kind, item.fq_name) for item in objects}
+        self._named = {identity: uuid for uuid, identity in self._identities.items()}
+        self._held = {(one.pool, one.value): None for one in allocations}
 
     def require_applicable(self, commit: Commit) -> None:
         """Raise RevisionConflictError or ConflictError when a commit cannot be the next one."""

@@ -91,8 +91,7 @@ class MemoryStore:
             raise not_empty(self._index.revision)
         self._objects = {item.uuid: item for item in objects}
         self._allocations = {(one.pool, one.value): one for one in allocations}
-        placed = (((0, rank), item) for rank, item in enumerate(self._objects.values()))
-        self._index.fill(revision, placed, self._allocations.values())
+        self._index.fill(revision, self._objects.values(), self._allocations.values())
         self._log = list(commits)
         self._oldest = commits[0].revision if commits else revision + 1
 

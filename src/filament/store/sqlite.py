@@ -71,10 +71,10 @@ _TAKE_ROWS = "insert into allocations values ROWS"
 _LOG_ROWS = "insert into log values ROWS"
 _TOUCHED_ROWS = "insert into touched values ROWS"
 _ROWS_AT_ONCE = 64
-FOLD_COMMITS = 64  # that the tables take over at once; they lack fewer, and a group
+FOLD_COMMITS = 16  # that the tables take over at once; they lack fewer, and a group
 # 64 MB of SQLite's own log: so seldom that those who wait for it are far less than 1 in 100.
 _CHECKPOINT_PAGES = 16_000
-_CACHE_KIB = 64 * 1024
+_CACHE_KIB = 16 * 1024
 # Prepared statements that are kept: one per kind of statement and number of rows.
 _STATEMENTS = 6 * _ROWS_AT_ONCE + 20
 
@@ -134,9 +134,14 @@ class SqliteStore:
     def load(self) -> tuple[int, Iterator[Object], Iterator[Allocation]]:
         """See Store."""
         self._fold()
-        index = Index()
-        index.revision = self._revision
-        return self._revision, self._load_objects(index), self._load_allocations(index)
+        execute = self._connection.execute
+        rows = execute("select body from objects order by sequence")
+        objects = [_decode_object(body) for (body,) in rows]
+        held = execute("select pool, value, owner from allocations")
+        allocations = [Allocation(pool, value, owner) for pool, value, owner in held]
+        self._index = Index()
+        self._index.fill(self._revision, objects, allocations)
+        return self._revision, iter(objects), iter(allocations)
 
     def commit(self, commit: Commit) -> None:
         """See Store."""
@@ -153,7 +158,7 @@ class SqliteStore:
                 index.require_applicable(commit)
                 undo += index.apply(commit)
                 written.append(_write(commit))
-            some = self._behind[:FOLD_COMMITS] if len(self._behind) >= FOLD_COMMITS else []
+            some = list(self._behind) if len(self._behind) >= FOLD_COMMITS else []
             with self._writing():
                 log = [(commit.revision, body) for commit, _, body in written]
                 self._write_rows(_LOG_ROWS, log)
@@ -313,25 +318,9 @@ class SqliteStore:
 
     def _current(self) -> Index:
         if self._index is None:
-            _, objects, allocations = self.load()
-            for iterator in (objects, allocations):
-                for _ in iterator:
-                    pass
+            self.load()
         assert self._index is not None
         return self._index
-
-    def _load_objects(self, index: Index) -> Iterator[Object]:
-        for (body,) in self._connection.execute("select body from objects order by sequence"):
-            item = _decode_object(body)
-            index.add(item)
-            yield item
-
-    def _load_allocations(self, index: Index) -> Iterator[Allocation]:
-        rows = self._connection.execute("select pool, value, owner from allocations")
-        for pool, value, owner in rows:
-            index.hold(pool, value)
-            yield Allocation(pool, value, owner)
-        self._index = index  # objects are read before allocations
 
     def _fold(self) -> None:
         """Let the tables take over every commit that they lack."""
