@@ -43,6 +43,15 @@ class Speaker(ABC):
     def version(cls) -> str:
         """Return which one it is; "" when it is not installed."""
 
+    @classmethod
+    def takes_part(cls, family: str, routes: int, *, is_constrained: bool) -> bool:
+        """Whether it can do a case, in reasonable time."""
+        return (
+            family in cls.families
+            and routes <= cls.most_routes
+            and (cls.knows_membership or not is_constrained)
+        )
+
     @abstractmethod
     def argv(self) -> list[str]:
         """Write its configuration; return what starts it in the foreground."""

@@ -666,3 +666,41 @@ def test_a_ports_own_limit_of_flows_comes_before_its_networks(script, network, p
     props = {"virtual_machine_interface_properties": {"max_flows": port}}
     found = read(with_network(script, max_flows=network), script.port(**props))
     assert found.ports[script.uuid(3)].flow_limit == limit
+
+
+FIELDS = "ecmp_hashing_include_fields"
+
+
+@pytest.mark.parametrize(
+    ("network", "port", "fields"),
+    [
+        (None, None, None),
+        ({"source_port": False}, None, None),  # not configured
+        (
+            {"hashing_configured": True, "source_port": False, "destination_port": False},
+            None,
+            ("l3-source-address", "l3-destination-address", "l4-protocol"),
+        ),
+        (
+            {"hashing_configured": True},
+            {
+                "hashing_configured": "true",
+                "source_ip": False,
+                "destination_ip": False,
+                "ip_protocol": False,
+            },
+            ("l4-source-port", "l4-destination-port"),
+        ),
+    ],
+)
+def test_a_ports_own_fields_choose_before_its_networks(script, network, port, fields):
+    sent = script.network()
+    nodes = tuple(
+        msgspec.structs.replace(node, props={**node.props, FIELDS: network})
+        if node.kind == "virtual-network"
+        else node
+        for node in sent.nodes
+    )
+    network_sent = msgspec.structs.replace(sent, nodes=nodes)
+    found = read(network_sent, script.port(**{FIELDS: port})).ports[script.uuid(3)]
+    assert found.load_balance == fields

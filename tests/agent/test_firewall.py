@@ -291,3 +291,33 @@ def test_a_new_set_concerns_those_with_its_tag(world):
     nodes = touched(view, commit_like, PlanDelta(view.revision)).nodes
     assert ("tag", "application=shop") in nodes
     assert ("tag", "application=shop") in world.shown().nodes
+
+
+def test_policies_are_read_once_and_what_is_wrong_with_them_is_said_each_time(world):
+    ports = {"start_port": 9, "end_port": 5}
+    world.rule("bad", {"any": True}, {"any": True}, service={"protocol": "tcp", "dst_ports": ports})
+    world.policy("p", "bad")
+    world.use("p")
+    shown = world.shown()
+    graph = Graph()
+    graph.receive(ConfigSent(tuple(shown.nodes.values()), tuple(shown.links)))
+    first, again = world.reader.read(graph), world.reader.read(graph)
+    assert first.problems == again.problems != ()
+    assert first.policy_sets == again.policy_sets
+    [key] = [key for key in shown.nodes if key[1].endswith(":bad") and key[0] == "firewall-rule"]
+    graph.receive(ConfigSent(deleted_nodes=(key,)))
+    changed = world.reader.read(graph)
+    assert changed.problems == ()
+    assert changed.policy_sets != first.policy_sets
+
+
+def test_rules_that_become_too_many_end_in_deny(world, monkeypatch):
+    monkeypatch.setattr("filament.agent.firewall.MAX_ACL_RULES", 3)
+    for name in "abc":
+        world.rule(name, {"any": True}, {"any": True}, direction="<>")
+    world.policy("p", "a", "b", "c")
+    world.use("p")
+    [policy] = world.policies()
+    assert [rule.passes for rule in policy.rules] == [True, False]
+    [problem] = world.read().problems
+    assert "are more than 3" in problem.text

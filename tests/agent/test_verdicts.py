@@ -5,17 +5,25 @@ import json
 
 import pytest
 
-from filament.agent.flows import read_flows
+from filament.agent.flows import flow_record, read_flows, values_of
 from filament.agent.naming import Naming
 from filament.agent.select import Wanted
 from filament.agent.verdicts import Verdicts, verdict_of
 from filament.base.errors import TransientError
 from filament.base.limits import MAX_SAMPLES, MAX_VERDICT_STREAMS, MAX_VERDICTS_QUEUED
-from filament.base.net import parse_ipv4
+from filament.base.net import parse_ipv4, widen_address
 from filament.dataplane.ring import Sample
 from filament.doctor.packet import Flow, encode_frame
-from filament.forward.layout import SAMPLE_DROP, SAMPLE_FLOW, SAMPLE_HEAD_BYTES, DropReason
+from filament.forward.layout import (
+    FLOW_INBOUND,
+    SAMPLE_DROP,
+    SAMPLE_FLOW,
+    SAMPLE_HEAD_BYTES,
+    DropReason,
+)
 from filament.forward.model import Model, UnderlayPath
+from filament.forward.policy import FlowKey
+from filament.forward.tables import fields_of
 from filament.wire.packet.ipv4 import ICMP, TCP
 
 from .looked_at import LookedAt
@@ -148,6 +156,17 @@ def test_flows_are_records_with_names_and_only_those_wanted(host, judged):
     assert (denied["local"], denied["remote"], denied["inbound"]) == ("10.1.1.3", "10.1.1.4", False)
     assert len(read_flows(host.maps, judged.naming, Wanted(), 1)["flows"]) == 1
     assert read_flows(host.maps, judged.naming, Wanted(ports=(1,)), 10)["flows"] == []
+
+
+@pytest.mark.parametrize("flags", [0, FLOW_INBOUND])
+def test_an_echo_has_its_identifier_at_who_started_it(judged, flags):
+    key = FlowKey(1, 1, widen_address(PORT, 4), widen_address(FAR, 4), 7, 0, ICMP)
+    record = flow_record(
+        key, values_of((0,) * len(fields_of("flows"))) | {"flags": flags}, judged.naming
+    )
+    assert (record["source_port"], record["destination_port"]) == (7, 0)
+    assert (record["source"] == "10.1.1.3") == (not flags)
+    assert (record["local_port"], record["remote_port"]) == (7, 0)
 
 
 # streams -----------------------------------------------------------------------------------------

@@ -28,7 +28,7 @@ from filament.forward.tables import KEY_CODECS, VALUE_CODECS, Change
 
 pytestmark = pytest.mark.bpf
 
-HOP = (2, 1, 7, 0, 0x020000000001, 0x00005E000100)
+HOP = (2, 1, 7, 0, 0x020000000001, 0x00005E000100, 0, 0, 0)
 
 
 @pytest.fixture
@@ -215,7 +215,7 @@ def test_values_per_cpu_are_added_up(pinned: PinnedMaps) -> None:
 def test_a_port_that_left_leaves_nothing_to_its_successor(pinned: PinnedMaps) -> None:
     for vif in (1, 2):
         flow = (vif, 1, 1, 2, 3, 4, 17)
-        pinned.write([Change("flows", flow, (1,) * 18)])
+        pinned.write([Change("flows", flow, (1,) * 19)])
         pinned.write([Change("fragments", (vif, 1, 2, 3, 17), (1, 2, 3, 4))])
         pinned.write([Change(name, (vif,), (5,)) for name in ("flows_entered", "flows_swept")])
         raw = VALUE_CODECS["counters"].encode((1, 1, 1, 1)) * possible_cpus()

@@ -9,7 +9,7 @@ import pytest
 
 from filament.base.net import ROUTER_MAC, Prefix
 from filament.dataplane import bpf
-from filament.dataplane.sweep import sweep
+from filament.dataplane.sweep import Sweeper
 from filament.forward.ids import Ids
 from filament.forward.inputs import (
     Filter,
@@ -25,6 +25,7 @@ from filament.forward.inputs import (
 from filament.forward.layout import (
     FLOW_BOTH_DENIED,
     FLOW_IDLE_DENIED_S,
+    FLOW_IDLE_PRESSED_S,
     FLOW_IDLE_S,
     FLOW_IDLE_TCP_CLOSED_S,
     FLOW_IDLE_TCP_OPENING_S,
@@ -361,13 +362,35 @@ def test_idle_flows_are_swept_out_and_counted(room: Room) -> None:
         room.send(segment(SYN, port=port))
     room.send(out((40003, 53)))
     room.age(FLOW_IDLE_TCP_OPENING_S + 5)
-    assert sweep(room.pair.maps, time.monotonic_ns()) == 2
+    assert Sweeper(room.pair.maps).sweep(time.monotonic_ns()) == 2
     assert [key[6] for key in room.pair.maps.read_all("flows")] == [UDP]
     vif = room.ids.numbers("vif")[UUIDS[0]]
     assert room.pair.maps.read("flows_entered", (vif,)) == (3,)
     assert room.pair.maps.read("flows_swept", (vif,)) == (2,)
-    assert sweep(room.pair.maps, time.monotonic_ns()) == 0
+    assert Sweeper(room.pair.maps).sweep(time.monotonic_ns()) == 0
     assert room.pair.maps.read("flows_swept", (vif,)) == (2,)
+
+
+def test_of_a_table_that_is_nearly_full_only_established_flows_stay(room: Room) -> None:
+    """What a flood or a scan leaves goes after seconds; who speaks and is answered stays."""
+    room.apply(OUT)
+    talk = Tcp(40000, 80, flags=SYN)
+    room.send(tcp_packet(RED_0, RED_NEAR, talk))
+    room.receive(tcp_packet(RED_NEAR, RED_0, Tcp(80, 40000, flags=SYN | ACK)))
+    for port in range(6):
+        room.send(tcp_packet(RED_0, RED_NEAR, Tcp(50000 + port, 80, flags=SYN)))
+    for port in range(4):
+        assert room.receive(ask_web(1 + port)).reason is DropReason.POLICY_TO_PORT
+    room.age(FLOW_IDLE_PRESSED_S + 1)
+    room.send(tcp_packet(RED_0, RED_NEAR, Tcp(60000, 80, flags=SYN)))  # a moment ago
+    roomy = Sweeper(room.pair.maps, limit=100)
+    assert (roomy.sweep(time.monotonic_ns()), roomy.held, roomy.is_pressed) == (0, 12, False)
+    tight = Sweeper(room.pair.maps, limit=13)
+    assert (tight.sweep(time.monotonic_ns()), tight.held, tight.is_pressed) == (10, 2, False)
+    assert {key[4] for key in room.pair.maps.read_all("flows")} == {40000, 60000}
+    assert room.receive(tcp_packet(RED_NEAR, RED_0, Tcp(80, 40000, flags=ACK))).verdict is (
+        Verdict.REDIRECT
+    )
 
 
 WEB, ADMIN = 7, 8  # security groups
@@ -510,7 +533,7 @@ def test_a_row_of_zeros_in_an_array_is_none(room: Room) -> None:
     room.pair.write_rows([Change("labels", (label,), (0,))])
     assert room.receive(back()).reason is DropReason.INVALID_LABEL
     tunnel = room.ids.numbers("next_hop")["tunnel 172.30.0.2"]
-    room.pair.write_rows([Change("next_hops", (tunnel,), (0, 1, 7, NEAR, 0, 0))])
+    room.pair.write_rows([Change("next_hops", (tunnel,), (0, 1, 7, NEAR, 0, 0, 0, 0, 0))])
     assert room.send(out()).reason is DropReason.INVALID_NEXT_HOP
     room.pair.compare_state()
 

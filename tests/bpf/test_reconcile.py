@@ -10,7 +10,7 @@ from filament.dataplane import load
 from filament.dataplane.maps import PinnedMaps
 from filament.dataplane.reconcile import Reconciler
 from filament.forward.layout import TABLES
-from filament.forward.tables import Row, Tables
+from filament.forward.tables import SENDER_BITS, VRF_BITS, Row, Tables
 from filament.testing.maps import PLANNED, MemoryMaps
 
 pytestmark = pytest.mark.bpf
@@ -57,9 +57,15 @@ def key_of(table):
     if table.map_type == "LPM_TRIE":
         bits = 32 if table.name == "routes" else 128
         every = 2**bits - 1
+        # What comes before the address matches exactly: a VRF, or a port and a MAC.
+        scope_bits, scope = (SENDER_BITS, 2) if table.name == "sources" else (VRF_BITS, 1)
         length = st.integers(0, bits)
-        return st.tuples(length, st.integers(1, 3), st.integers(0, every)).map(
-            lambda key: (32 + key[0], key[1], key[2] & (every << bits - key[0]) & every)
+        return st.tuples(length, *[st.integers(1, 3)] * scope, st.integers(0, every)).map(
+            lambda key: (
+                scope_bits + key[0],
+                *key[1:-1],
+                key[-1] & (every << bits - key[0]) & every,
+            )
         )
     highest = 0 if table.name == "host" else 6
     return st.tuples(*[st.integers(0, highest)] * len(table.key))
@@ -102,7 +108,7 @@ def test_real_maps_do_what_memory_does(maps, steps):
 
 
 def test_a_row_the_kernel_refuses_is_named_and_holds_nobody_up(maps):
-    hop = (2, 1, 7, 0, 1, 2)
+    hop = (2, 1, 7, 0, 1, 2, 0, 0, 0)
     reconciler = Reconciler(maps)
     desired = tables({"next_hops": {(1,): hop, (65536,): hop, (2,): hop}, "labels": {(20,): (1,)}})
     outcome = reconciler.apply(desired, may_delete=True)

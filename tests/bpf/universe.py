@@ -16,6 +16,7 @@ from filament.forward.inputs import (
     FirewallEnd,
     FirewallPolicy,
     FirewallRule,
+    Hop,
     Host,
     Inputs,
     PolicySet,
@@ -81,7 +82,7 @@ OWN_BY_PORT = [
     [ADDRESSES[11]],
     [ADDRESSES[13]],
 ]
-REACHABLE = [*ADDRESSES[2:8], ADDRESSES[11], ADDRESSES[12]]
+REACHABLE = [*ADDRESSES[2:8], ADDRESSES[9], ADDRESSES[11], ADDRESSES[12]]
 REMOTE = [ADDRESSES[5], ADDRESSES[6], ADDRESSES[7], ADDRESSES[12], ADDRESSES[15]]
 PORTS = [53, 80, 40000]
 RED_VNI, BLUE_VNI = 1000, 1001
@@ -133,7 +134,17 @@ PAIRS = [
         ("::/0", 0),
     )
 ]
-REACHABLE6 = [*ADDRESSES6[2:8], ADDRESSES6[11], ADDRESSES6[12]]
+HOPS = [
+    Hop(NEAR, 31),
+    Hop(NEAR, 30),
+    Hop(FAR, 41),
+    Hop(SILENT, RED_VNI, "vxlan"),
+    Hop(NOWHERE, 33),
+    Hop(HOST, 16),
+    Hop(HOST, 17),
+]
+FIELDS = ("l3-source-address", "l3-destination-address", "l4-protocol", "l4-destination-port")
+REACHABLE6 = [*ADDRESSES6[2:8], ADDRESSES6[9], ADDRESSES6[11], ADDRESSES6[12]]
 REMOTE6 = [ADDRESSES6[5], ADDRESSES6[6], ADDRESSES6[7], ADDRESSES6[12], ADDRESSES6[15]]
 
 
@@ -324,6 +335,25 @@ def inputs(draw: st.DrawFn, ifindexes: list[int], labels: dict[str, int]) -> Inp
         encapsulation = draw(st.sampled_from(["udp", "vxlan"]))
         routes.append(route(RED, "0.0.0.0/0", FAR, 40, "demo:green", encapsulation))
         routes.append(route(RED, "::/0", FAR, 40, "demo:green"))
+    if draw(st.booleans()):
+        # Several ways, some of them through this host's own ports.
+        shared, shared6 = "10.1.1.99/32", "2001:db8:1::/64"
+        label = labels.get(f"shared {RED} {shared}", labels.get(UUIDS[0], 0))
+        label6 = labels.get(f"shared {RED} {shared6}", labels.get(UUIDS[1], 0))
+        for one in (
+            route(RED, shared, draw(st.sampled_from([HOST, NEAR])), label, RED),
+            route(RED, shared6, HOST, label6, RED),
+            route(RED, "10.1.1.10/31", NEAR, 30, RED),
+            route(RED, "2001:db8:1::12/127", FAR, RED_VNI, RED, "vxlan"),
+        ):
+            others = draw(st.lists(st.sampled_from(HOPS), max_size=3))
+            fields = draw(st.sampled_from([None, None, (), ("l4-source-port",), FIELDS]))
+            one = msgspec.structs.replace(one, others=tuple(others), load_balance=fields)
+            routes.insert(draw(st.integers(0, len(routes))), one)
+        if draw(st.booleans()):
+            found = draw(st.integers(0, len(routes) - 1))
+            others = draw(st.lists(st.sampled_from(HOPS), max_size=2))
+            routes[found] = msgspec.structs.replace(routes[found], others=tuple(others))
     gateway, service, blue_gateway = ADDRESSES[0], ADDRESSES[1], ADDRESSES[10]
     return Inputs(
         host=Host("host1", HOST),
@@ -522,12 +552,13 @@ def fabric_frames(draw: st.DrawFn, label_by_port: Mapping[str, int]) -> bytes:
     """What may come from the underlay."""
     index = draw(st.integers(0, 3))
     label = label_by_port.get(UUIDS[index], 16)
+    label = draw(st.sampled_from([label, label, *label_by_port.values(), 16]))
     label = draw(mostly(label, 16, 17, 18, 19, 20, 3, 16383, 16384, 0xFFFFF))
     is_v6, is_vxlan = draw(st.booleans()), draw(st.booleans())
     packet = (
-        draw(packets6(REMOTE6, OWN6_BY_PORT[index]))
+        draw(packets6(REMOTE6, [*OWN6_BY_PORT[index], ADDRESSES6[9]]))
         if is_v6
-        else draw(packets(REMOTE, OWN_BY_PORT[index]))
+        else draw(packets(REMOTE, [*OWN_BY_PORT[index], ADDRESSES[9]]))
     )
     if is_vxlan:
         ethertype = draw(mostly(0x86DD if is_v6 else 0x0800, 0x0800, 0x86DD, 0x0806))
@@ -540,7 +571,7 @@ def fabric_frames(draw: st.DrawFn, label_by_port: Mapping[str, int]) -> bytes:
     port = draw(mostly(4789 if is_vxlan else 6635, 6635, 4789, 53))
     udp = encode_udp(Udp(50000, port, 8 + len(inner))) + inner
     outer = Ipv4(
-        NEAR,
+        draw(st.sampled_from([NEAR, NEAR, FAR, SILENT])),
         draw(mostly(HOST, FAR)),
         draw(mostly(UDP, TCP)),
         0,

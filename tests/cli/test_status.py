@@ -56,3 +56,10 @@ def test_a_control_node_away_from_the_api_says_so(tmp_path, role, ok, run_in, ca
     with role(tmp_path / "control-c.sock", {("GET", "/filament/status"): ok(away)}):
         assert run_in(tmp_path)("--api", f"unix:{tmp_path}/none", "status") == 1
     assert "agents: none; away from the API" in capsys.readouterr().out
+
+
+def test_an_agent_whose_flow_table_is_nearly_full_says_so(tmp_path, role, ok, run_in, capsys):
+    full = AGENT | {"flows": {"held": 950_000, "limit": 1_048_576, "pressed": True}}
+    with role(tmp_path / "agent-host1.sock", {("GET", "/filament/status"): ok(full)}):
+        run_in(tmp_path)("--api", f"unix:{tmp_path}/none", "status")
+    assert "; the flow table is nearly full: 950000 of 1048576" in capsys.readouterr().out

@@ -276,6 +276,7 @@ class Cluster:
                 self.lose(agent)
             for name in list(self.wires):
                 busy |= self._carry(name)
+            busy |= self.core.rib.has_changes
         if self.core.is_loaded:
             self.core.verify()
         return self

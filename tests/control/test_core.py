@@ -1,10 +1,14 @@
+import msgspec
 import pytest
 
 from filament.base.errors import NotFoundError
-from filament.base.net import Prefix
+from filament.base.net import Prefix, RouteTarget
 from filament.control import core as core_module
 from filament.control.absence import RESTART_GRACE_S, STALE_HOLD_S
 from filament.control.core import IDLE_SYNC_S, ControlCore
+from filament.rib.peer import Peer, PeerKind
+from filament.rib.rib import IMPORTS_AT_ONCE
+from filament.wire.bgp.family import AddressFamily
 from filament.wire.xmpp.stanza import (
     ConfigSubscribed,
     ConfigUnsubscribed,
@@ -15,6 +19,7 @@ from filament.wire.xmpp.stanza import (
     Synced,
 )
 
+from .bgp_world import attributes, vpn_key
 from .control_world import BLUE, RED, SYSTEM, Cluster, FakeAgent, World, demo_world, machine_uuid
 
 RED_1, RED_2 = (Prefix.parse(f"10.1.1.{n}/32") for n in (3, 4))
@@ -102,6 +107,29 @@ def test_the_second_round_waits_for_those_who_only_hear_the_consequences(cluster
     cluster.lose("host1")
     cluster.run()
     assert cluster.core.settled == cluster.core.revision
+
+
+def test_a_revision_waits_for_all_that_an_instance_gains_by_it(cluster):
+    """What BGP peers said is followed in portions, and is a consequence like any other."""
+    rib, host2 = cluster.core.rib, cluster.agents["host2"]
+    rib.bgp.peer_up(Peer("router", PeerKind.CLIENT, 64512, 9), [AddressFamily.INET_VPN], 0.0)
+    target = (RouteTarget(64512, 777).encode(),)
+    told = [(vpn_key(n), b"\x00\x01\x11") for n in range(2 * IMPORTS_AT_ONCE + 1)]
+    rib.bgp.announce(
+        "router", AddressFamily.INET_VPN, attributes(extended_communities=target), told
+    )
+    cluster.run()
+    before, had = cluster.core.settled, len(routes(host2))
+    red = rib.instances[RED]
+    rib.put_instance(msgspec.structs.replace(red, imports=red.imports | {"target:64512:777"}))
+    cluster.core.apply_commit(cluster.world.commit(*cluster.world.port("x", "red", "10.1.1.9")), 0)
+    for agent, stanza in cluster.core.take_outbox():
+        cluster.wires[agent][1].send(stanza, cluster.now)
+    assert rib.has_changes
+    assert cluster.core.settled == before
+    cluster.run()
+    assert cluster.core.settled == cluster.core.revision
+    assert len(routes(host2)) == had + len(told)
 
 
 def test_an_unconcerned_agent_hears_of_the_revision_a_little_later(cluster):

@@ -189,9 +189,10 @@ def test_an_echo_of_a_port_that_left_gives_way_to_where_it_went() -> None:
     assert found_route(tables, 1, RED_9).label == 40
 
 
-def test_of_two_ports_with_an_address_the_first_has_it() -> None:
+def test_two_ports_with_an_address_share_it() -> None:
     tables = plan(inputs(port(), port(2, RED_1)), Ids())
-    assert next_hop(tables, found_route(tables, 1, RED_1).next_hop).ifindex == 11
+    shared = next_hop(tables, found_route(tables, 1, RED_1).next_hop)
+    assert (shared.type, shared.members, shared.local_members) == (NextHopType.COMPOSITE, 2, 2)
 
 
 def test_arp_is_not_answered_for_what_only_begins_like_the_subnet() -> None:

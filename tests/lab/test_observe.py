@@ -192,13 +192,12 @@ def test_rates_of_drops_are_seen_while_they_last(policed):
 
 
 def state_of(lab):
-    """What packets leave behind in every host: flows, drops, what ports and fabric counted."""
-    asked = ("flows", "drops", "counters")
-    return {
-        (host.name, path): lab.ask(agent_of(host.name), f"/filament/{path}")
-        for host in lab.plan.hosts
-        for path in asked
-    }
+    """What packets leave behind in every host: drops, what ports and fabric counted, and flows."""
+    names = [agent_of(host.name) for host in lab.plan.hosts]
+    counted = [
+        lab.ask(name, f"/filament/{path}") for name in names for path in ("drops", "counters")
+    ]
+    return counted, [flow for name in names for flow in lab.ask(name, "/filament/flows")["flows"]]
 
 
 def trace_live(lab, capsys, *arguments):
@@ -220,9 +219,11 @@ def trace_live(lab, capsys, *arguments):
 def test_the_kernel_is_asked_and_agrees_and_nothing_is_left_behind(
     policed, capsys, arguments, code, hosts
 ):
-    before = state_of(policed)
+    counted, flows = state_of(policed)
     assert trace_live(policed, capsys, *arguments) == (code, [ANY] * len(hosts))
-    assert state_of(policed) == before
+    counted_after, flows_after = state_of(policed)
+    assert counted_after == counted
+    assert [flow for flow in flows_after if flow not in flows] == []  # some may have been swept out
     _, live = trace_live(policed, capsys, *arguments)
     assert [each["host"] for each in live] == hosts
     for each in live:
@@ -290,3 +291,22 @@ def test_sessions_are_logged_by_both_hosts_in_one_file(policed):
     status = policed.ask(agent_of("host1"), "/filament/status")["sessions"]
     assert status["written"] >= 1
     assert (status["failed"], status["sampled_out"]) == (0, 0)
+
+
+def test_rows_of_the_kernel_are_shown_as_they_are(policed, capsys):
+    (tunnel,) = [
+        hop
+        for hop in json.loads(show(policed, capsys, "nexthop", "--host", "host1", "--json"))
+        if hop["type"] == "tunnel"
+    ]
+    assert (tunnel["remote"], tunnel["encapsulation"]) == ("172.30.0.2", "MPLSoUDP")
+    wanted = ("route", "10.1.2.4", "--vrf", "red", "--host", "host1", "--kernel", "--json")
+    (route,) = [
+        row for row in json.loads(show(policed, capsys, *wanted)) if row["prefix"].endswith("/32")
+    ]
+    assert (route["id"], route["network"]) == (tunnel["id"], "default-domain:demo:blue")
+    labels = json.loads(show(policed, capsys, "label", str(route["label"]), "--json"))
+    assert "default-domain:demo:blue-2-port" in {label["interface"] for label in labels}
+    ports = json.loads(show(policed, capsys, "interface", "--kernel", "--json"))
+    assert {port["address"] for port in ports} == {"10.1.1.3", "10.1.1.4", "10.1.2.3", "10.1.2.4"}
+    assert all(port["rx_packets"] for port in ports if port["interface"].endswith("red-1-port"))

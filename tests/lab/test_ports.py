@@ -116,3 +116,32 @@ def test_frames_from_another_mac_are_dropped_unless_a_pair_has_it(lab):
         lab.run("red-2", ["ip", "link", "set", "eth0", "address", own])
         change_port(lab, "red-2", port_security_enabled=True)
     assert received(lab, "red-2", RED_1) == 3
+
+
+def echoes(lab, workload):
+    """How many echo requests a workload received."""
+    lines = lab.run(workload, ["cat", "/proc/net/snmp"]).stdout.splitlines()
+    names, values = (line.split() for line in lines if line.startswith("Icmp:"))
+    return int(values[names.index("InEchos")])
+
+
+def test_two_ports_on_two_hosts_share_the_load_of_an_address(lab):
+    network = lab.intent.find_network(["default-domain", "demo", "red"])
+    lab.add_workload("red-3", "host1", network)
+    holders = ("red-2", "red-3")
+    try:
+        for holder in holders:
+            lab.run(holder, ["ip", "addr", "add", f"{SHARED}/32", "dev", "eth0"])
+            allowed = pairs((SHARED, ""))
+            change_port(lab, holder, virtual_machine_interface_allowed_address_pairs=allowed)
+        before = {holder: echoes(lab, holder) for holder in holders}
+        # Each ping is a flow of its own; all packets of one go to one holder, and come back.
+        assert [received(lab, "red-1", SHARED) for _ in range(16)] == [3] * 16
+        shares = {holder: echoes(lab, holder) - before[holder] for holder in holders}
+        assert sum(shares.values()) == 48
+        assert all(share and share % 3 == 0 for share in shares.values()), shares
+        change_port(lab, "red-2", virtual_machine_interface_allowed_address_pairs=pairs())
+        assert [received(lab, "red-1", SHARED) for _ in range(4)] == [3] * 4
+    finally:
+        lab.run("red-2", ["ip", "addr", "del", f"{SHARED}/32", "dev", "eth0"])
+        lab.remove_workload("red-3")

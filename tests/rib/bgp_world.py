@@ -105,11 +105,10 @@ class World:
 
     def drain(self):
         """Take everything, then compare with what follows from the tables alone."""
-        while self.bgp.has_work:
-            self.take()
         self.rib.take_changes()
-        while self.bgp.has_work:
+        while self.bgp.has_work or self.rib.has_changes:
             self.take()
+            self.rib.take_changes()
         self.rib.verify()
         for name in self.heard:
             for family in self.heard[name]:

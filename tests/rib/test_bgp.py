@@ -1,6 +1,6 @@
 import pytest
 
-from filament.base.limits import MAX_REJECTIONS_KEPT
+from filament.base.limits import MAX_PENDING_CHANGES, MAX_REJECTIONS_KEPT
 from filament.rib.adjout import MAX_BATCH_ROUTES, OutKind
 from filament.rib.peer import PeerKind, Speaker
 from filament.rib.rtc import END_OF_RIB_TIMEOUT_S
@@ -272,7 +272,7 @@ def test_routes_of_a_peer_that_goes_are_swept_in_steps(world):
     world.down("peer1")
     world.take(limit=30)
     assert world.bgp.stale_count("peer1", AF.INET_VPN) == 70
-    assert world.bgp.is_sweeping
+    assert world.bgp.is_busy
     world.drain()
     assert heard(world, 2) == {}
 
@@ -466,3 +466,23 @@ def test_what_is_wanted_no_more_is_not_withdrawn_once_it_is_wanted_again(constra
     announce(constrained, 1, 2)
     constrained.drain()
     assert set(heard(constrained, 2)) == {KEY, OTHER}
+
+
+def test_peers_are_heard_no_further_while_too_much_waits_or_somebody_waits_for_it(world):
+    assert not world.bgp.is_behind
+    announce(world, 1, 1)
+    assert not world.bgp.is_behind  # what is little may wait for more
+    world.up(client(4))
+    world.bgp.refresh("peer2", AF.INET_VPN)
+    announce(world, 1, 2)
+    assert world.bgp.is_behind  # peers wait for their copies
+    world.drain()
+    keys = [vpn(f"10.{n >> 8 & 255}.{n & 255}.{n >> 16}/32") for n in range(MAX_PENDING_CHANGES)]
+    announce(world, 1, 1, routes=keys)
+    assert not world.bgp.is_behind
+    announce(world, 1, 1, routes=[(OTHER, LABEL)])
+    assert world.bgp.is_behind
+    world.take(limit=5_000)
+    assert world.bgp.out.pending_count == MAX_PENDING_CHANGES + 1 - 5_000
+    world.drain()
+    assert not world.bgp.is_behind

@@ -1,5 +1,7 @@
 """Routes of instances as BGP has them, and back."""
 
+import itertools
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -21,7 +23,7 @@ from filament.rib.keys import (
 )
 from filament.rib.path import Path
 from filament.rib.peer import PeerKind
-from filament.rib.rib import Instance
+from filament.rib.rib import IMPORTS_AT_ONCE, Instance
 from filament.wire.bgp.attributes import PmsiTunnel
 from filament.wire.bgp.communities import (
     Mobility,
@@ -142,6 +144,33 @@ def test_a_bgp_route_appears_where_its_target_is_imported_and_goes(world):
     assert len(paths(world, BLUE)) == 1
     world.bgp.withdraw("peer1", AF.INET_VPN, [key])
     assert paths(world, RED) == paths(world, BLUE) == []
+
+
+def test_instances_follow_in_portions(world):
+    routes = [vpn(f"10.{n >> 8}.{n & 255}.0/24") for n in range(2000)]
+    world.bgp.announce("peer1", AF.INET_VPN, attributes(1), routes)
+    world.take()
+    seen = [len(world.rib.keys(RED))]
+    assert 0 < seen[0] < 2000  # and the rest at another turn
+    while world.bgp.has_work:
+        assert world.bgp.is_busy
+        world.take()
+        seen.append(len(world.rib.keys(RED)))
+    assert seen[-1] == 2000
+    assert max(after - before for before, after in itertools.pairwise(seen)) <= seen[0]
+    world.drain()
+    # An instance that gains a target gains as much at once, and may lose it before it has all.
+    world.rib.put_instance(instance(BLUE, [1, 2], [2], 8))
+    world.rib.take_changes()
+    assert world.rib.has_changes
+    assert len(world.rib.keys(BLUE)) == IMPORTS_AT_ONCE
+    world.rib.forget_instance(BLUE)
+    world.rib.put_instance(instance(BLUE, [1, 2], [2], 8))
+    world.drain()
+    assert len(world.rib.keys(BLUE)) == 2000
+    world.rib.put_instance(instance(BLUE, [2], [2], 8))
+    world.drain()
+    assert not world.rib.keys(BLUE)
 
 
 def test_routes_of_two_routers_share_the_load_and_of_two_reflectors_are_one(world):

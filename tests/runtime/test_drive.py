@@ -189,3 +189,21 @@ async def test_a_turnstile_delays_nobody_who_is_alone():
     for _ in range(3):
         await turnstile.enter()
     assert now() - began < 0.05
+
+
+async def test_a_turnstile_that_is_shut_lets_nobody_in():
+    is_shut, entered = True, []
+    turnstile = Turnstile(is_shut=lambda: is_shut)
+
+    async def enter():
+        await turnstile.enter()
+        entered.append(is_shut)
+
+    task = asyncio.ensure_future(enter())
+    for _ in range(5):
+        await asyncio.sleep(0)
+    assert turnstile.is_crowded
+    assert not entered
+    is_shut = False
+    await task
+    assert entered == [False]

@@ -16,6 +16,7 @@ import msgspec
 from filament.base.net import Prefix
 from filament.base.origin import NOWHERE, Origin
 from filament.forward.inputs import Port, Vrf
+from filament.forward.plan import local_prefixes, shared_label
 from filament.wire.xmpp.stanza import BROADCAST_MAC, NO_ADDRESS, MacKey, NextHop, RoutePublished
 
 _EVERYBODY = Prefix(0, 32)
@@ -40,6 +41,7 @@ def published_routes(
     mpls = tuple(one for one in encapsulations if one != _VXLAN)
     prefers_vxlan = encapsulations[0] == _VXLAN
     flooded: dict[str, Origin] = {}
+    said: set[tuple[str, Prefix]] = set()
     for port in ports:
         vrf = by_name.get(port.vrf, Vrf(port.vrf, port.network, is_layer2=False))
         members = tuple(sorted(groups[one] for one in port.security_groups if groups.get(one)))
@@ -48,11 +50,18 @@ def published_routes(
             *(Prefix.host(one, 6) for one in port.addresses6),
         ]
         if vrf.is_layer3 and mpls:
-            hop = NextHop(address, labels[port.uuid], port.network, mpls, port.mac, tags=port.tags)
-            pairs = (pair.prefix for pair in port.pairs if pair.prefix.length)
-            for prefix in dict.fromkeys((*prefixes, *pairs)):
+            for prefix, _ in local_prefixes(port):
+                if (port.vrf, prefix) in said:
+                    continue  # several ports here have it, and one label leads to all of them
+                said.add((port.vrf, prefix))
+                label = labels.get(shared_label(port.vrf, prefix), labels[port.uuid])
                 yield RoutePublished(
-                    port.vrf, prefix, hop, origin=port.origin, security_groups=members
+                    port.vrf,
+                    prefix,
+                    NextHop(address, label, port.network, mpls, port.mac, tags=port.tags),
+                    origin=port.origin,
+                    security_groups=members,
+                    load_balance=port.load_balance,
                 )
         if not vrf.is_layer2:
             continue

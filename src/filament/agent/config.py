@@ -16,7 +16,7 @@ from msgspec import Struct
 from filament.agent.filters import is_dynamic, read_filter
 from filament.agent.firewall import FirewallMemory, FirewallReading
 from filament.agent.graph import Graph
-from filament.agent.interface import Interface, flow_limit, listed
+from filament.agent.interface import HashedFields, Interface, flow_limit, listed, load_balance
 from filament.base.errors import InputError
 from filament.base.limits import MAX_ACL_RULES
 from filament.base.net import Prefix, parse_address, parse_mac
@@ -67,6 +67,7 @@ class PortConfig(Struct, frozen=True):
     checks_mac: bool = True
     checks_source: bool = True
     flow_limit: int = 0
+    load_balance: tuple[str, ...] | None = None
     tags: tuple[int, ...] = ()
     policy_sets: tuple[str, ...] = ()
 
@@ -109,6 +110,7 @@ class _NetworkProperties(Struct):
 
 
 class _Network(Struct):
+    ecmp_hashing_include_fields: HashedFields | None = None
     virtual_network_properties: _NetworkProperties | None = None
     virtual_network_network_id: int | None = None
     flood_unknown_unicast: bool | None = None
@@ -119,6 +121,7 @@ class _Priorities(Struct):
 
 
 class _Global(Struct):
+    ecmp_hashing_include_fields: HashedFields | None = None
     encapsulation_priorities: _Priorities | None = None
     flow_export_rate: int | None = None
     forwarding_mode: str | None = None
@@ -317,6 +320,11 @@ class _Reading:
             checks_mac=interface.is_secured,
             checks_source=interface.is_secured and properties.rpf != "disable",
             flow_limit=interface.max_flows or flow_limit(properties.max_flows),
+            load_balance=load_balance(
+                interface.ecmp_hashing_include_fields,
+                shape.ecmp_hashing_include_fields,
+                self._read_cluster().ecmp_hashing_include_fields,
+            ),
             tags=tags,
             policy_sets=policy_sets,
             origin=Origin(f"{VMI} {node.name}", "port", max(node.revision, revision)),

@@ -468,4 +468,5 @@ def _port(config: PortConfig, device: Device) -> Port:
         checks_mac=config.checks_mac,
         checks_source=config.checks_source,
         flow_limit=config.flow_limit,
+        load_balance=config.load_balance,
     )

@@ -42,6 +42,20 @@ _INTERFACE = "virtual-machine-interface"
 _MANY_VALUED = frozenset({0, 5, 6})  # label, neutron_fwaas, neutron_tag
 _ANY_PORTS = (0, 65535)
 _PROTOCOLS = {"any": None, "icmp": 1, "tcp": 6, "udp": 17, "icmp6": 58, "icmpv6": 58, "sctp": 132}
+# What policy sets are read from: nodes of these kinds, and links of this metadata.
+_READ_FOR_SETS = (
+    POLICY_SET,
+    POLICY,
+    RULE,
+    TAG,
+    "address-group",
+    "service-group",
+    f"{POLICY_SET}-{POLICY}",
+    f"{POLICY}-{RULE}",
+    f"{RULE}-address-group",
+    f"{RULE}-service-group",
+    f"address-group-{TAG}",
+)
 ItemT = TypeVar("ItemT")
 Report = Callable[[Node, str], None]
 
@@ -140,6 +154,8 @@ class FirewallMemory:
     def __init__(self) -> None:
         self.rules: dict[str, _ReadRule] = {}
         self.sets: dict[str, PolicySet] = {}
+        self.faults: list[tuple[Node, str]] = []  # of the sets, as they were reported
+        self.read_from: tuple[Graph, int] | None = None  # a graph, and how often it had changed
 
 
 class FirewallReading:
@@ -155,13 +171,26 @@ class FirewallReading:
 
     def read_sets(self) -> tuple[PolicySet, ...]:
         """Return all policy sets, in order of their names."""
-        before = self._memory.sets
+        memory = self._memory
+        changes = self._graph.changes_of(_READ_FOR_SETS)
+        if memory.read_from is None or memory.read_from != (self._graph, changes):
+            memory.faults = []
+            self._read_sets(memory.sets)
+            memory.sets, memory.rules = dict(self._sets), self._rules
+            memory.read_from = self._graph, changes
+        for node, text in memory.faults:
+            self._report(node, text)
+        return tuple(memory.sets.values())
+
+    def _read_sets(self, before: dict[str, PolicySet]) -> None:
         for node in sorted(self._graph.of_kind(POLICY_SET), key=lambda one: one.name):
             found = self._read_set(node)
             known = before.get(node.name)
             self._sets[node.name] = known if known == found and known is not None else found
-        self._memory.sets, self._memory.rules = dict(self._sets), self._rules
-        return tuple(self._sets.values())
+
+    def _fault(self, node: Node, text: str) -> None:
+        """Note what is wrong in a policy set."""
+        self._memory.faults.append((node, text))
 
     def of_port(self, port: Node, network: Node) -> tuple[tuple[int, ...], tuple[str, ...]]:
         """Return a port's tags, by number, and the names of its policy sets in order."""
@@ -250,7 +279,7 @@ class FirewallReading:
             read = self._rule_of(one)
             pieces += _pieces(read.rule)
             if pieces > MAX_ACL_RULES:
-                self._report(
+                self._fault(
                     node,
                     f"its rules, one by one for each end and service, are more than "
                     f"{MAX_ACL_RULES}; {one.name} and those after it are replaced by deny",
@@ -259,7 +288,7 @@ class FirewallReading:
                 break
             rules.append(read.rule)
             if read.fault:
-                self._report(one, f"{read.fault}; it and everything after it is denied")
+                self._fault(one, f"{read.fault}; it and everything after it is denied")
                 break
         revision = max([node.revision, *(rule.revision for rule in rules)])
         return FirewallPolicy(node.name, tuple(rules), revision)

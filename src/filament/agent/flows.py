@@ -11,11 +11,13 @@ from filament.agent.select import Wanted
 from filament.base.net import Address, format_address, narrow_address
 from filament.dataplane.maps import PinnedMaps
 from filament.forward.layout import ACL_PASS, FLOW_INBOUND
+from filament.forward.parse import ICMP_BY_VERSION
 from filament.forward.policy import FlowKey
 from filament.forward.tables import Key, fields_of
 
 Json = dict[str, Any]
 _FIELDS = fields_of("flows")
+_ICMPS = frozenset(ICMP_BY_VERSION.values())
 _LAST_SEEN = _FIELDS.index("last_seen_ns")
 
 
@@ -53,16 +55,13 @@ def values_of(row: tuple[int, ...]) -> dict[str, int]:
 
 
 def ends_of(key: FlowKey, flow: Mapping[str, int]) -> FlowEnds:
-    """Return the ends of a row."""
-    return FlowEnds(
-        key.vif,
-        key.vrf,
-        narrow_address(key.local),
-        narrow_address(key.remote),
-        key.local_port,
-        key.remote_port,
-        bool(flow["flags"] & FLOW_INBOUND),
-    )
+    """Return the ends of a row. An echo's identifier is the port of who started the flow."""
+    is_inbound = bool(flow["flags"] & FLOW_INBOUND)
+    ports = key.local_port, key.remote_port
+    if is_inbound and key.protocol in _ICMPS:
+        ports = ports[::-1]  # the key has what stands for ports the same way in both directions
+    addresses = narrow_address(key.local), narrow_address(key.remote)
+    return FlowEnds(key.vif, key.vrf, *addresses, *ports, is_inbound)
 
 
 def flow_record(key: FlowKey, flow: Mapping[str, int], naming: Naming) -> Json:
@@ -72,8 +71,8 @@ def flow_record(key: FlowKey, flow: Mapping[str, int], naming: Naming) -> Json:
         **ends_record(ends, naming),
         "local": format_address(*ends.local),
         "remote": format_address(*ends.remote),
-        "local_port": ends.local_port,
-        "remote_port": ends.remote_port,
+        "local_port": key.local_port,
+        "remote_port": key.remote_port,
         "protocol": key.protocol,
         "inbound": ends.is_inbound,
         "denied": flow["action"] != ACL_PASS,

@@ -7,6 +7,7 @@ stays, marked stale, until the control node has sent everything again; see `swee
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator
 
 from filament.wire.xmpp.stanza import ConfigSent, Link, Node
@@ -24,6 +25,7 @@ class Graph:
         self._ends: dict[NodeKey, dict[str, set[NodeKey]]] = {}
         self._stale_nodes: set[NodeKey] = set()
         self._stale_links: set[Link] = set()
+        self._changes: Counter[str] = Counter()  # by kind of nodes and metadata of links
         self.receive(ConfigSent(nodes=tuple(nodes), links=tuple(links)))
 
     def receive(self, sent: ConfigSent) -> None:
@@ -35,10 +37,12 @@ class Graph:
         for node in sent.nodes:
             key = (node.kind, node.name)
             self._nodes[key] = node
+            self._changes[node.kind] += 1
             self._stale_nodes.discard(key)
         for link in sent.links:
             self._links.add(link)
             self._stale_links.discard(link)
+            self._changes[link.metadata] += 1
             left, right = _ends_of(link)
             self._ends.setdefault(left, {}).setdefault(link.metadata, set()).add(right)
             self._ends.setdefault(right, {}).setdefault(link.metadata, set()).add(left)
@@ -54,6 +58,10 @@ class Graph:
             self._forget_link(link)
         for key in list(self._stale_nodes):
             self._forget_node(key)
+
+    def changes_of(self, names: Iterable[str]) -> int:
+        """How often nodes of these kinds and links of this metadata changed: more with each."""
+        return sum(self._changes[name] for name in names)
 
     @property
     def nodes(self) -> Iterable[Node]:
@@ -81,6 +89,7 @@ class Graph:
     def _forget_node(self, key: NodeKey) -> None:
         """Forget a node with its links: a link to nothing would revive with a namesake."""
         self._nodes.pop(key, None)
+        self._changes[key[0]] += 1
         self._stale_nodes.discard(key)
         for metadata, others in list(self._ends.get(key, {}).items()):
             for other in list(others):
@@ -91,6 +100,7 @@ class Graph:
         if link not in self._links:
             return
         self._links.discard(link)
+        self._changes[link.metadata] += 1
         self._stale_links.discard(link)
         left, right = _ends_of(link)
         if Link(*right, *left, link.metadata) in self._links:

@@ -17,6 +17,7 @@ from filament.agent.state import State
 from filament.base.errors import FilamentError, InputError
 from filament.dataplane.maps import PinnedMaps
 from filament.dataplane.reconcile import Failure, Outcome, Reconciler, Rows
+from filament.dataplane.sweep import Sweeper
 from filament.forward.ids import Ids, IdsState
 from filament.forward.inputs import Inputs
 from filament.forward.layout import PLANNED, TABLE_BY_NAME
@@ -50,6 +51,7 @@ class AgentHost:
         self.maps = maps
         self.devices = devices
         self.reconciler = Reconciler(maps)
+        self.sweeper = Sweeper(maps)
         self.ids = _restore_ids(state, self.reconciler)
         self.tables = Tables(0, {name: {} for name in PLANNED})
         self.planned: Inputs | None = None  # what `tables` were made of

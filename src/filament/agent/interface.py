@@ -42,6 +42,17 @@ class _Properties(Struct):
     max_flows: int | None = None
 
 
+class HashedFields(Struct):
+    """TF's EcmpHashingIncludeFields: what of a packet chooses among ways of equal cost."""
+
+    hashing_configured: bool | None = None
+    source_ip: bool | None = None
+    destination_ip: bool | None = None
+    ip_protocol: bool | None = None
+    source_port: bool | None = None
+    destination_port: bool | None = None
+
+
 class Interface(Struct):
     """The properties that mean something here, in TF's shapes."""
 
@@ -50,6 +61,7 @@ class Interface(Struct):
     virtual_machine_interface_disable_policy: bool | None = None
     virtual_machine_interface_allowed_address_pairs: _Pairs | None = None
     virtual_machine_interface_properties: _Properties | None = None
+    ecmp_hashing_include_fields: HashedFields | None = None
     port_security_enabled: bool | None = None
 
     @property
@@ -79,6 +91,23 @@ class Interface(Struct):
             except InputError as error:
                 faults.append(f"{_PAIRS}[{index}]: {error}; it is not allowed")
         return tuple(found)
+
+
+def load_balance(*given: HashedFields | None) -> tuple[str, ...] | None:
+    """Return the fields, in the words of routes, that the first of these settings names that is
+    configured; None for all five.
+    """
+    for one in given:
+        if one is not None and one.hashing_configured:
+            chosen = (
+                ("l3-source-address", one.source_ip),
+                ("l3-destination-address", one.destination_ip),
+                ("l4-protocol", one.ip_protocol),
+                ("l4-source-port", one.source_port),
+                ("l4-destination-port", one.destination_port),
+            )
+            return tuple(field for field, is_chosen in chosen if is_chosen is not False)
+    return None
 
 
 def flow_limit(given: int | None) -> int:

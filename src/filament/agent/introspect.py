@@ -18,11 +18,12 @@ from filament.agent.connection import Connection
 from filament.agent.core import PortState
 from filament.agent.flows import read_flows
 from filament.agent.host import AgentHost
+from filament.agent.kernel_tables import KERNEL_TABLES
 from filament.agent.naming import FABRIC, UNDERLAY_VRF, Naming
 from filament.agent.select import Wanted, parse_wanted
 from filament.agent.sessions import SessionLog
 from filament.agent.verdicts import Verdicts
-from filament.base.errors import InputError
+from filament.base.errors import InputError, NotFoundError
 from filament.base.net import Prefix, format_ipv4, format_ipv6, format_mac
 from filament.base.origin import NOWHERE, Origin
 from filament.forward.layout import (
@@ -90,6 +91,11 @@ class AgentView:
             "ports": len(host.core.ports()),
             "rows": {name: len(rows) for name, rows in host.reconciler.actual.items()},
             "rows_kept": host.outcome.kept,
+            "flows": {
+                "held": host.sweeper.held,
+                "limit": host.sweeper.limit,
+                "pressed": host.sweeper.is_pressed,
+            },
             "problem": host.problem,
             "problems": host.core.problems(),
             "failures": [one._asdict() for one in host.outcome.failures],
@@ -281,6 +287,17 @@ class AgentView:
         headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
         return StreamingResponse(lines, media_type="application/x-ndjson", headers=headers)
 
+    def kernel(self, table: str) -> Json:
+        """The rows of a map of the kernel, read just now; safe to call from another thread.
+
+        Raises NotFoundError when there is no such table.
+        """
+        read = KERNEL_TABLES.get(table)
+        if read is None:
+            known = ", ".join(KERNEL_TABLES)
+            raise NotFoundError(f"there is no table {table!r:.64}; there are {known}")
+        return {table: [*read(self._host.maps, self._naming())]}
+
     def tables(self) -> Json:
         """The desired rows with their origins, and what the numbers in them mean.
 
@@ -365,6 +382,10 @@ def agent_routes(view: AgentView) -> list[Route]:
             ),
         ),
         Route("/filament/verdicts", answering_errors(view.listen), methods=["GET"]),
+        answer(
+            "kernel/{table}",
+            lambda request: asyncio.to_thread(view.kernel, request.path_params["table"]),
+        ),
         answer("tables", lambda _: view.tables()),
         answer("config", lambda _: view.config()),
     ]

@@ -36,7 +36,7 @@ from filament.dataplane.load import PROGRAMS, load
 from filament.dataplane.maps import PinnedMaps
 from filament.dataplane.netlink import Links, allow_route_lookups
 from filament.dataplane.ring import SampleRing
-from filament.dataplane.sweep import Watch, sweep
+from filament.dataplane.sweep import Watch
 from filament.runtime.clock import now, wall
 from filament.runtime.log import logger
 from filament.runtime.serve import Listen, serve_http
@@ -49,6 +49,7 @@ _SAMPLES_EVERY_S = 0.5
 _HEARD_EVERY_S = 0.1
 _SWEEP_EVERY_S = 5.0
 _SWEEP_SHARE = 20  # times as long as it took
+_PRESSED_SWEEP_EVERY_S = 1.0
 _TRY_AGAIN_S = 1.0
 _QUIET_S = 1.0
 _VIEWS_EVERY_S = 0.2
@@ -243,23 +244,33 @@ class AgentProcess:
         self._verdicts.close()
 
     async def _sweeps(self) -> None:
-        """Make room in the flow table, beside the other tasks, and spend little time on it."""
+        """Make room in the flow table, beside the other tasks, and spend little time on it, but for
+        when the table is nearly full.
+        """
+        sweeper = self.host.sweeper
         while True:
-            began = now()
+            began, was_pressed = now(), sweeper.is_pressed
             try:
                 await asyncio.to_thread(self._sweep)
             except FilamentError as error:
                 _log.error("flows-not-swept", reason=str(error))
-            await asyncio.sleep(max(_SWEEP_EVERY_S, _SWEEP_SHARE * (now() - began)))
+            if sweeper.is_pressed != was_pressed:
+                event = "flow-table-pressed" if sweeper.is_pressed else "flow-table-relieved"
+                _log.warning(event, held=sweeper.held, limit=sweeper.limit)
+            took = now() - began
+            if sweeper.is_pressed:
+                await asyncio.sleep(max(_PRESSED_SWEEP_EVERY_S, took))
+            else:
+                await asyncio.sleep(max(_SWEEP_EVERY_S, _SWEEP_SHARE * took))
 
     def _sweep(self) -> None:
         """Sweep the flow table once, and tell of what was met; in a thread of its own."""
         now_ns, log = time.monotonic_ns(), self._sessions
         if log is None:
-            sweep(self.host.maps, now_ns)
+            self.host.sweeper.sweep(now_ns)
             return
         since_ns = log.begin(now_ns)
-        sweep(self.host.maps, now_ns, Watch(log.ended, log.active, since_ns))
+        self.host.sweeper.sweep(now_ns, Watch(log.ended, log.active, since_ns))
         log.end(Moment(now_ns, wall()))
 
     async def _audits(self) -> None:

@@ -79,6 +79,7 @@ def _route(
         security_groups=item.security_groups,
         tags=item.next_hops[0].tags,
         router_mac=first.router_mac,
+        load_balance=item.load_balance,
     )
 
 

@@ -25,6 +25,12 @@ from filament.cli.session import Session
 from filament.cli.show_bgp import show_bgp
 from filament.cli.show_drops import show_drops
 from filament.cli.show_flows import show_flows
+from filament.cli.show_kernel import (
+    kernel_option,
+    print_kernel_rows,
+    show_label,
+    show_nexthop,
+)
 from filament.cli.suggest import suggestion
 from filament.cli.why import ask_why, why_lines
 from filament.doctor.words import short_instance, short_name
@@ -41,6 +47,8 @@ show.add_command(show_bgp)
 show.add_command(show_drops)
 show.add_command(show_flows)
 show.add_command(show_flows, "flow")
+show.add_command(show_label)
+show.add_command(show_nexthop)
 
 
 def pick_vrf(wanted: str, known: Iterable[str]) -> str:
@@ -48,7 +56,7 @@ def pick_vrf(wanted: str, known: Iterable[str]) -> str:
     names = sorted(set(known))
     if wanted in names:
         return wanted
-    meant = [name for name in names if wanted in (short_instance(name), name.rpartition(":")[0])]
+    meant = [name for name in names if is_called(name, wanted)]
     if len(meant) == 1:
         return meant[0]
     if meant:
@@ -60,6 +68,11 @@ def pick_vrf(wanted: str, known: Iterable[str]) -> str:
         f"no host here has a VRF {wanted!r}{suggestion(wanted, map(short_instance, names))}",
         hint="`filament show vrf` lists them",
     )
+
+
+def is_called(vrf: str, text: str) -> bool:
+    """Say whether a person may call a VRF so: whole, shortened, or like its network."""
+    return text in (vrf, short_instance(vrf), vrf.rpartition(":")[0])
 
 
 def prefix_filter(text: str | None) -> Callable[[str], bool]:
@@ -81,6 +94,7 @@ def prefix_filter(text: str | None) -> Callable[[str], bool]:
 @click.option(
     "--why", is_flag=True, help="Say why: every path, what decided, imports, and who is told."
 )
+@kernel_option
 @host_option
 @json_option
 @pass_session
@@ -90,6 +104,7 @@ def show_route(
     vrf: str | None,
     from_control: bool,
     why: bool,
+    from_kernel: bool,
     hosts: tuple[str, ...],
     as_json: bool,
 ) -> None:
@@ -102,6 +117,19 @@ def show_route(
         _print_why(session, prefix, vrf, hosts, as_json=as_json)
         return
     wanted = prefix_filter(prefix)
+    if from_kernel:
+        print_kernel_rows(
+            session,
+            "routes",
+            hosts,
+            "host vrf prefix id type next_hop interface label encapsulation network groups tags"
+            " flags",
+            as_json=as_json,
+            wanted=lambda row: (
+                wanted(row["prefix"]) and (vrf is None or is_called(row["vrf"], vrf))
+            ),
+        )
+        return
     role = "control" if from_control else "agent"
     answers = ask_role(session, role, "/filament/routes", hosts)
     field = "instance" if from_control else "vrf"
@@ -192,11 +220,19 @@ def show_vrf(session: Session, hosts: tuple[str, ...], as_json: bool) -> None:
 
 
 @show.command("interface")
+@kernel_option
 @host_option
 @json_option
 @pass_session
-def show_interface(session: Session, hosts: tuple[str, ...], as_json: bool) -> None:
-    """Show the ports plugged into hosts."""
+def show_interface(
+    session: Session, from_kernel: bool, hosts: tuple[str, ...], as_json: bool
+) -> None:
+    """Show the ports plugged into hosts; with --kernel their rows, as TF's `vif`."""
+    if from_kernel:
+        shown = "host vif ifindex interface vrf address mac next_hop flags acl egress ingress"
+        shown += " rx_packets rx_bytes tx_packets tx_bytes drops"
+        print_kernel_rows(session, "interfaces", hosts, shown, as_json=as_json)
+        return
     answers = ask_role(session, "agent", "/filament/interfaces", hosts)
     rows = [{"host": name, **item} for name, item in local.rows(answers, "interfaces")]
     if not as_json:

@@ -70,6 +70,8 @@ def _agent_row(answer: local.Answer) -> dict[str, Any]:
         return _row("agent", answer.name, "silent", None, answer.problem)
     value = answer.value
     controls = [f"{each['address']} {each['state']}" for each in value.get("controls", [])]
-    return _row(
-        "agent", answer.name, "up", value["applied"], f"control: {', '.join(controls) or 'none'}"
-    )
+    details = f"control: {', '.join(controls) or 'none'}"
+    flows = value.get("flows", {})
+    if flows.get("pressed"):
+        details += f"; the flow table is nearly full: {flows['held']} of {flows['limit']}"
+    return _row("agent", answer.name, "up", value["applied"], details)

@@ -95,6 +95,7 @@ class ControlCore:
         self._closures: list[tuple[str, str]] = []
         self._left_behind: dict[str, list[str]] = {}  # lost agent -> instances it subscribed to
         self._idle_sync_at: float | None = None
+        self._is_behind = False  # the RIB has more changes than went out with the last flush
 
     # configuration ------------------------------------------------------------------------
 
@@ -434,6 +435,9 @@ class ControlCore:
         """Return and forget what to send to whom, in order: one flush."""
         routes = self._fanout.take()
         self._touched |= dict.fromkeys(routes)
+        was_behind, self._is_behind = self._is_behind, self.rib.has_changes
+        if was_behind and not self._is_behind:
+            self._touch_unwhole()
         outbox: list[tuple[str, FromControl]] = list(self._refused)
         self._refused.clear()
         for agent in self._touched:
@@ -441,7 +445,7 @@ class ControlCore:
             outbox.extend((agent, stanza) for stanza in stanzas)
         self._touched.clear()
         # BGP peers may be away for long; what they will say is no part of a revision.
-        if self.absences.is_complete:
+        if self.absences.is_complete and not self._is_behind:
             self._barrier.advance(self.revision, self._outstanding)
         return outbox
 
@@ -455,7 +459,12 @@ class ControlCore:
             if not is_empty(sent):
                 stanzas.append(sent)
         stanzas.extend(routes)
-        is_whole = not session.is_whole and session.has_published_again and self.absences.is_whole
+        is_whole = (
+            not session.is_whole
+            and session.has_published_again
+            and self.absences.is_whole
+            and not self._is_behind
+        )
         if stanzas or is_whole or session.asked or session.sync_wanted:
             session.sent_sequence += 1
             session.sent_revision = self.revision

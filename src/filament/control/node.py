@@ -398,6 +398,8 @@ class ControlNode:
                 for stanza in stanzas:
                     connection.session.send(stanza, at)
                 connection.driver.flush()
+        if self.core.rib.has_changes:
+            self._changed.set()
         if self.core.rib.bgp.has_work:
             self.peering.wake()
         for changed in self._report_changed:

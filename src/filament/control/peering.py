@@ -28,7 +28,7 @@ from filament.rib.adjout import OutBatch, OutKind
 from filament.rib.peer import Speaker
 from filament.rib.rib import Rib
 from filament.runtime.clock import now, wall
-from filament.runtime.drive import Driver
+from filament.runtime.drive import Driver, Turnstile
 from filament.runtime.log import logger
 from filament.wire.bgp.capability import GracefulRestart, LongLived
 from filament.wire.bgp.errors import (
@@ -86,6 +86,7 @@ class Peering:
         self._on_told_all = on_told_all
         self._told_all: dict[str, None] = {}
         self._max_queue_bytes = max_queue_bytes
+        self._turnstile = Turnstile(is_shut=lambda: self._bgp.is_behind)
         self._wake = asyncio.Event()
         self._tasks: asyncio.TaskGroup | None = None
         self._held_ends: dict[tuple[str, AddressFamily], None] = {}
@@ -208,6 +209,7 @@ class Peering:
             writer,
             lambda event: self._take_event(neighbour, session, event),
             max_queue_bytes=self._max_queue_bytes,
+            turnstile=self._turnstile,
         )
         neighbour.drivers[session] = driver
         self._start(self._drive(neighbour, session, driver))
@@ -424,7 +426,7 @@ class Peering:
             if self._rib.has_changes:
                 self._on_change()
             await asyncio.sleep(0)
-            if not batches and not self._bgp.is_sweeping:
+            if not batches and not self._bgp.is_busy:
                 break  # all that is left is for peers that do not read just now
         told, self._told_all = self._told_all, {}
         for name in told:

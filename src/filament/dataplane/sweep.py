@@ -3,6 +3,10 @@
 The programs take such rows for absent already, but only this makes room for others. Both count: the
 programs what they enter, the sweeper what it takes out, per port; the difference is what a port's
 limit is about.
+
+A table that is nearly full is pressed: somebody floods or scans. Then flows that nobody answered,
+and those that may not pass, go after seconds. Connections that both ends speak in are left alone:
+they survive, and new ones find room again with the next sweep.
 """
 
 from __future__ import annotations
@@ -14,7 +18,7 @@ from typing import NamedTuple
 
 from filament.dataplane import bpf
 from filament.dataplane.maps import PinnedMaps
-from filament.forward.layout import FLOW_IDLE_TCP_CLOSED_S
+from filament.forward.layout import FLOW_IDLE_PRESSED_S, FLOWS_PRESSED, TABLE_BY_NAME
 from filament.forward.policy import Flow
 from filament.forward.tables import KEY_CODECS, VALUE_CODECS, Change
 
@@ -23,7 +27,7 @@ _SECOND_NS = 1_000_000_000
 # Most rows are young: a look at one number tells, before the whole row is decoded.
 _LAST_SEEN = struct.Struct("=Q")
 _LAST_SEEN_AT = 8
-_LEAST_IDLE_NS = FLOW_IDLE_TCP_CLOSED_S * _SECOND_NS
+_LEAST_IDLE_NS = FLOW_IDLE_PRESSED_S * _SECOND_NS
 
 
 class Watch(NamedTuple):
@@ -36,36 +40,67 @@ class Watch(NamedTuple):
     since_ns: int | None = None
 
 
-def sweep(maps: PinnedMaps, now_ns: int, watch: Watch | None = None) -> int:
-    """Delete idle flows; returns how many. `now_ns` is the kernel's monotonic clock.
+class Sweeper:
+    """One per agent; owned by whoever calls it, one call at a time.
 
-    Takes a second per million rows; call it beside the tasks that packets wait for. One at a time.
+    `held` is how many flows the last sweep left, of at most `limit`.
     """
-    swept: Counter[int] = Counter()
-    descriptor = maps.descriptor("flows")
-    for vif, key, value in _idle(descriptor, now_ns, watch):
-        # One by one: only so is it known which were still there.
-        if bpf.delete(descriptor, key):
-            swept[vif] += 1
-            if watch is not None:
-                watch.ended((key, value))
-    changes = []
-    for vif, count in swept.items():
-        before = maps.read("flows_swept", (vif,)) or (0,)
-        changes.append(Change("flows_swept", (vif,), (before[0] + count,)))
-    maps.write(changes)
-    return swept.total()
 
+    def __init__(self, maps: PinnedMaps, limit: int = TABLE_BY_NAME["flows"].max_entries) -> None:
+        self.limit = limit
+        self.held = 0
+        self._maps = maps
 
-def _idle(descriptor: int, now_ns: int, watch: Watch | None) -> Iterator[tuple[int, bytes, bytes]]:
-    key_codec, value_codec = KEY_CODECS["flows"], VALUE_CODECS["flows"]
-    since_ns = watch.since_ns if watch is not None else None
-    for key, value in bpf.items(descriptor):
-        (last_seen_ns,) = _LAST_SEEN.unpack_from(value, _LAST_SEEN_AT)
-        if now_ns - last_seen_ns > _LEAST_IDLE_NS:
-            vif, *_, protocol = key_codec.decode(key)
-            if Flow(*value_codec.decode(value)).is_idle(protocol, now_ns):
-                yield vif, key, value
-                continue
-        if watch is not None and since_ns is not None and last_seen_ns > since_ns:
-            watch.active((key, value))
+    @property
+    def is_pressed(self) -> bool:
+        """Whether the table is nearly full."""
+        return self.held >= self.limit * FLOWS_PRESSED
+
+    def sweep(self, now_ns: int, watch: Watch | None = None) -> int:
+        """Delete idle flows; returns how many. `now_ns` is the kernel's monotonic clock.
+
+        Takes a second per million rows, twice if the table is found to be pressed only now; call it
+        beside the tasks that packets wait for.
+        """
+        was_pressed = self.is_pressed
+        count = self._sweep(now_ns, watch, is_pressed=was_pressed)
+        if self.is_pressed and not was_pressed:
+            # Those that stay have been told of.
+            ended = watch._replace(since_ns=None) if watch is not None else None
+            count += self._sweep(now_ns, ended, is_pressed=True)
+        return count
+
+    def _sweep(self, now_ns: int, watch: Watch | None, *, is_pressed: bool) -> int:
+        swept: Counter[int] = Counter()
+        descriptor = self._maps.descriptor("flows")
+        self.held = 0
+        for vif, (key, value) in self._idle(descriptor, now_ns, watch, is_pressed=is_pressed):
+            # One by one: only so is it known which were still there.
+            if bpf.delete(descriptor, key):
+                swept[vif] += 1
+                if watch is not None:
+                    watch.ended((key, value))
+        changes = []
+        for vif, count in swept.items():
+            before = self._maps.read("flows_swept", (vif,)) or (0,)
+            changes.append(Change("flows_swept", (vif,), (before[0] + count,)))
+        self._maps.write(changes)
+        self.held -= swept.total()
+        return swept.total()
+
+    def _idle(
+        self, descriptor: int, now_ns: int, watch: Watch | None, *, is_pressed: bool
+    ) -> Iterator[tuple[int, RawRow]]:
+        key_codec, value_codec = KEY_CODECS["flows"], VALUE_CODECS["flows"]
+        since_ns = watch.since_ns if watch is not None else None
+        for key, value in bpf.items(descriptor):
+            self.held += 1
+            (last_seen_ns,) = _LAST_SEEN.unpack_from(value, _LAST_SEEN_AT)
+            if now_ns - last_seen_ns > _LEAST_IDLE_NS:
+                vif, *_, protocol = key_codec.decode(key)
+                flow = Flow(*value_codec.decode(value))
+                if flow.is_idle(protocol, now_ns) or (is_pressed and not flow.is_established):
+                    yield vif, (key, value)
+                    continue
+            if watch is not None and since_ns is not None and last_seen_ns > since_ns:
+                watch.active((key, value))

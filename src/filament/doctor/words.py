@@ -134,6 +134,8 @@ def _next_hop(key: Key, row: dict[str, int], names: Names) -> Phrase:
             text = f"{kind} to {names.host(row['remote'])}"
         case NextHopType.DISCARD:
             text = "nobody: no port has this address"
+        case NextHopType.COMPOSITE:
+            text = f"one of {row['members']}, by flow"
     return Phrase("next hop", text)
 
 
@@ -252,9 +254,21 @@ def _source(key: Key, row: dict[str, int], names: Names) -> Phrase:
     return Phrase("source", f"{pair} is {prefix} with MAC {format_mac(mac)}")
 
 
+def _member(key: Key, row: dict[str, int], names: Names) -> Phrase:
+    del names
+    return Phrase("next hop", f"member {key[1] + 1} is next hop {row['member']}")
+
+
+def _place(key: Key, row: dict[str, int], names: Names) -> Phrase:
+    del names
+    return Phrase("next hop", f"next hop {key[1]} is member {row['position'] + 1}")
+
+
 _PRESENT: dict[str, Callable[[Key, dict[str, int], Names], Phrase]] = {
     "sources": _source,
     "interfaces": _interface,
+    "members": _member,
+    "places": _place,
     "next_hops": _next_hop,
     "routes": _route,
     "routes6": _route6,

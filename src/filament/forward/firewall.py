@@ -45,6 +45,15 @@ class Mentions(NamedTuple):
                     tags.update(end.tags)
         return cls(frozenset(tags), frozenset(types))
 
+    @classmethod
+    def union(cls, several: Iterable[Mentions]) -> Self:
+        """Return what any of several asks."""
+        listed = list(several)
+        return cls(
+            frozenset().union(*(one.tags for one in listed)),
+            frozenset().union(*(one.types for one in listed)),
+        )
+
     def relevant(self, tags: Iterable[int]) -> frozenset[int]:
         """Return those tags that make a difference to some rule."""
         return frozenset(
@@ -74,22 +83,18 @@ def piece_rules(
     `is_egress` is for flows that the port starts, otherwise the far end does.
     `number_by_far_tags` are the sets of tags that far ends may have.
     """
+    far = _FarSets(tags, number_by_far_tags)
     for one in sets:
         for policy in one.policies:
             where = f"firewall-policy {policy.name} of application-policy-set {one.name}"
             for rule in policy.rules:
-                origin = Origin(f"firewall-rule {rule.name}", where, rule.revision)
-                yield from _pieces(rule, origin, tags, number_by_far_tags, is_egress=is_egress)
+                yield from _pieces(rule, where, tags, far, is_egress=is_egress)
 
 
 def _pieces(
-    rule: FirewallRule,
-    origin: Origin,
-    tags: frozenset[int],
-    number_by_far_tags: Mapping[tuple[int, ...], int],
-    *,
-    is_egress: bool,
+    rule: FirewallRule, where: str, tags: frozenset[int], sets: _FarSets, *, is_egress: bool
 ) -> Iterator[Piece]:
+    origin = Origin(f"firewall-rule {rule.name}", where, rule.revision)
     ways = [(rule.sources, rule.destinations)]
     if rule.both_ways and rule.sources != rule.destinations:
         ways.append((rule.destinations, rule.sources))
@@ -97,7 +102,7 @@ def _pieces(
         near, far = (sources, destinations) if is_egress else (destinations, sources)
         own = [end for end in near if tags.issuperset(end.tags)]
         for near_end, far_end, service in product(own, far, rule.services):
-            far_sets = _far_sets(far_end, rule.match, tags, number_by_far_tags)
+            far_sets = sets.of(far_end.tags, rule.match)
             source, destination = (near_end, far_end) if is_egress else (far_end, near_end)
             versions = {end.prefix.version for end in (source, destination) if end.prefix}
             if len(versions) < 2:
@@ -109,23 +114,33 @@ def _pieces(
                 yield Piece(*sides, judged, origin, far_sets)
 
 
-def _far_sets(
-    end: FirewallEnd,
-    match: Sequence[int],
-    tags: frozenset[int],
-    number_by_far_tags: Mapping[tuple[int, ...], int],
-) -> tuple[int, ...] | None:
-    if not end.tags and not match:
-        return None
-    shared = [{tag for tag in tags if tag >> TAG_TYPE_SHIFT == one} for one in match]
-    return tuple(
-        sorted(
-            number
-            for far_tags, number in number_by_far_tags.items()
-            if set(end.tags).issubset(far_tags)
-            and all(not one.isdisjoint(far_tags) for one in shared)
-        )
-    )
+class _FarSets:
+    """Which sets of tags a far end may have; asked of many rules, few of which ask differently."""
+
+    def __init__(
+        self, tags: frozenset[int], number_by_far_tags: Mapping[tuple[int, ...], int]
+    ) -> None:
+        self._tags = tags
+        self._numbers = [(frozenset(far), number) for far, number in number_by_far_tags.items()]
+        self._known: dict[tuple[tuple[int, ...], tuple[int, ...]], tuple[int, ...]] = {}
+
+    def of(self, wanted: tuple[int, ...], match: tuple[int, ...]) -> tuple[int, ...] | None:
+        """Return the numbers of the sets that have all `wanted` tags, and of each type of `match`
+        one that the port has too; None when any will do.
+        """
+        if not wanted and not match:
+            return None
+        found = self._known.get((wanted, match))
+        if found is None:
+            shared = [{tag for tag in self._tags if tag >> TAG_TYPE_SHIFT == one} for one in match]
+            found = self._known[wanted, match] = tuple(
+                sorted(
+                    number
+                    for far, number in self._numbers
+                    if far.issuperset(wanted) and all(not one.isdisjoint(far) for one in shared)
+                )
+            )
+        return found
 
 
 def _side(end: FirewallEnd, ports: tuple[int, int]) -> FilterMatch:

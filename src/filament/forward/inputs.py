@@ -49,7 +49,8 @@ class Port(msgspec.Struct, frozen=True):
     allocated). `flow_limit` is how many flows it may have, 0 for no limit of its own.
     `security_groups` are the names of those it is in; in none, everything may come and go.
     `pairs` are its allowed address pairs. `checks_mac` and `checks_source` say whether it may send
-    from its own MAC and addresses only, and what is routed to it.
+    from its own MAC and addresses only, and what is routed to it. `load_balance` are the fields
+    of packets that choose among it and others with the same address, None for all five.
     `tags` are the numbers of those it has by TF's precedence, `policy_sets` the names of the
     application policy sets that hold for it, in order.
     """
@@ -72,6 +73,7 @@ class Port(msgspec.Struct, frozen=True):
     pairs: tuple[AddressPair, ...] = ()
     checks_mac: bool = True
     checks_source: bool = True
+    load_balance: tuple[str, ...] | None = None
     tags: tuple[int, ...] = ()
     policy_sets: tuple[str, ...] = ()
 
@@ -123,7 +125,8 @@ class Route(msgspec.Struct, frozen=True):
     `next_hop` is a host's tunnel address; with `label` and `encapsulation` it is the first way.
     `others` are the ways of equal cost besides it. `security_groups` and `tags` are those of the
     destination, as the route carries them. `router_mac` is what frames in VXLAN are addressed to
-    (EVPN type 5), 0 for TF's own.
+    (EVPN type 5), 0 for TF's own. `load_balance` are the fields of packets that choose among
+    several ways (`LOAD_BALANCE_FIELDS`), None for all five.
     """
 
     vrf: str
@@ -137,6 +140,7 @@ class Route(msgspec.Struct, frozen=True):
     security_groups: tuple[int, ...] = ()
     tags: tuple[int, ...] = ()
     router_mac: int = 0
+    load_balance: tuple[str, ...] | None = None
 
 
 class MacRoute(msgspec.Struct, frozen=True):

@@ -70,6 +70,7 @@ class NextHopType(enum.IntEnum):
     INTERFACE = 2  # TF's ENCAP: a local port
     TUNNEL = 3  # MPLS over UDP or VXLAN to another host
     DISCARD = 5  # inside a subnet, but nobody has the address
+    COMPOSITE = 6  # one of several next hops, by flow (ECMP)
 
 
 class Verdict(enum.IntEnum):
@@ -85,6 +86,11 @@ INTERFACE_CHECK_MAC = 2  # interfaces.flags: frames must come from the port's MA
 INTERFACE_CHECK_SOURCE = 4  # interfaces.flags: packets must come from an address of the port's
 NEXT_HOP_PEER = 1  # next_hops.flags: device is a veth, deliver with bpf_redirect_peer
 NEXT_HOP_VXLAN = 2  # next_hops.flags: the tunnel is VXLAN, the label a VNI
+ECMP_PROTOCOL = 0x100  # next_hops.flags: what of a packet chooses among the members of a composite
+ECMP_SOURCE = 0x200
+ECMP_SOURCE_PORT = 0x400
+ECMP_DESTINATION = 0x800
+ECMP_DESTINATION_PORT = 0x1000
 ROUTE_PROXY_ARP = 2  # routes.flags: answer ARP and ND for it (TF's label_flags ARP_PROXY)
 FLOW_INBOUND = 1  # flows.flags: the far end started it; policy is judged on its tuple
 FLOW_PASSED = 2  # flows.flags: a packet of it passed, so that the other direction is its answers
@@ -116,6 +122,9 @@ FLOW_IDLE_TCP_S = 7440
 FLOW_IDLE_TCP_OPENING_S = 60
 FLOW_IDLE_TCP_CLOSED_S = 10
 FLOW_IDLE_DENIED_S = 30
+# A flow table so full is pressed: then flows that are not established stay no longer than this.
+FLOWS_PRESSED = 7 / 8
+FLOW_IDLE_PRESSED_S = 2
 
 FRAGMENT_IDLE_S = 2  # TF's: how long fragments may come after the first one
 
@@ -241,15 +250,36 @@ TABLES: tuple[Table, ...] = (
         16384,
         True,
     ),
+    # The members of composite next hops by position, and the positions by member. Those of one id
+    # never change: other members are another composite.
+    Table(
+        "members",
+        "HASH",
+        _fields("u32 next_hop, u32 index"),
+        _fields("u32 member"),
+        262144,
+        True,
+    ),
+    Table(
+        "places",
+        "HASH",
+        _fields("u32 next_hop, u32 member"),
+        _fields("u32 position"),
+        262144,
+        True,
+    ),
     # Next hops by id; routes share them. RECEIVE: source_mac is the gateway's MAC. INTERFACE:
     # ifindex, destination_mac (the port's), source_mac (the gateway's). TUNNEL: remote (host), and
-    # with VXLAN the MACs of the frame inside: the far end's router and the gateway's.
+    # with VXLAN the MACs of the frame inside: the far end's router and the gateway's; `label`, if
+    # not 0, is pushed instead of the route's. COMPOSITE: how many members there are, and how many
+    # of them, which come first, are ports here.
     Table(
         "next_hops",
         "ARRAY",
         _fields("u32 id"),
         _fields(
-            "u32 type, u32 flags, u32 ifindex, be32 remote, mac destination_mac, mac source_mac"
+            "u32 type, u32 flags, u32 ifindex, be32 remote, mac destination_mac, mac source_mac, "
+            "u32 label, u32 members, u32 local_members"
         ),
         65536,
         True,
@@ -293,6 +323,7 @@ TABLES: tuple[Table, ...] = (
     # `security_rule` and `firewall_rule` are the indexes in `acl`, `security` and `firewall` (the
     # port's `egress` or `ingress` ones) that decided; `icmp` is the type and code it began with;
     # `out` is from the port, `in` to it; bytes are the IP packets'.
+    # `member` is the next hop that packets from the port take where there are several, or 0.
     # `tcp_out` and `tcp_in` are all TCP flags seen. Rows that have been idle for too long count as
     # absent (`forward.policy.idle_s`); the agent sweeps them out.
     Table(
@@ -305,8 +336,8 @@ TABLES: tuple[Table, ...] = (
         _fields(
             "u64 started_ns, u64 last_seen_ns, u64 out_packets, u64 out_bytes, u64 in_packets, "
             "u64 in_bytes, u32 generation, u32 acl, u32 rule, u32 security, u32 security_rule, "
-            "u32 firewall, u32 firewall_rule, u32 icmp, u8 action, u8 flags, u8 tcp_out, "
-            "u8 tcp_in, pad4 pad"
+            "u32 firewall, u32 firewall_rule, u32 icmp, u32 member, u8 action, u8 flags, "
+            "u8 tcp_out, u8 tcp_in"
         ),
         1048576,
         False,

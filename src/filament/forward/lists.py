@@ -17,7 +17,14 @@ from filament.base.net import Prefix, mask_of, widen_address
 from filament.base.origin import Origin
 from filament.forward.classify import ANY_PORTS, Rule, compile_rules
 from filament.forward.firewall import Mentions, piece_rules
-from filament.forward.inputs import Filter, FilterMatch, FilterRule, PolicySet, SecurityGroup
+from filament.forward.inputs import (
+    Filter,
+    FilterMatch,
+    FilterRule,
+    FirewallPolicy,
+    PolicySet,
+    SecurityGroup,
+)
 from filament.forward.layout import ACL_DENY, ACL_PASS, ASKS_GROUPS, ASKS_TAGS, PROTOCOL_ANY
 from filament.forward.parse import ICMP_BY_VERSION
 from filament.forward.tables import Key, Row
@@ -59,6 +66,22 @@ class Memo:
 
     def __init__(self) -> None:
         self.known: dict[str, _Known] = {}
+        self._mentions: dict[str, tuple[FirewallPolicy, Mentions]] = {}
+
+    def mentions(self, policies: Iterable[FirewallPolicy]) -> Mentions:
+        """Return what the rules of policies ask of tags."""
+        found = []
+        for policy in policies:
+            known = self._mentions.get(policy.name)
+            if known is None or known[0] is not policy:
+                known = self._mentions[policy.name] = policy, Mentions.of((policy,))
+            found.append(known[1])
+        return Mentions.union(found)
+
+    def forget_policies_but(self, names: set[str]) -> None:
+        """Forget policies that are gone."""
+        for name in self._mentions.keys() - names:
+            del self._mentions[name]
 
 
 class Numbers(NamedTuple):
@@ -146,7 +169,7 @@ class ListPlanner:
         policies = [policy for one in sets for policy in one.policies]
         if not policies:
             return 0
-        tags = Mentions.of(policies).relevant(tags)
+        tags = self._memo.mentions(policies).relevant(tags)
         way = "egress" if is_egress else "ingress"
         names = ",".join(one.name for one in sets)
         name = f"firewall-{way} {','.join(map(str, sorted(tags))) or '-'} {names}"

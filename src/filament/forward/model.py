@@ -14,7 +14,8 @@ from typing import NamedTuple
 
 from filament.base.errors import ProtocolError
 from filament.base.limits import MAX_SAMPLES
-from filament.base.net import MPLS_OVER_UDP_PORT, VXLAN_PORT, bits_of, format_ipv4, widen_address
+from filament.base.net import MPLS_OVER_UDP_PORT, VXLAN_PORT, bits_of, format_ipv4
+from filament.forward.ecmp import Chooser
 from filament.forward.gateway import (
     Asked,
     advertisement,
@@ -28,7 +29,6 @@ from filament.forward.layout import (
     FABRIC_VIF,
     GATEWAY_LINK_LOCAL,
     INTERFACE_CHECK_MAC,
-    INTERFACE_CHECK_SOURCE,
     NEXT_HOP_PEER,
     NEXT_HOP_VXLAN,
     ROUTE_PROXY_ARP,
@@ -36,6 +36,7 @@ from filament.forward.layout import (
     NextHopType,
     Verdict,
 )
+from filament.forward.members import leads_to
 from filament.forward.parse import Packet, is_link_local, is_unicast, parse_ip
 from filament.forward.policy import FlowKey, Fragment, FragmentKey, Policy, Shown
 from filament.forward.rows import (
@@ -47,13 +48,16 @@ from filament.forward.rows import (
     Rows,
     VniValues,
 )
+from filament.forward.sources import Sender, refuse_sender, refuse_source
 from filament.forward.steps import Step, Trail
 from filament.forward.tables import ROUTES_BY_VERSION, VRF_BITS, Change, Key, Tables
 from filament.forward.tunnel import (
     ETHERTYPE_BY_VERSION,
     MPLS_END,
     VXLAN_END,
+    decode_source,
     encode_outer,
+    mark_congestion,
     merge_congestion,
     overhead_of,
     replace_word,
@@ -118,12 +122,12 @@ class Result(NamedTuple):
     next_hop: int = 0
 
 
-class Sender(NamedTuple):
-    """Who a port's frame says it is from."""
+class Way(NamedTuple):
+    """To another host: the next hop, its number, and the label or VNI to push."""
 
-    mac: int
-    address: int
-    version: int
+    next_hop: NextHopValues
+    number: int
+    label: int
 
 
 class Counter(NamedTuple):
@@ -155,6 +159,7 @@ class Model:
         self.counters: dict[int, Counter] = {}
         self._clock = clock
         self._policy = Policy(self.rows, self.shown.append)
+        self.chooser = Chooser(self.rows, self._policy.flows)
 
     # --- the maps' verbs, so that a reconciler can work on a model ---
 
@@ -225,6 +230,7 @@ class _Run:
         self.model = model
         self.rows = model.rows
         self.policy = policy
+        self.chooser = model.chooser
         self.now_ns = int(now * _SECOND_NS)
         self.frame = frame
         self.trail = Trail()
@@ -285,6 +291,8 @@ class _Run:
         if version is None:
             return self.drop(port, DropReason.UNSUPPORTED_PROTOCOL)
         packet = parse_ip(self.frame, ETHERNET_BYTES, version)
+        if packet is not None:
+            packet.sender_hop = port.next_hop
         if packet is not None and is_solicitation(packet):
             return self.answer_solicitation(port, ifindex, ethernet, packet)
         # Any other destination is the gateway's: ports share no link with anybody else.
@@ -296,52 +304,11 @@ class _Run:
             return self.drop(port, DropReason.NOT_UNICAST)
         if is_link_local(packet.destination, version):
             return self.to_link_local(port, ifindex, packet, ethernet.source)
-        reason = self.refuse_source(port, Sender(ethernet.source, packet.source, version))
+        sender = Sender(ethernet.source, packet.source, version)
+        reason = refuse_source(self.rows, port, sender, self.trail)
         if reason:
             return self.drop(port, reason)
         return self.route_packet(port, ifindex, packet, gso_size)
-
-    def refuse_source(self, port: InterfaceValues, sender: Sender) -> DropReason:
-        """Say why the port may not send packets from a MAC and address (NONE: it may).
-
-        From its own MAC it may use its addresses and what is routed to it. Where addresses are not
-        checked (the network's RPF is off), the MAC decides alone.
-        """
-        address, version = sender.address, sender.version
-        is_own_mac = not port.flags & INTERFACE_CHECK_MAC or sender.mac == port.mac
-        checks_address = bool(port.flags & INTERFACE_CHECK_SOURCE)
-        refusal = DropReason.SOURCE_SPOOFED if is_own_mac else DropReason.SOURCE_MAC_SPOOFED
-        if not is_unicast(address, version):
-            return refusal
-        if is_own_mac:
-            primary = port.address if version == 4 else port.address6
-            if not checks_address or address == primary:
-                return DropReason.NONE
-            route = self.route("source", port.vrf, address, version)
-            if route is not None and route.next_hop == port.next_hop:
-                return DropReason.NONE
-        asked = widen_address(address, version) if checks_address else 0
-        return DropReason.NONE if self.find_source(port, sender.mac, asked) else refusal
-
-    def refuse_sender(self, port: InterfaceValues, sender: Sender) -> DropReason:
-        """The same for ARP and neighbour discovery, whose sender may have no address yet, or one
-        that means nothing beyond the link: then only the MAC counts.
-        """
-        if sender.address and not is_link_local(sender.address, sender.version):
-            return self.refuse_source(port, sender)
-        if (
-            not port.flags & INTERFACE_CHECK_MAC
-            or sender.mac == port.mac
-            or self.find_source(port, sender.mac, 0)
-        ):
-            return DropReason.NONE
-        return DropReason.SOURCE_MAC_SPOOFED
-
-    def find_source(self, port: InterfaceValues, mac: int, address: int) -> bool:
-        found = self.rows.find_source(port.vif, mac, address)
-        if found is not None:
-            self.trail.meet("source", "sources", found.key, found.row)
-        return found is not None
 
     def to_link_local(
         self, port: InterfaceValues, ifindex: int, packet: Packet, mac: int
@@ -349,9 +316,9 @@ class _Run:
         """Within the link there is nobody but the gateway."""
         sender = Sender(mac, packet.source, packet.version)
         if is_link_local(packet.source, packet.version):
-            reason = self.refuse_sender(port, sender)
+            reason = refuse_sender(self.rows, port, sender, self.trail)
         else:
-            reason = self.refuse_source(port, sender)
+            reason = refuse_source(self.rows, port, sender, self.trail)
         if reason:
             return self.drop(port, reason)
         if packet.destination != GATEWAY_LINK_LOCAL:
@@ -376,11 +343,19 @@ class _Run:
         reason = self.policy.police(self.frame, packet, port, self.trail, self.now_ns, route)
         if reason:
             return self.drop(port, reason)
+        number = route.next_hop
+        if next_hop.type == NextHopType.COMPOSITE:
+            number = self.chooser.member(packet, port, number)
+            chosen = self.next_hop(number)
+            if chosen is None:
+                return self.drop(port, DropReason.INVALID_NEXT_HOP)
+            next_hop = chosen
         self.decrement_ttl(packet)
         if next_hop.type == NextHopType.TUNNEL:
-            return self.tunnel(port, packet, route, next_hop, gso_size)
+            to = Way(next_hop, number, next_hop.label or route.label)
+            return self.tunnel(port, packet, to, gso_size)
         if next_hop.type == NextHopType.INTERFACE:
-            return self.to_port(packet, next_hop, route.next_hop, port)
+            return self.to_port(packet, next_hop, number, port)
         return self.drop(port, DropReason.INVALID_NEXT_HOP)
 
     def decrement_ttl(self, packet: Packet) -> None:
@@ -420,7 +395,8 @@ class _Run:
             return self.drop(port, DropReason.MALFORMED)
         if port.flags & INTERFACE_CHECK_MAC and asked.sender_mac != ethernet.source:
             return self.drop(port, DropReason.SOURCE_MAC_SPOOFED)
-        reason = self.refuse_sender(port, Sender(ethernet.source, asked.sender, 4))
+        sender = Sender(ethernet.source, asked.sender, 4)
+        reason = refuse_sender(self.rows, port, sender, self.trail)
         if reason:
             return self.drop(port, reason)
         if asked.operation != REQUEST:
@@ -440,7 +416,8 @@ class _Run:
         target = read_solicitation(self.frame, packet)
         if target is None:
             return self.drop(port, DropReason.MALFORMED)
-        reason = self.refuse_sender(port, Sender(ethernet.source, packet.source, 6))
+        sender = Sender(ethernet.source, packet.source, 6)
+        reason = refuse_sender(self.rows, port, sender, self.trail)
         if reason:
             return self.drop(port, reason)
         is_router = target == GATEWAY_LINK_LOCAL
@@ -463,9 +440,9 @@ class _Run:
         Never for the port's own addresses: that would look like a conflict to it.
         """
         route = self.route("arp", port.vrf, target, version)
-        if route is None or not route.flags & ROUTE_PROXY_ARP or route.next_hop == port.next_hop:
+        if route is None or not route.flags & ROUTE_PROXY_ARP:
             return None
-        return route
+        return None if leads_to(self.rows, route, port) else route
 
     def answer(self, port: InterfaceValues, ifindex: int, frame: bytes) -> Result:
         self.model.count(port.vif, tx=len(frame))
@@ -480,14 +457,8 @@ class _Run:
         self.model.count(port.vif, tx=len(frame))
         return self.send(Output(ifindex, frame), number)
 
-    def tunnel(
-        self,
-        port: InterfaceValues,
-        packet: Packet,
-        route: RouteValues,
-        next_hop: NextHopValues,
-        gso_size: int,
-    ) -> Result:
+    def tunnel(self, port: InterfaceValues, packet: Packet, to: Way, gso_size: int) -> Result:
+        next_hop, number, label = to
         length = tunnelled_length(self.frame, packet, gso_size, overhead_of(next_hop))
         path = self.model.underlay.get(next_hop.remote)
         if length > 0xFFFF:
@@ -498,15 +469,14 @@ class _Run:
             return self.drop(port, DropReason.MTU_EXCEEDED)
         # Without a neighbour yet, the kernel writes the MACs when it has asked for them.
         macs = (path.destination_mac, path.source_mac) if path.destination_mac else (0, 0)
-        outer = encode_outer(packet, self.host.address, next_hop, route.label)
+        outer = encode_outer(packet, self.host.address, next_hop, label)
         frame = encode_ethernet(Ethernet(*macs, ETHERTYPE_IPV4)) + outer
         frame += self.frame[ETHERNET_BYTES:]
         self.model.count(FABRIC_VIF, tx=len(frame))
         is_vxlan = next_hop.flags & NEXT_HOP_VXLAN
-        kind, label = ("VXLAN", "VNI") if is_vxlan else ("MPLS over UDP", "label")
-        text = f"{kind} to {format_ipv4(next_hop.remote)}, {label} {route.label}"
-        self.trail.note("tunnel", text)
-        return self.send(Output(path.ifindex, frame, next_hop.remote), route.next_hop)
+        kind, word = ("VXLAN", "VNI") if is_vxlan else ("MPLS over UDP", "label")
+        self.trail.note("tunnel", f"{kind} to {format_ipv4(next_hop.remote)}, {word} {label}")
+        return self.send(Output(path.ifindex, frame, next_hop.remote), number)
 
     # --- from the fabric ---
 
@@ -565,7 +535,14 @@ class _Run:
         number = self.from_mpls() if offset == MPLS_END else self.from_vxlan(packet)
         if isinstance(number, DropReason):
             return self.drop(None, number)
+        if packet is not None:
+            packet.outer_source = decode_source(self.frame)
         next_hop = self.next_hop(number)
+        if next_hop is not None and next_hop.type == NextHopType.COMPOSITE:
+            if packet is None:
+                return self.drop(None, DropReason.MALFORMED)
+            number = self.chooser.local_member(packet, number, self.now_ns)
+            next_hop = self.next_hop(number)
         if next_hop is None or next_hop.type != NextHopType.INTERFACE:
             return self.drop(None, DropReason.INVALID_NEXT_HOP)
         port = self.port(next_hop.ifindex)
@@ -581,14 +558,7 @@ class _Run:
             return self.drop(port, DropReason.CONGESTION_LOST)
         frame = bytearray(self.frame[:ETHERNET_BYTES] + self.frame[offset:])
         if merged != packet.tos & _ECN:
-            tos = packet.tos & ~_ECN | merged
-            if packet.version == 4:
-                word = frame[ETHERNET_BYTES] << 8 | tos
-                replace_word(frame, ETHERNET_BYTES, word, ETHERNET_BYTES + 10)
-            else:
-                first = int.from_bytes(frame[ETHERNET_BYTES : ETHERNET_BYTES + 4], "big")
-                first = first & ~(0xFF << 20) | tos << 20
-                frame[ETHERNET_BYTES : ETHERNET_BYTES + 4] = first.to_bytes(4, "big")
+            mark_congestion(frame, packet, merged)
             self.trail.note("congestion", f"marked {merged} as in the tunnel")
         self.frame = bytes(frame)
         return self.hand_over(packet, port, next_hop, number)

@@ -40,7 +40,8 @@ class Packet(msgspec.Struct):
     headers. `tos` and `ttl` are IPv6's traffic class and hop limit too. Ports are 0 in protocols
     without, and in fragments after the first until it is known what that one said; ICMP echo has
     its identifier and 0, in both directions, other ICMP has 0 and its type. `is_error` is an ICMP
-    error, which quotes the packet that it is about.
+    error, which quotes the packet that it is about. `outer_source` is the host that it came from,
+    `sender_hop` the next hop of the port here that it came from; one of them is 0.
     """
 
     version: int
@@ -61,6 +62,8 @@ class Packet(msgspec.Struct):
     icmp_code: int = 0
     tcp_flags: int = 0
     is_error: bool = False
+    outer_source: int = 0
+    sender_hop: int = 0
 
     @property
     def is_icmp(self) -> bool:

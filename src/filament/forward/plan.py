@@ -10,6 +10,9 @@ import hashlib
 from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
 
+import msgspec
+
+from filament.base.limits import MAX_ECMP_MEMBERS
 from filament.base.net import (
     ROUTER_MAC,
     Prefix,
@@ -20,10 +23,14 @@ from filament.base.net import (
     widen_address,
 )
 from filament.base.origin import NOWHERE, Origin
-from filament.forward.firewall import Mentions
 from filament.forward.ids import SPACES, Ids
-from filament.forward.inputs import Inputs, Port, Route, Subnet
+from filament.forward.inputs import Hop, Inputs, Port, Route, Subnet
 from filament.forward.layout import (
+    ECMP_DESTINATION,
+    ECMP_DESTINATION_PORT,
+    ECMP_PROTOCOL,
+    ECMP_SOURCE,
+    ECMP_SOURCE_PORT,
     INTERFACE_CHECK_MAC,
     INTERFACE_CHECK_SOURCE,
     INTERFACE_POLICY,
@@ -34,7 +41,7 @@ from filament.forward.layout import (
     NextHopType,
 )
 from filament.forward.lists import ListPlanner, Memo, Numbers
-from filament.forward.rows import InterfaceValues
+from filament.forward.rows import InterfaceValues, NextHopValues
 from filament.forward.tables import (
     ROUTES_BY_VERSION,
     SENDER_BITS,
@@ -45,6 +52,13 @@ from filament.forward.tables import (
 )
 
 _VXLAN = "vxlan"
+_ECMP_FIELDS = {
+    "l3-source-address": ECMP_SOURCE,
+    "l3-destination-address": ECMP_DESTINATION,
+    "l4-protocol": ECMP_PROTOCOL,
+    "l4-source-port": ECMP_SOURCE_PORT,
+    "l4-destination-port": ECMP_DESTINATION_PORT,
+}
 _NO_ADDRESS = Prefix.host(0, 6)
 _IPV4_AT = Prefix(widen_address(0, 4), 96, 6)  # where wide addresses have IPv4
 _FLAGS = InterfaceValues._fields.index("flags")  # verdicts rest on what comes before them
@@ -89,6 +103,21 @@ class _To(NamedTuple):
     tags: int = 0
 
 
+class _Way(NamedTuple):
+    """One way to an address: a port here, or another host."""
+
+    port: Port | None = None
+    hop: Hop | None = None
+
+    @property
+    def order(self) -> tuple[object, ...]:
+        """What to sort ways by: those that end here first; always the same for the same way."""
+        if self.port is not None:
+            return 0, self.port.uuid
+        assert self.hop is not None
+        return 1, *msgspec.structs.astuple(self.hop)
+
+
 class _Planner:
     """One run of `plan`: the rows so far, and the names whose numbers they use."""
 
@@ -100,12 +129,14 @@ class _Planner:
         self._list_by_filter: dict[str, int] = {}
         self._groups_by_port: dict[str, int] = {}
         self._policy_sets = {one.name: one for one in inputs.policy_sets}
-        self._mentions = Mentions.of(
-            policy for one in inputs.policy_sets for policy in one.policies
-        )
+        policies = [policy for one in inputs.policy_sets for policy in one.policies]
+        memo = memo or Memo()
+        self._mentions = memo.mentions(policies)
+        memo.forget_policies_but({policy.name for policy in policies})
         self._security_groups = {one.name: one for one in inputs.security_groups}
         self._lists = ListPlanner(Numbers(self._number), self.rows, memo)
-        self._port_by_label: dict[int, Port] = {}
+        self._ports_by_label: dict[int, tuple[Port, ...]] = {}
+        self._holders: dict[_Place, list[Port]] = {}
         self._subnets: dict[str, list[Prefix]] = {}
         for subnet in inputs.subnets:
             self._subnets.setdefault(subnet.vrf, []).append(subnet.prefix)
@@ -186,7 +217,7 @@ class _Planner:
         for port in self.inputs.ports:
             next_hop = self._number("next_hop", f"port {port.uuid}")
             label = self._number("label", port.uuid)
-            self._port_by_label[label] = port
+            self._ports_by_label[label] = (port,)
             self.rows["interfaces"][port.ifindex,] = Row(
                 (
                     self._number("vif", port.uuid),
@@ -205,7 +236,7 @@ class _Planner:
                 port.origin,
             )
             self.rows["next_hops"][next_hop,] = Row(
-                (
+                NextHopValues(
                     NextHopType.INTERFACE,
                     NEXT_HOP_PEER if port.is_veth else 0,
                     port.ifindex,
@@ -254,10 +285,11 @@ class _Planner:
             self._plan_subnet(subnet)
 
     def _plan_subnet(self, subnet: Subnet) -> None:
-        discard = self._shared_next_hop("discard", (NextHopType.DISCARD, 0, 0, 0, 0, 0), subnet)
+        values = NextHopValues(NextHopType.DISCARD, 0, 0, 0, 0, 0)
+        discard = self._shared_next_hop("discard", values, subnet)
         place = _Place(subnet.vrf, subnet.prefix)
         self._route(place, _To(discard, network=subnet.network), subnet.origin)
-        values = (NextHopType.RECEIVE, 0, 0, 0, 0, ROUTER_MAC)
+        values = NextHopValues(NextHopType.RECEIVE, 0, 0, 0, 0, ROUTER_MAC)
         receive = self._shared_next_hop("receive", values, subnet)
         for address, rule in ((subnet.service, "service-address"), (subnet.gateway, "gateway")):
             if address:
@@ -265,7 +297,9 @@ class _Planner:
                 to = _To(receive, network=subnet.network)
                 self._route(place, to, _because(subnet.origin, rule))
 
-    def _shared_next_hop(self, key: str, values: tuple[int, ...], cause: Subnet | Route) -> int:
+    def _shared_next_hop(
+        self, key: str, values: NextHopValues, cause: Subnet | Port | Route
+    ) -> int:
         """Return a next hop that many routes share: it is there because of the oldest of them."""
         number = self._number("next_hop", key)
         origin = _because(cause.origin, key.partition(" ")[0])
@@ -276,46 +310,129 @@ class _Planner:
         return number
 
     def plan_routes(self) -> None:
-        received: set[_Place] = set()
-        for route in self.inputs.routes:
-            place = _Place(route.vrf, route.prefix)
-            if place not in received and self._plan_received(place, route):
-                received.add(place)
-        local: set[_Place] = set()
+        rules: dict[_Place, str] = {}
         for port in self.inputs.ports:
-            next_hop = self._number("next_hop", f"port {port.uuid}")
             for prefix, rule in local_prefixes(port):
                 place = _Place(port.vrf, prefix)
-                if place not in local:
-                    local.add(place)
-                    groups = self._groups_by_port[port.uuid]
-                    to = _To(next_hop, 0, port.network, groups, self._tags(port.tags))
-                    self._route(place, to, _because(port.origin, rule))
+                rules.setdefault(place, rule)
+                holders = self._holders.setdefault(place, [])
+                if port not in holders:
+                    holders.append(port)
+        for place, holders in self._holders.items():
+            if len(holders) > 1:
+                label = self._number("label", shared_label(*place))
+                self._ports_by_label[label] = tuple(holders)
+        received: dict[_Place, tuple[Route, list[_Way]]] = {}
+        for route in self.inputs.routes:
+            place = _Place(route.vrf, route.prefix)
+            if place not in received and (ways := self._ways(route)):
+                received[place] = route, ways
+        for place, (route, ways) in received.items():
+            if place not in self._holders:
+                to = self._to(ways, route.load_balance, route)._replace(
+                    network=route.network,
+                    groups=self._lists.groups.number(route.security_groups),
+                    tags=self._tags(route.tags),
+                )
+                self._route(place, to, route.origin)
+        for place, holders in self._holders.items():
+            known = received.get(place)
+            self._plan_held(place, holders, rules[place], known)
 
-    def _plan_received(self, place: _Place, route: Route) -> bool:
-        """Add a received route; False for an echo of a port that is not here any more."""
-        is_vxlan = route.encapsulation == _VXLAN
-        if route.next_hop == self.inputs.host.address:
-            # A VNI names no port; what is here is known without it.
-            port = None if is_vxlan else self._port_by_label.get(route.label)
-            if port is None:
-                return False
-            next_hop, label = self._number("next_hop", f"port {port.uuid}"), 0
-        else:
-            next_hop, label = self._tunnel(route, is_vxlan=is_vxlan), route.label
-        groups = self._lists.groups.number(route.security_groups)
-        to = _To(next_hop, label, route.network, groups, self._tags(route.tags))
-        self._route(place, to, route.origin)
-        return True
+    def _plan_held(
+        self,
+        place: _Place,
+        holders: list[Port],
+        rule: str,
+        known: tuple[Route, list[_Way]] | None,
+    ) -> None:
+        """Add the route to an address that ports here have, and maybe ports elsewhere."""
+        first = holders[0]
+        ways = [_Way(port) for port in holders]
+        load_balance = first.load_balance
+        if known is not None and any(way.port in holders for way in known[1]):
+            # Ours are among the best ways that control nodes know: all of them share the load.
+            route, others = known
+            ways += [way for way in others if way.port not in holders]
+            load_balance = route.load_balance
+        origin = _because(first.origin, rule)
+        to = self._to(ways, load_balance, first)._replace(
+            network=first.network,
+            groups=self._groups_by_port[first.uuid],
+            tags=self._tags(first.tags),
+        )
+        self._route(place, to, origin)
+        if len(holders) > 1:
+            label = self._number("label", shared_label(*place))
+            self.rows["labels"][label,] = Row((to.next_hop,), origin)
 
-    def _tunnel(self, route: Route, *, is_vxlan: bool) -> int:
-        to = format_ipv4(route.next_hop)
-        if not is_vxlan:
-            values = (NextHopType.TUNNEL, 0, 0, route.next_hop, 0, 0)
-            return self._shared_next_hop(f"tunnel {to}", values, route)
-        router = route.router_mac or ROUTER_MAC
-        values = (NextHopType.TUNNEL, NEXT_HOP_VXLAN, 0, route.next_hop, router, ROUTER_MAC)
-        return self._shared_next_hop(f"tunnel {to} vxlan {format_mac(router)}", values, route)
+    def _ways(self, route: Route) -> list[_Way]:
+        """Return the ways of a received route; none for an echo of a port that is gone from here.
+
+        A way that ends at this host is its ports', known by their label; a VNI names no port: what
+        is here is known without it.
+        """
+        first = Hop(route.next_hop, route.label, route.encapsulation, route.router_mac)
+        found: dict[_Way, None] = {}
+        for hop in (first, *route.others):
+            if hop.address != self.inputs.host.address:
+                found[_Way(None, hop)] = None
+            elif hop.encapsulation != _VXLAN:
+                for port in self._ports_by_label.get(hop.label, ()):
+                    found[_Way(port)] = None
+        return list(found)
+
+    def _to(
+        self, ways: list[_Way], load_balance: tuple[str, ...] | None, cause: Port | Route
+    ) -> _To:
+        """Return where a route with these ways leads."""
+        if len(ways) == 1:
+            (way,) = ways
+            if way.port is not None:
+                return _To(self._number("next_hop", f"port {way.port.uuid}"))
+            assert way.hop is not None
+            return _To(self._tunnel(way.hop, cause, label=0), way.hop.label)
+        ways = sorted(ways, key=lambda way: way.order)[:MAX_ECMP_MEMBERS]
+        members = []
+        for way in ways:
+            if way.port is not None:
+                members.append(self._number("next_hop", f"port {way.port.uuid}"))
+            elif way.hop is not None:
+                members.append(self._tunnel(way.hop, cause, label=way.hop.label))
+        local_count = sum(way.port is not None for way in ways)
+        return _To(self._composite(ways, members, local_count, _fields_of(load_balance), cause))
+
+    def _composite(
+        self,
+        ways: list[_Way],
+        members: list[int],
+        local_count: int,
+        fields: int,
+        cause: Port | Route,
+    ) -> int:
+        """Return the next hop that stands for several; routes with the same ones share it."""
+        content = _fingerprint(([way.order for way in ways], fields))
+        values = NextHopValues(
+            NextHopType.COMPOSITE, fields, 0, 0, 0, 0, 0, len(members), local_count
+        )
+        number = self._shared_next_hop(f"composite {content}", values, cause)
+        origin = _because(cause.origin, "ecmp")
+        for index, member in enumerate(members):
+            self.rows["members"].setdefault((number, index), Row((member,), origin))
+            self.rows["places"].setdefault((number, member), Row((index,), origin))
+        return number
+
+    def _tunnel(self, hop: Hop, cause: Port | Route, *, label: int) -> int:
+        """Return the next hop of a tunnel; with a label it pushes that instead of the route's."""
+        name = f"tunnel {format_ipv4(hop.address)}"
+        pushed = f" label {label}" if label else ""
+        if hop.encapsulation != _VXLAN:
+            values = NextHopValues(NextHopType.TUNNEL, 0, 0, hop.address, 0, 0, label)
+            return self._shared_next_hop(f"{name}{pushed}", values, cause)
+        router = hop.router_mac or ROUTER_MAC
+        macs = router, ROUTER_MAC
+        values = NextHopValues(NextHopType.TUNNEL, NEXT_HOP_VXLAN, 0, hop.address, *macs, label)
+        return self._shared_next_hop(f"{name} vxlan {format_mac(router)}{pushed}", values, cause)
 
     def _route(self, place: _Place, to: _To, origin: Origin) -> None:
         vrf, (address, length, version) = place
@@ -376,6 +493,17 @@ def local_prefixes(port: Port) -> Iterator[tuple[Prefix, str]]:
     for number, pair in enumerate(port.pairs, 1):
         if pair.prefix.length:
             yield pair.prefix, f"allowed-address-pair {number}"
+
+
+def shared_label(vrf: str, prefix: Prefix) -> str:
+    """Return the name of the label that leads to all ports here that have an address."""
+    return f"shared {vrf} {prefix}"
+
+
+def _fields_of(load_balance: tuple[str, ...] | None) -> int:
+    if load_balance is None:
+        return sum(_ECMP_FIELDS.values())
+    return sum(bit for field, bit in _ECMP_FIELDS.items() if field in load_balance)
 
 
 def _interface_flags(port: Port) -> int:

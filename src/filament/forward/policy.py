@@ -42,6 +42,7 @@ from filament.forward.layout import (
     TABLE_BY_NAME,
     DropReason,
 )
+from filament.forward.members import member_from
 from filament.forward.parse import ICMP_BY_VERSION, WITH_PORTS, Packet, parse_quoted
 from filament.forward.rows import (
     BucketValues,
@@ -119,6 +120,7 @@ class Flow(msgspec.Struct):
     firewall: int
     firewall_rule: int
     icmp: int
+    member: int
     action: int
     flags: int
     tcp_out: int
@@ -132,6 +134,11 @@ class Flow(msgspec.Struct):
     def is_closed(self) -> bool:
         """Whether TCP ended: reset by one side, or closed by both."""
         return bool((self.tcp_out | self.tcp_in) & RST or self.tcp_out & self.tcp_in & FIN)
+
+    @property
+    def is_established(self) -> bool:
+        """Whether it may pass and both ends speak."""
+        return self.action == ACL_PASS and bool(self.out_packets and self.in_packets)
 
     def is_forward(self, *, is_from_port: bool) -> bool:
         """Whether a packet goes the way of who started the flow."""
@@ -191,6 +198,8 @@ class Passage(NamedTuple):
     version: int
     tcp_flags: int
     icmp: int
+    packet: Packet | None = None
+    came_from: int = 0  # the member of the composite back that it came from, 0 for none
 
     def is_current(self, flow: Flow) -> bool:
         """Say whether a flow's verdict is of the rules that hold."""
@@ -313,6 +322,7 @@ class Policy:
             packet.version,
             packet.tcp_flags,
             packet.icmp_type << 8 | packet.icmp_code,
+            packet,
         )
         if packet.is_error and self._is_about_flow(frame, packet, passage, trail):
             return DropReason.NONE
@@ -410,7 +420,7 @@ class Policy:
         if known is not None and passage.is_alive(known):
             flow = msgspec.structs.replace(known)
         else:
-            flow = Flow(passage.now_ns, *[0] * 17)
+            flow = Flow(passage.now_ns, *[0] * 18)
             flow.flags = 0 if is_from_port else FLOW_INBOUND
         is_answer = not passage.is_forward(flow) and bool(flow.flags & FLOW_PASSED)
         # Only who started was judged, and denied: what comes the other way is not an answer.
@@ -436,6 +446,8 @@ class Policy:
             flow.firewall, flow.firewall_rule = firewall
             if not is_answer:
                 flow.icmp = passage.icmp
+        if passage.came_from:
+            flow.member = passage.came_from
         passage.add_to(flow)
         reason = DropReason.NONE
         if known is None:
@@ -454,7 +466,12 @@ class Policy:
         trail.meet("source", ROUTES_BY_VERSION[version], back.key, back.row)
         found = RouteValues(*back.row.values)
         return passage._replace(
-            remote_network=found.network, remote_groups=found.groups, remote_tags=found.tags
+            remote_network=found.network,
+            remote_groups=found.groups,
+            remote_tags=found.tags,
+            came_from=member_from(self._rows, found.next_hop, passage.packet)
+            if passage.packet is not None
+            else 0,
         )
 
     def judge_again(self, key: FlowKey, flow: Flow, port: InterfaceValues) -> int | None:

@@ -106,6 +106,18 @@ class SourceValues(NamedTuple):
     pair: int
 
 
+class MemberValues(NamedTuple):
+    """A row of `members`."""
+
+    member: int
+
+
+class PlaceValues(NamedTuple):
+    """A row of `places`."""
+
+    position: int
+
+
 class NextHopValues(NamedTuple):
     """A row of `next_hops`."""
 
@@ -115,6 +127,9 @@ class NextHopValues(NamedTuple):
     remote: int
     destination_mac: int
     source_mac: int
+    label: int = 0
+    members: int = 0
+    local_members: int = 0
 
 
 class LabelValues(NamedTuple):
@@ -271,6 +286,8 @@ VALUES_BY_TABLE: Mapping[str, type[tuple[int, ...]]] = {
     "lists": ListValues,
     "sources": SourceValues,
     "interfaces": InterfaceValues,
+    "members": MemberValues,
+    "places": PlaceValues,
     "next_hops": NextHopValues,
     "labels": LabelValues,
     "vnis": VniValues,

@@ -88,7 +88,7 @@ def _route(key: Key, values: tuple[int, ...], version: int = 4) -> str:
 
 
 def _next_hop(key: Key, values: tuple[int, ...]) -> str:
-    kind, flags, ifindex, remote, mac, _ = values
+    kind, flags, ifindex, remote, mac, _, _, members, _ = values
     words = {
         NextHopType.RECEIVE: "the gateway itself",
         NextHopType.INTERFACE: f"device {ifindex}, MAC {format_mac(mac)}"
@@ -96,6 +96,7 @@ def _next_hop(key: Key, values: tuple[int, ...]) -> str:
         NextHopType.TUNNEL: ("VXLAN" if flags & NEXT_HOP_VXLAN else "MPLS over UDP")
         + f" to {format_ipv4(remote)}",
         NextHopType.DISCARD: "nobody has the address",
+        NextHopType.COMPOSITE: f"one of {members} by flow",
     }
     text = next((text for one, text in words.items() if one == kind), f"of type {kind}")
     return f"next hop {key[0]}: {text}"
@@ -131,6 +132,8 @@ _WORDS: Mapping[str, Callable[[Key, tuple[int, ...]], str]] = {
     "buckets": lambda key, values: f"list {key[0]} shape {key[1]}: rule {values[0] + 1}",
     "ranges": lambda key, values: f"list {key[0]}: ports {values[0]} to {values[1]}",
     "interfaces": _interface,
+    "members": lambda key, values: f"next hop {key[0]}: member {key[1] + 1} is {values[0]}",
+    "places": lambda key, values: f"next hop {key[0]}: {key[1]} is member {values[0] + 1}",
     "next_hops": _next_hop,
     "labels": lambda key, values: f"label {key[0]} is next hop {values[0]}",
     "vnis": lambda key, values: f"VNI {key[0]} is VRF {values[0]}",

@@ -46,11 +46,13 @@ _WORD = 0xFFFFFFFF
 _ECN = 3
 
 
-def _rotate(word: int, by: int) -> int:
+def rotate(word: int, by: int) -> int:
+    """Rotate a 32-bit word to the left."""
     return (word << by | word >> (32 - by)) & _WORD
 
 
-def _fold(address: int, version: int) -> int:
+def fold(address: int, version: int) -> int:
+    """Return one word for all of an address: an IPv4 address itself."""
     if version == 4:
         return address
     return (address ^ address >> 32 ^ address >> 64 ^ address >> 96 ^ 0xFFFF) & _WORD
@@ -58,12 +60,12 @@ def _fold(address: int, version: int) -> int:
 
 def entropy(packet: Packet) -> int:
     """Fourteen bits that all packets of a flow, and all fragments of a packet, share."""
-    mixed = _fold(packet.source, packet.version) * 0x9E3779B1 & _WORD
-    folded = _fold(packet.destination, packet.version)
-    mixed = (_rotate(mixed, 15) ^ folded) * 0x85EBCA6B & _WORD
+    mixed = fold(packet.source, packet.version) * 0x9E3779B1 & _WORD
+    folded = fold(packet.destination, packet.version)
+    mixed = (rotate(mixed, 15) ^ folded) * 0x85EBCA6B & _WORD
     if not packet.is_fragment:
         mixed ^= packet.source_port << 16 | packet.destination_port
-    mixed = (_rotate(mixed, 13) ^ packet.protocol) * 0xC2B2AE35 & _WORD
+    mixed = (rotate(mixed, 13) ^ packet.protocol) * 0xC2B2AE35 & _WORD
     return (mixed ^ mixed >> 16) & 0x3FFF
 
 
@@ -114,6 +116,23 @@ def merge_congestion(inner: int, outer: int) -> int | None:
     if outer == ECN_ECT1 and inner == ECN_ECT0:
         return ECN_ECT1
     return inner
+
+
+def mark_congestion(frame: bytearray, packet: Packet, mark: int) -> None:
+    """Give the packet of a frame without tunnel headers other congestion bits."""
+    tos = packet.tos & ~_ECN | mark
+    if packet.version == 4:
+        word = frame[ETHERNET_BYTES] << 8 | tos
+        replace_word(frame, ETHERNET_BYTES, word, ETHERNET_BYTES + 10)
+    else:
+        first = int.from_bytes(frame[ETHERNET_BYTES : ETHERNET_BYTES + 4], "big")
+        first = first & ~(0xFF << 20) | tos << 20
+        frame[ETHERNET_BYTES : ETHERNET_BYTES + 4] = first.to_bytes(4, "big")
+
+
+def decode_source(frame: bytes) -> int:
+    """Return the host that a tunnelled frame comes from."""
+    return int.from_bytes(frame[ETHERNET_BYTES + 12 : ETHERNET_BYTES + 16], "big")
 
 
 def replace_word(frame: bytearray, at: int, word: int, checksum_at: int) -> None:

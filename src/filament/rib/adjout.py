@@ -5,17 +5,17 @@ bundles (the best before, the best now), never per peer and route: those who had
 told that it is gone unless they get the new one. There is no table of what was sent; it follows
 from what was best, whose it was, and what a peer asked for, as they were when last told.
 
-So order matters, and is kept: changes are resolved into batches before anybody's interest changes
-(`collect`), batches of changes go out before any peer's own work, and a peer's own work (its first
-copy of a table, a refresh, routes gained or lost with its interest) in the order it came up. That
-work is made of iterators that read the tables as they go: it costs nothing while a peer does not
-read, and a change on the way is told by the change's own batch after it.
+So order matters, and is kept: changes are resolved into batches, a portion at a time (`collect`),
+before anybody's interest changes or a first copy begins; batches of changes go out before any
+peer's own work, and a peer's own work (its first copy of a table, a refresh, routes gained or lost
+with its interest) in the order it came up. That work is made of iterators that read the tables as
+they go: it costs nothing while a peer does not read, and a change on the way is told by the
+change's own batch after it.
 """
 
 from __future__ import annotations
 
 import enum
-import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
@@ -31,6 +31,8 @@ from filament.wire.bgp.family import AddressFamily
 from filament.wire.bgp.nlri import join_all, withdrawn_all
 
 MAX_BATCH_ROUTES = 1000
+CHANGES_AT_ONCE = 5_000
+_IMPORTED_AS = 10  # a key that instances import takes as long as so many that they do not
 
 
 class OutKind(enum.Enum):
@@ -116,10 +118,12 @@ class AdjOut:
         self._groups: dict[OutPolicy, Group] = {}
         self._tables = tables
         self._target_sets = target_sets
-        # Hears of changes before they are resolved: the tables of instances follow them.
-        self.listener: Callable[[VpnTable, Changes], None] | None = None
+        # Hears of changes before they are resolved: the tables of instances follow them. Returns
+        # how many keys concern any.
+        self.listener: Callable[[VpnTable, Changes], int] = lambda _table, _changes: 0
         self._live: deque[OutBatch] = deque()
         self._working: dict[str, None] = {}  # members with work, in turn
+        self._opening: dict[tuple[str, AddressFamily], None] = {}  # ready once nothing is pending
 
     # members ------------------------------------------------------------------------------
 
@@ -136,6 +140,7 @@ class AdjOut:
         """Forget a peer that went down, and what it was to be sent."""
         member = self.members.pop(name)
         self._working.pop(name, None)
+        self._opening = {each: None for each in self._opening if each[0] != name}
         group = member.group
         del group.members[name]
         group.epoch += 1
@@ -149,10 +154,12 @@ class AdjOut:
 
     def make_ready(self, name: str, family: AddressFamily) -> None:
         """Start telling a peer of a family: its whole table, then End-of-RIB, and changes."""
+        if family not in self.members[name].ready:
+            self._opening[name, family] = None
+            self.collect(CHANGES_AT_ONCE)
+
+    def _open(self, name: str, family: AddressFamily) -> None:
         member = self.members[name]
-        if family in member.ready:
-            return
-        self.collect()
         member.ready.add(family)
         member.group.epoch += 1
         self._add_work(member, self._dump(member, family))
@@ -230,39 +237,57 @@ class AdjOut:
 
     # changes ------------------------------------------------------------------------------
 
-    def collect(self, limit: int | None = None) -> int:
-        """Resolve what changed since the last time into batches: all of it, or `limit` keys.
+    @property
+    def pending_count(self) -> int:
+        """How many keys changed and were not looked at."""
+        return sum(len(table.pending) for table in self._tables.values())
 
-        Once nothing is left, new interests are applied. Returns how many keys were looked at.
+    @property
+    def is_pending(self) -> bool:
+        """Whether there are any such."""
+        return any(table.pending for table in self._tables.values())
+
+    def collect(self, limit: int) -> int:
+        """Resolve what changed since the last time into batches, about `limit` keys of it.
+
+        Once nothing is left, new interests are applied and first copies begun. Returns how much
+        work it was, in keys.
         """
-        room = sys.maxsize if limit is None else limit
-        seen = 0
+        done = 0
         for table in self._tables.values():
-            if table.pending and seen < room:
-                changes = table.pending.take(room - seen)
-                seen += changes.key_count
-                self._resolve_changes(table, changes)
-        if not any(table.pending for table in self._tables.values()):
+            while table.pending and done < limit:
+                changes = table.pending.take(min(limit - done, self._portion))
+                imported = self._resolve_changes(table, changes)
+                done += changes.key_count + _IMPORTED_AS * imported
+        if not self.is_pending:
             self._apply_interests()
-        return seen
+            opening, self._opening = self._opening, {}
+            for name, family in opening:
+                self._open(name, family)
+        return done
 
-    def _resolve_changes(self, table: VpnTable, changes: Changes) -> None:
-        if self.listener is not None:
-            self.listener(table, changes)
+    @property
+    def _portion(self) -> int:
+        """How many keys to look at before it is known whether instances import them."""
+        return MAX_BATCH_ROUTES // 4 if self._target_sets.has_importers else CHANGES_AT_ONCE
+
+    def _resolve_changes(self, table: VpnTable, changes: Changes) -> int:
+        imported = self.listener(table, changes)
         if table.family is AddressFamily.ROUTE_TARGET:
             runs = (*changes.fresh.values(), *changes.gone.values())
             keys = [*changes.before, *(key for run in runs for key in run.keys)]
             for member in self.members.values():
                 if table.family in member.ready:
                     self._live.extend(self._tell_targets(member, keys))
-            return
+            return imported
         if not self._groups:
-            return
+            return imported
         for bundle, run in changes.fresh.items():
             self._resolve(table, None, bundle, run.keys, run.fields)
         for bundle, run in changes.gone.items():
             self._resolve(table, bundle, None, run.keys)
         self._resolve_keys(table, changes)
+        return imported
 
     def _resolve_keys(self, table: VpnTable, changes: Changes) -> None:
         by_pair: dict[tuple[Bundle | None, Bundle | None], list[bytes]] = {}
@@ -374,7 +399,7 @@ class AdjOut:
     @property
     def has_work(self) -> bool:
         """Whether `take` has something to give (to members that can be written to)."""
-        return bool(self._live or self._working)
+        return bool(self._live or self._working or self._opening)
 
     def take(self, limit: int, can_write: Callable[[str], bool]) -> list[OutBatch]:
         """Return what to send now, in order: about `limit` routes, changes before whole tables.
@@ -392,10 +417,12 @@ class AdjOut:
                 count += batch.route_count * len(batch.members) or 1
             if self._live:
                 return batches
-            seen = self.collect(room)
-            room -= seen
-            if not self._live and (not seen or room <= 0):
+            done = self.collect(room)
+            room -= done
+            if not self._live and (not done or room <= 0):
                 break
+        if self.is_pending:
+            return batches
         for name in list(self._working):
             if count >= limit:
                 break

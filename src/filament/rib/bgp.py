@@ -17,7 +17,7 @@ from collections.abc import Callable, Collection, Iterable
 
 import msgspec
 
-from filament.base.limits import MAX_REJECTIONS_KEPT
+from filament.base.limits import MAX_PENDING_CHANGES, MAX_REJECTIONS_KEPT
 from filament.base.net import Address
 from filament.rib.adjout import AdjOut, OutBatch
 from filament.rib.bundle import Bundle, compare, equals
@@ -203,11 +203,10 @@ class BgpRib:
         peer, table = self.peers[name], self.tables[family]
         if peer.rules.origin is not None:
             attributes = msgspec.structs.replace(attributes, origin=peer.rules.origin)
-        table.announce(peer, attributes, routes, field)
+        problem = table.announce(peer, attributes, routes, field)
         if family is AddressFamily.ROUTE_TARGET:
             for key, _ in routes:
                 self.out.note_interest(name, key, is_there=True)
-        problem = table.problem(name, attributes)
         if problem:
             first = next(iter(routes), None)
             text = format_route(family, first[0]) if first is not None else ""
@@ -244,18 +243,22 @@ class BgpRib:
     @property
     def has_work(self) -> bool:
         """Whether `take` should be called (again), writable peers given."""
-        return (
-            self.out.has_work
-            or bool(self._sweeping)
-            or any(table.pending for table in self.tables.values())
-        )
+        return self.out.has_work or bool(self._sweeping) or self.out.is_pending
 
     @property
-    def is_sweeping(self) -> bool:
-        """Whether `take` removes routes step by step, so that one may give nothing and the next
-        something.
+    def is_busy(self) -> bool:
+        """Whether `take` removes routes or looks at changes step by step, so that one step may
+        give nothing and the next something.
         """
-        return bool(self._sweeping)
+        return bool(self._sweeping) or self.out.is_pending
+
+    @property
+    def is_behind(self) -> bool:
+        """Whether peers should be heard no further before what they said has been looked at: it is
+        much, or somebody waits for it.
+        """
+        count = self.out.pending_count
+        return count > MAX_PENDING_CHANGES or (count > 0 and self.out.has_work)
 
     def take(
         self, limit: int = 10_000, can_write: Callable[[str], bool] = lambda _: True

@@ -64,13 +64,17 @@ class Changes(NamedTuple):
 class Pending:
     """One per table. Of `fresh` and `gone` one at most has runs."""
 
-    __slots__ = ("before", "fresh", "gone", "labels")
+    __slots__ = ("before", "fresh", "gone", "in_runs", "labels")
 
     def __init__(self) -> None:
         self.before: dict[bytes, Bundle | None] = {}
         self.labels: dict[bytes, bytes] = {}
         self.fresh: Runs = {}
         self.gone: Runs = {}
+        self.in_runs = 0  # keys of all runs
+
+    def __len__(self) -> int:
+        return len(self.before) + self.in_runs
 
     def __bool__(self) -> bool:
         return bool(self.before or self.fresh or self.gone)
@@ -82,7 +86,7 @@ class Pending:
         for bundle, run in self.gone.items():
             self.before.update(dict.fromkeys(run.keys, bundle))
             self.labels.update(zip(run.keys, run.labels, strict=True))
-        self.fresh, self.gone = {}, {}
+        self.fresh, self.gone, self.in_runs = {}, {}, 0
 
     def note(self, key: bytes, best: Bundle | None) -> None:
         """Note that the best path to a key, if there is one, may be about to change."""
@@ -93,6 +97,7 @@ class Pending:
 
     def add_fresh(self, bundle: Bundle, keys: list[bytes], field: bytes) -> None:
         """Note that keys without a path have got this one; `field` is b"" or all of them."""
+        self.in_runs += len(keys)
         run = self.fresh.get(bundle)
         if run is None:
             self.fresh[bundle] = Run(keys, [], [field] if field else None)
@@ -105,6 +110,7 @@ class Pending:
 
     def add_gone(self, bundle: Bundle, keys: list[bytes], labels: list[bytes]) -> None:
         """Note that keys have lost the only path they had, which could be used."""
+        self.in_runs += len(keys)
         run = self.gone.get(bundle)
         if run is None:
             self.gone[bundle] = Run(keys, labels)
@@ -114,13 +120,14 @@ class Pending:
 
     def take(self, limit: int) -> Changes:
         """Return and forget what changed, of at most `limit` keys."""
-        fresh, limit = _take_runs(self.fresh, limit)
-        gone, limit = _take_runs(self.gone, limit)
-        if len(self.before) <= limit:
+        fresh, room = _take_runs(self.fresh, limit)
+        gone, room = _take_runs(self.gone, room)
+        self.in_runs -= limit - room
+        if len(self.before) <= room:
             before, self.before = self.before, {}
             labels, self.labels = self.labels, {}
         else:
-            before = {key: self.before.pop(key) for key in list(islice(self.before, limit))}
+            before = {key: self.before.pop(key) for key in list(islice(self.before, room))}
             labels = {key: self.labels.pop(key) for key, best in before.items() if best is not None}
         return Changes(before, labels, fresh, gone)
 

@@ -13,10 +13,12 @@ could see them. Owned by one task; `verify` recomputes everything and compares.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from itertools import islice, repeat
 
 import msgspec
 
 from filament.base.errors import NotFoundError
+from filament.rib.adjout import CHANGES_AT_ONCE
 from filament.rib.bestpath import infeasible_reason, rank, select
 from filament.rib.bgp import BgpRib
 from filament.rib.bundle import Bundle
@@ -44,6 +46,8 @@ from filament.rib.targets import (
 )
 from filament.rib.vpn import VpnTable
 from filament.wire.bgp.family import AddressFamily
+
+IMPORTS_AT_ONCE = 500
 
 
 class Instance(msgspec.Struct, frozen=True):
@@ -104,6 +108,7 @@ class Rib:
         self._of_peer: dict[str, dict[tuple[str, RouteKey], None]] = {}
         # VPN routes that instances here hold: the key there, and (instance, place) of each copy.
         self._imported: dict[_VpnKey, tuple[RouteKey, dict[tuple[str, _Place], Path]]] = {}
+        self._waiting: dict[_VpnKey, None] = {}  # VPN routes that instances gained or lost
 
     # configuration ------------------------------------------------------------------------
 
@@ -172,8 +177,7 @@ class Rib:
                     self._uncopy(self._sources[source], name)
             for bundle in target_set.bundles:
                 if bundle.peer.kind is not PeerKind.AGENT:
-                    for key in bundle.routes:
-                        self._import(self.bgp.tables[bundle.family], key)
+                    self._waiting.update(dict.fromkeys(zip(repeat(bundle.family), bundle.routes)))
 
     def _change_exports(self, name: str, exports: Targets) -> None:
         source = self._source(name)
@@ -287,29 +291,39 @@ class Rib:
             for path in paths.values():
                 self._unexport(key, path)
 
-    def _import_changed(self, table: VpnTable, changes: Changes) -> None:
-        """Follow changes of a VPN table into the instances that import its routes."""
+    def _import_changed(self, table: VpnTable, changes: Changes) -> int:
+        """Follow changes of a VPN table into the instances that import its routes; return how many
+        keys that concerned.
+        """
         if table.family not in INSTANCE_FAMILY:
-            return
+            return 0
         routes, family = table.routes, table.family
         held = self._imported
         if not held and not self.target_sets.has_importers:
-            return
+            return 0
+        keys = []
         for bundle, run in changes.fresh.items():
             if bundle.target_set.importers:
-                for key in run.keys:
-                    self._import(table, key)
+                keys += run.keys
         for key in changes.before:
             entry = routes.get(key)
             if isinstance(entry, Bundle) and not entry.target_set.importers:
                 entry = None
             if entry is not None or (family, key) in held:
-                self._import(table, key)
+                keys.append(key)
         if held:
             for run in changes.gone.values():
-                for key in run.keys:
-                    if (family, key) in held:
-                        self._import(table, key)
+                keys += [key for key in run.keys if (family, key) in held]
+        for key in keys:
+            self._import(table, key)
+        return len(keys)
+
+    def _import_waiting(self, limit: int) -> None:
+        """Do up to `limit` of the imports that instances gained or lost."""
+        for place in list(islice(self._waiting, limit)):
+            del self._waiting[place]
+            family, key = place
+            self._import(self.bgp.tables[family], key)
 
     def _import(self, table: VpnTable, key: bytes) -> None:
         """Bring instances' copies of a VPN route up to date."""
@@ -327,17 +341,21 @@ class Rib:
         route_key = known[0] if known is not None else instance_key(table.family, key)
         if route_key is None:
             return
+        # An instance may have been forgotten since, and put again without its copies.
         held = known[1] if known is not None else {}
         for (importer, where), path in held.items():
-            if (importer, where) not in wanted and importer in self._tables:
+            if (importer, where) not in wanted and self._copy_of(importer, route_key, where):
                 self._drop_copy(importer, route_key, path)
         for (importer, where), path in wanted.items():
-            if held.get((importer, where)) != path:
+            if self._copy_of(importer, route_key, where) != path:
                 self._put_copy(importer, route_key, path)
         if wanted:
             self._imported[place] = route_key, wanted
         else:
             del self._imported[place]
+
+    def _copy_of(self, importer: str, key: RouteKey, place: _Place) -> Path | None:
+        return self._tables.get(importer, {}).get(key, {}).get(place)
 
     # paths --------------------------------------------------------------------------------
 
@@ -406,11 +424,16 @@ class Rib:
     @property
     def has_changes(self) -> bool:
         """Whether `take_changes` has something to look at."""
-        return bool(self._dirty)
+        return bool(self._dirty or self._waiting)
 
     def take_changes(self) -> list[RouteChanged]:
-        """Choose where something changed; return and forget the changes a listener could see."""
-        self.bgp.out.collect()
+        """Choose where something changed; return and forget the changes a listener could see.
+
+        VPN routes that changed, and those that instances gained or lost with a target, are followed
+        a portion at a time, lest everybody wait: with `has_changes` there is more.
+        """
+        self.bgp.out.collect(CHANGES_AT_ONCE)
+        self._import_waiting(IMPORTS_AT_ONCE)
         changes = []
         for name, key in self._dirty:
             table = self._tables.get(name)

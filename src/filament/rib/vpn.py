@@ -54,10 +54,11 @@ class VpnTable:
 
     def announce(
         self, peer: Peer, attributes: Attributes, routes: Collection[Route], field: bytes = b""
-    ) -> None:
+    ) -> str:
         """Put a peer's paths with these attributes, in place of its earlier ones to these keys.
 
-        `field` is the NLRI that the routes came in where it may be sent on as it is.
+        `field` is the NLRI that the routes came in where it may be sent on as it is. Returns why
+        they cannot be used, "" when they can.
         """
         of_peer = self._bundles.get(peer.name)
         bundle = of_peer.get(attributes) if of_peer is not None else None
@@ -76,7 +77,7 @@ class VpnTable:
                 mine.update(routes)
                 is_whole = len(new) == len(keys)
                 pending.add_fresh(bundle, keys if is_whole else list(new), field * is_whole)
-                return
+                return ""
         for key, label in routes:
             entry = table.get(key)
             if entry is None and not bundle.problem:
@@ -86,6 +87,7 @@ class VpnTable:
             elif entry is not bundle or mine[key] != label:
                 pending.spill()
                 self._put(key, label, entry, bundle)
+        return bundle.problem
 
     def withdraw(self, peer: str, keys: Iterable[bytes]) -> int:
         """Remove a peer's paths to these keys; return how many there were."""
@@ -262,11 +264,6 @@ class VpnTable:
     def count_of(self, peer: str) -> int:
         """Return how many routes a peer announces."""
         return sum(len(each.routes) for each in self.bundles_of(peer))
-
-    def problem(self, peer: str, attributes: Attributes) -> str:
-        """Return why what a peer announces with these attributes cannot be used, "" when it can."""
-        bundle = self._bundles.get(peer, {}).get(attributes)
-        return bundle.problem if bundle is not None else ""
 
     # answers ------------------------------------------------------------------------------
 

@@ -24,11 +24,15 @@ class Turnstile:
     """Lets work into the event loop in portions, so that timers between are late by one at most.
 
     When a thousand peers have said something, all of them are ready in one turn of the loop, and
-    keepalives would be due long before it ends. Shared by all who do such work.
+    keepalives would be due long before it ends. Shared by all who do such work; nobody is let in
+    while `is_shut` says so: what came in before has to be worked off first.
     """
 
-    def __init__(self, portion_s: float = 0.05) -> None:
+    def __init__(
+        self, portion_s: float = 0.05, is_shut: Callable[[], bool] = lambda: False
+    ) -> None:
         self._portion_s = portion_s
+        self._is_shut = is_shut
         self._began: float | None = None
         self._waiting = 0
 
@@ -42,7 +46,9 @@ class Turnstile:
         self._waiting += 1
         try:
             # The next turn of the loop is what is waited for: there is no event to tell.
-            while self._began is not None and now() - self._began > self._portion_s:  # noqa: ASYNC110
+            while self._is_shut() or (  # noqa: ASYNC110
+                self._began is not None and now() - self._began > self._portion_s
+            ):
                 await asyncio.sleep(0)
         finally:
             self._waiting -= 1

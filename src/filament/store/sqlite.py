@@ -71,7 +71,7 @@ _TAKE_ROWS = "insert into allocations values ROWS"
 _LOG_ROWS = "insert into log values ROWS"
 _TOUCHED_ROWS = "insert into touched values ROWS"
 _ROWS_AT_ONCE = 64
-FOLD_COMMITS = 64  # that the tables take over at once; they lack fewer, and a group
+FOLD_COMMITS = 16  # that the tables take over at once; they lack fewer, and a group
 # 64 MB of SQLite's own log: so seldom that those who wait for it are far less than 1 in 100.
 _CHECKPOINT_PAGES = 16_000
 _CACHE_KIB = 16 * 1024
@@ -158,7 +158,7 @@ class SqliteStore:
                 index.require_applicable(commit)
                 undo += index.apply(commit)
                 written.append(_write(commit))
-            some = self._behind[:FOLD_COMMITS] if len(self._behind) >= FOLD_COMMITS else []
+            some = list(self._behind) if len(self._behind) >= FOLD_COMMITS else []
             with self._writing():
                 log = [(commit.revision, body) for commit, _, body in written]
                 self._write_rows(_LOG_ROWS, log)

@@ -545,6 +545,7 @@ quick_published = st.builds(
         network=plain,
         encapsulations=st.lists(st.sampled_from(["udp", "gre", "vxlan"]), max_size=3).map(tuple),
         mac=st.integers(0, 2**48 - 1),
+        tags=st.lists(u32, max_size=3).map(tuple),
     ),
     local_preference=u32,
     med=u32,
@@ -600,13 +601,15 @@ def test_quick_and_parsed_stanzas_mix_whatever_the_pieces(stanzas, cuts):
         (b"10.0.0.3/32", b"10.0.0.3/24", -1),
         (b"10.0.0.3/32", b"10.0.0.300/32", -1),
         (b"<med>0<", b"<med>4294967296<", -1),
+        (b"<tag>7<", b"<tag>4294967296<", -1),
         (b'node="r"', b'node="q"', -1),
         (b"associate", b"accumulate", -1),
         (b"<address>1.1.1.1<", b"<address>1.1.1<", -1),
     ],
 )
 def test_what_is_wrong_is_for_the_parser_to_say(change):
-    stanza = RoutePublished("r", Prefix.parse("10.0.0.3/32"), NextHop(0x01010101, 17))
+    way = NextHop(0x01010101, 17, tags=(7,))
+    stanza = RoutePublished("r", Prefix.parse("10.0.0.3/32"), way)
     xml = encode_from_agent(stanza, "host1", 1)
     assert quickly(xml, cuts=[len(HEADER)]) == ([stanza], 1)
     broken = xml.replace(*change)

@@ -12,6 +12,7 @@
 #include "lib/count.h"
 #include "lib/deliver.h"
 #include "lib/drop.h"
+#include "lib/ecmp.h"
 #include "lib/encap.h"
 #include "lib/flow.h"
 #include "lib/gateway.h"
@@ -86,8 +87,8 @@ static __always_inline int route_packet(struct __sk_buff *skb, struct packet *pa
 					const struct interface *port, const struct host *self)
 {
 	struct next_hop *next_hop;
+	__u32 reason, next_hop_id;
 	struct route *route;
-	__u32 reason;
 
 	if (!is_unicast(&packet->destination, packet->version))
 		return drop(skb, port, DROP_NOT_UNICAST);
@@ -111,11 +112,19 @@ static __always_inline int route_packet(struct __sk_buff *skb, struct packet *pa
 	reason = police(skb, packet, port, self->generation, true, route);
 	if (reason)
 		return drop(skb, port, reason);
+	next_hop_id = route->next_hop;
+	if (unlikely(next_hop->type == NEXT_HOP_COMPOSITE)) {
+		next_hop_id = choose_member(packet, port, next_hop_id, bpf_ntohl(self->address));
+		next_hop = find_next_hop(next_hop_id);
+		if (!next_hop)
+			return drop(skb, port, DROP_INVALID_NEXT_HOP);
+	}
 	decrement_ttl(skb, packet);
 	if (next_hop->type == NEXT_HOP_TUNNEL)
-		return tunnel(skb, packet, port, self, route, next_hop);
+		return tunnel(skb, packet, port, self, next_hop, next_hop_id,
+			      next_hop->label ? next_hop->label : route->label);
 	if (next_hop->type == NEXT_HOP_INTERFACE)
-		return to_port(skb, packet, self, next_hop, route->next_hop, port);
+		return to_port(skb, packet, self, next_hop, next_hop_id, port);
 	return drop(skb, port, DROP_INVALID_NEXT_HOP);
 }
 
@@ -143,6 +152,7 @@ int from_port(struct __sk_buff *skb)
 		return answer_arp(skb, port);
 	/* Any other destination is the gateway's: ports share no link with anybody else. */
 	is_group = ethernet->h_dest[0] & 1;
+	packet.sender_hop = port->next_hop;
 	packet.is_own_mac = is_own_mac(port, ethernet->h_source);
 	if (ethernet->h_proto == bpf_htons(ETH_P_IP)) {
 		if (is_group)
@@ -260,23 +270,26 @@ int from_fabric(struct __sk_buff *skb)
 	if ((void *)(outer + 1) > frame_end(skb))
 		return drop(skb, NULL, DROP_MALFORMED);
 	outer_tos = outer->tos;
-	if (offset == MPLS_END) {
+	packet.outer_source = outer->saddr;
+	is_parsed = parse_ip(skb, &packet, offset, 0, false);
+	if (offset == MPLS_END)
 		reason = from_mpls(skb, &next_hop_id);
-		is_parsed = true;
-	} else {
-		is_parsed = parse_ip(skb, &packet, VXLAN_END, 0, false);
+	else
 		reason = is_parsed ? from_vxlan(skb, &packet, &next_hop_id, &vrf) : DROP_MALFORMED;
-	}
 	if (reason)
 		return drop_in(skb, FABRIC_VIF, vrf, reason);
 	next_hop = find_next_hop(next_hop_id);
+	if (unlikely(next_hop && next_hop->type == NEXT_HOP_COMPOSITE)) {
+		if (!is_parsed)
+			return drop_in(skb, FABRIC_VIF, vrf, DROP_MALFORMED);
+		next_hop_id = choose_local_member(&packet, next_hop_id, bpf_ntohl(self->address));
+		next_hop = find_next_hop(next_hop_id);
+	}
 	if (!next_hop || next_hop->type != NEXT_HOP_INTERFACE)
 		return drop_in(skb, FABRIC_VIF, vrf, DROP_INVALID_NEXT_HOP);
 	port = find_port(next_hop->ifindex);
 	if (!port)
 		return drop_in(skb, FABRIC_VIF, vrf, DROP_UNKNOWN_INTERFACE);
-	if (offset == MPLS_END)
-		is_parsed = parse_ip(skb, &packet, MPLS_END, 0, false);
 	if (!is_parsed)
 		return drop(skb, port, DROP_MALFORMED);
 	reason = police(skb, &packet, port, self->generation, false, NULL);

@@ -83,6 +83,9 @@ class _Header(NamedTuple):
     stop: int
 
 
+_new = tuple.__new__  # a named tuple's own is written in Python
+
+
 class _Parsed(NamedTuple):
     attributes: Attributes
     faults: tuple[Fault, ...]
@@ -256,7 +259,7 @@ def _headers(field: bytes) -> tuple[list[_Header], list[Fault]]:
             break
         if code not in seen:
             seen.add(code)
-            headers.append(_Header(flags, code, at, value, stop))
+            headers.append(_new(_Header, (flags, code, at, value, stop)))
         elif code in (codes.MP_REACH, codes.MP_UNREACH):
             raise _malformed(f"{codes.name_of(code)} is there twice")
         else:

@@ -62,6 +62,7 @@ _PUBLISHED = re.compile(
         + r"(?P<encapsulations>(?:<tunnel-encapsulation>[a-z-]+</tunnel-encapsulation>)*)"
         + r"</tunnel-encapsulation-list>"
         + rf"(?:<virtual-network>(?P<network>{_WORD})</virtual-network>)?"
+        + r"(?:<tag-list>(?P<tags>(?:<tag>[0-9]{1,10}</tag>){1,64})</tag-list>)?"
         + rf"</next-hop></next-hops><version>1</version><virtual-network>{_WORD}</virtual-network>"
         + r"<sequence-number>(?P<sequence>[0-9]{1,10})</sequence-number>"
         + r"(?:<security-group-list>(?P<groups>(?:<security-group>[0-9]{1,10}</security-group>)*)"
@@ -82,6 +83,7 @@ _SYNCED = re.compile(
 )
 _ENCAPSULATION = re.compile(rb"<tunnel-encapsulation>([a-z-]+)<")
 _GROUP = re.compile(rb"<security-group>([0-9]+)<")
+_TAG = re.compile(rb"<tag>([0-9]+)<")
 
 
 def read_quickly(
@@ -110,7 +112,7 @@ def read_quickly(
 def _published(found: re.Match[bytes]) -> RoutePublished:
     (
         _, instance, prefix, object_, rule, revision, hop, mac, label, encapsulations, network,
-        sequence, groups, preference, med, protocol,
+        tags, sequence, groups, preference, med, protocol,
     ) = found.groups()  # fmt: skip
     numbers = (_number(sequence), _number(preference), _number(med))
     way = NextHop(
@@ -119,6 +121,7 @@ def _published(found: re.Match[bytes]) -> RoutePublished:
         network=network.decode() if network is not None else "",
         encapsulations=_texts(encapsulations),
         mac=parse_mac(mac.decode()) if mac is not None else 0,
+        tags=tuple(map(_number, _TAG.findall(tags))) if tags else (),
     )
     return RoutePublished(
         instance=instance.decode(),

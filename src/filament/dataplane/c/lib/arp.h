@@ -62,7 +62,7 @@ static __always_inline int answer_arp(struct __sk_buff *skb, const struct interf
 		return drop(skb, port, DROP_ARP_UNANSWERED);
 	set_ipv4(&asked, target);
 	route = find_route(port->vrf, &asked, 4);
-	if (!route || !(route->flags & ROUTE_PROXY_ARP) || route->next_hop == port->next_hop)
+	if (!route || !(route->flags & ROUTE_PROXY_ARP) || leads_to(route, port))
 		return drop(skb, port, DROP_ARP_UNANSWERED);
 	/* The port's own next hop knows the MAC that packets to it come from. */
 	next_hop = find_next_hop(port->next_hop);

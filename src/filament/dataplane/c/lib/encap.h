@@ -7,6 +7,7 @@
 #include "count.h"
 #include "drop.h"
 #include "kernel.h"
+#include "member.h"
 #include "parse.h"
 #include "tables.gen.h"
 
@@ -31,11 +32,6 @@ struct vxlan_header {
 	struct ethhdr inner;
 } __attribute__((packed, aligned(2)));
 _Static_assert(UDP_END + sizeof(struct vxlan_header) == VXLAN_END, "VXLAN_OVERHEAD is wrong");
-
-static __always_inline __u32 rotate(__u32 word, __u32 by)
-{
-	return word << by | word >> (32 - by);
-}
 
 /* Fourteen bits that are the same for all packets of a flow and all fragments of a packet, so that
  * the underlay balances flows and reorders none (RFC 7510 section 3). */
@@ -154,7 +150,7 @@ static __always_inline bool write_outer(struct __sk_buff *skb, const struct pack
  * neighbours choose the device and the MACs. */
 static __always_inline int tunnel(struct __sk_buff *skb, const struct packet *packet,
 				  const struct interface *port, const struct host *self,
-				  const struct route *route, const struct next_hop *next_hop)
+				  const struct next_hop *next_hop, __u32 next_hop_id, __u32 label)
 {
 	bool is_vxlan = next_hop->flags & NEXT_HOP_VXLAN;
 	__u32 overhead = is_vxlan ? VXLAN_OVERHEAD : MPLS_OVERHEAD;
@@ -184,14 +180,14 @@ static __always_inline int tunnel(struct __sk_buff *skb, const struct packet *pa
 	neighbour.ipv4_nh = path.ipv4_dst;
 	path.ipv4_dst = next_hop->remote;
 	if (push_room(skb, overhead) || !write_outer(skb, packet, &path, overhead) ||
-	    !write_shim(skb, packet, next_hop, route->label))
+	    !write_shim(skb, packet, next_hop, label))
 		return drop(skb, port, DROP_PUSH_FAILED);
 	count_tx(FABRIC_VIF, skb->len);
 	if (likely(found == BPF_FIB_LKUP_RET_SUCCESS))
-		return send(skb, path.ifindex, route->next_hop, false);
+		return send(skb, path.ifindex, next_hop_id, false);
 	/* The kernel asks for the neighbour's MAC and keeps the packet meanwhile. */
 	return decide(bpf_redirect_neigh(path.ifindex, &neighbour, sizeof(neighbour), 0), DROP_NONE,
-		      route->next_hop, path.ifindex);
+		      next_hop_id, path.ifindex);
 }
 
 /* Carry the outer header's congestion mark over to the packet inside (RFC 6040 figure 4); false

@@ -11,6 +11,7 @@
 #include "address.h"
 #include "drop.h"
 #include "kernel.h"
+#include "member.h"
 #include "parse.h"
 #include "policy.h"
 #include "route.h"
@@ -53,6 +54,8 @@ struct ruling {
 struct judging {
 	struct question asked;
 	struct flow entry;
+	__u32 member; /* which the packet came from, of several ways back to its source */
+	__u32 pad;
 };
 
 struct {
@@ -233,7 +236,7 @@ static __always_inline __u32 enter(const struct passage *passage, const struct f
 }
 
 /* Judge a packet that has no current verdict, and enter it; DROP_NONE or why not to pass. */
-__noinline int judge(struct passage *passage)
+__noinline int judge(struct passage *passage, __be32 outer_source, __u32 sender_hop)
 {
 	bool is_from_port, is_answer, is_known, is_denied_already, may_pass = false;
 	struct ruling ruling = {}, own = {};
@@ -249,6 +252,7 @@ __noinline int judge(struct passage *passage)
 	known = bpf_map_lookup_elem(&flows, &passage->key);
 	asked = &judging->asked;
 	entry = &judging->entry;
+	judging->member = 0;
 	if (!is_from_port) {
 		struct route *back = find_route(passage->key.vrf, &passage->key.remote,
 						passage->version);
@@ -256,6 +260,8 @@ __noinline int judge(struct passage *passage)
 		passage->remote_network = back ? back->network : 0;
 		passage->remote_groups = back ? back->groups : 0;
 		passage->remote_tags = back ? back->tags : 0;
+		if (back)
+			judging->member = member_from(back->next_hop, outer_source, sender_hop);
 	}
 	is_known = known;
 	if (known && is_alive(known, passage)) {
@@ -299,6 +305,9 @@ __noinline int judge(struct passage *passage)
 		if (!is_answer)
 			entry->icmp = passage->icmp;
 	}
+	/* Answers go back to where it came from. */
+	if (judging->member)
+		entry->member = judging->member;
 	count_flow(entry, passage);
 	if (is_known) {
 		/* Whole rows only: a row may have been swept and be another flow's while we look at
@@ -434,7 +443,7 @@ static __always_inline __u32 police(struct __sk_buff *skb, struct packet *packet
 		passage.remote_tags = route->tags;
 	}
 	passage.version = packet->version;
-	reason = judge(&passage);
+	reason = judge(&passage, packet->outer_source, packet->sender_hop);
 	if (passage.is_new)
 		sample(skb, port->vif, port->vrf, DROP_NONE);
 	return reason;

@@ -95,8 +95,7 @@ static __always_inline int answer_solicitation(struct __sk_buff *skb, const stru
 	} else {
 		struct route *route = find_route(port->vrf, &summed.source, 6);
 
-		if (!route || !(route->flags & ROUTE_PROXY_ARP) ||
-		    route->next_hop == port->next_hop)
+		if (!route || !(route->flags & ROUTE_PROXY_ARP) || leads_to(route, port))
 			return drop(skb, port, DROP_ARP_UNANSWERED);
 		next_hop = find_next_hop(route->next_hop);
 		if (next_hop && next_hop->type == NEXT_HOP_RECEIVE)

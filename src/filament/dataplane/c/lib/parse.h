@@ -28,6 +28,8 @@ struct packet {
 	bool is_fragment; /* any, also the first */
 	bool is_first;    /* holds the start of the transport header */
 	bool is_error;    /* an ICMP error, which quotes the packet it is about */
+	__be32 outer_source; /* the host it came from, 0 from a port here */
+	__u32 sender_hop;    /* the next hop of the port here that it came from, 0 from another host */
 	bool is_own_mac;  /* from the port's own MAC, or its MAC is not checked (set for ports) */
 };
 

@@ -7,6 +7,7 @@
 
 #include "address.h"
 #include "kernel.h"
+#include "member.h"
 #include "route.h"
 #include "tables.gen.h"
 
@@ -61,7 +62,7 @@ static __always_inline __u32 refuse_source(struct __sk_buff *skb, const struct i
 				 : is_same_address(source, &port->address6))
 			return DROP_NONE;
 		route = find_route(port->vrf, source, version);
-		if (route && route->next_hop == port->next_hop)
+		if (route && leads_to(route, port))
 			return DROP_NONE;
 	}
 	return find_source(skb, port, checks_address ? source : NULL) ? DROP_NONE : refusal;
