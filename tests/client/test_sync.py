@@ -92,11 +92,19 @@ def until_ended(client):
 
 def test_a_connection_closed_meanwhile_is_opened_again(server):
     """Nothing was sent on it yet: writes are safe, too."""
-    with Client(server, who="cut me off") as client:
+    with Client(server, who="cut me off", timeout_s=100) as client:
         for method in ("GET", "POST", "POST"):
             client.request(method, "/200", {})
             until_ended(client)
     assert Handler.counted == 3
+
+
+def test_to_look_whether_a_connection_has_ended_takes_no_time(server):
+    with Client(server, timeout_s=100) as client:
+        began = time.monotonic()
+        for _ in range(3):
+            client.request("POST", "/200", {})
+        assert time.monotonic() - began < 50
 
 
 def test_a_write_that_is_not_answered_is_not_repeated(server):

@@ -59,12 +59,15 @@ class Connection:
         """
         if self._socket is None:
             return False
+        self._socket.settimeout(0)
         try:
-            return not self._socket.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+            return not self._socket.recv(1, socket.MSG_PEEK)
         except (BlockingIOError, ValueError):
             return False
         except OSError:
             return True
+        finally:
+            self._socket.settimeout(self._timeout_s)
 
     def close(self) -> None:
         """Close; the next request opens another."""
