@@ -7,6 +7,7 @@ import subprocess
 import pytest
 from tests.lab.test_groups_and_ipv6 import ADDRESSES, received
 
+from filament.cli.main import run
 from filament.testing.lab.intent import DOMAIN, PROJECT, require_followed
 
 pytestmark = pytest.mark.lab
@@ -80,7 +81,13 @@ def use_policies(lab, *policies):
     )
 
 
-def test_web_reaches_db_of_its_own_deployment_only(lab):
+def trace(lab, capsys, *ends):
+    """What `filament trace` says, and whether the packet arrives."""
+    code = run(["--run-dir", str(lab.directories.run), "trace", *ends])
+    return capsys.readouterr().out, code == 0
+
+
+def test_web_reaches_db_of_its_own_deployment_only(lab, capsys):
     tag_workload(lab, "red-1", tier="web", deployment="prod")
     tag_workload(lab, "red-2", tier="db", deployment="prod")
     create_rule(lab, "web-db", ["tier=web"], ["tier=db"], match_tags={"tag_list": ["deployment"]})
@@ -90,6 +97,13 @@ def test_web_reaches_db_of_its_own_deployment_only(lab):
     try:
         assert received(lab, "red-1", ADDRESSES["red-2"]) == 3
         assert received(lab, "red-2", ADDRESSES["red-1"]) == 0
+        said, arrives = trace(lab, capsys, "red-1", "red-2")
+        assert arrives
+        assert f"firewall-rule {MANAGEMENT}:web-db" in said
+        assert f"firewall-policy {MANAGEMENT}:tiers of application-policy-set" in said
+        said, arrives = trace(lab, capsys, "red-2", "red-1")
+        assert not arrives
+        assert "no rule of default-application-policy-set matches" in said
         tag_workload(lab, "red-2", deployment="test")
         assert received(lab, "red-1", ADDRESSES["red-2"]) == 0
         # What the port does not say, its network says.

@@ -163,7 +163,9 @@ def _label(key: Key, row: dict[str, int], names: Names) -> Phrase:
 
 
 def _acl(key: Key, row: dict[str, int], names: Names) -> Phrase:
-    if not row["shape_count"]:
+    # Rules that the port's own tags never match are not in its list.
+    is_firewall = names.acls.get(key[0], "").startswith("firewall-")
+    if not row["shape_count"] and not is_firewall:
         return Phrase("policy", f"{names.acl(key[0])} has no rules: denied")
     return Phrase("policy", f"no rule of {names.acl(key[0])} matches: denied")
 
