@@ -22,6 +22,7 @@ CHOSEN = {
     "tag_id",
     "tag_type_id",
     "config_version",
+    "draft_mode_state",  # read-only, as in TF
     # The client of 2020 still calls these by names that the schema has left since.
     "structured_syslog_message_integer_fields",
 }

@@ -3,12 +3,14 @@
 import copy
 import json
 import threading
+import time
 
 import pytest
 
 from filament.cli.main import run
 from filament.cli.session import Session
 from filament.cli.witnesses import gather
+from filament.client import http
 from filament.dataplane.maps import PinnedMaps
 from filament.doctor.verify import Evidence, differences, lasting
 from filament.forward.layout import ACL_DENY, ACL_PASS, TABLE_BY_NAME
@@ -39,6 +41,17 @@ def found_after(lab, capsys, break_it, least=1):
         if len(found) >= least:
             break
     return found
+
+
+def until_it_answers(lab):
+    """Wait for an agent that cannot connect to anybody."""
+    deadline = time.monotonic() + 60
+    while True:
+        try:
+            return lab.ask("agent-host1", "/filament/status")
+        except http.NoAnswerError:
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
 
 
 def mended(lab, capsys, break_it):
@@ -289,7 +302,7 @@ def test_nothing_is_repaired_before_the_view_is_complete(lab, capsys, maps):
     try:
         lab.kill("agent-host1")
         lab.restart("agent-host1")
-        lab.wait_for("agent-host1")
+        until_it_answers(lab)
         key, _ = row_of(maps, "routes", label=16)
         for _ in range(ATTEMPTS):
             maps.delete("routes", [key])
