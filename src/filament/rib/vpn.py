@@ -48,7 +48,7 @@ class VpnTable:
         self.pending = Pending()
         self._target_sets = target_sets
         self._bundles: dict[str, dict[Attributes, Bundle]] = {}  # by peer
-        self._stale: dict[str, list[Bundle]] = {}
+        self._stale: dict[str, dict[Bundle, None]] = {}
 
     # paths --------------------------------------------------------------------------------
 
@@ -190,7 +190,7 @@ class VpnTable:
         self._target_sets.release(bundle.target_set)
         name = bundle.peer.name
         if bundle.is_stale:
-            self._stale[name].remove(bundle)
+            del self._stale[name][bundle]
             if not self._stale[name]:
                 del self._stale[name]
             return
@@ -235,7 +235,7 @@ class VpnTable:
         """
         for bundle in self._bundles.pop(peer, {}).values():
             bundle.is_stale = True
-            self._stale.setdefault(peer, []).append(bundle)
+            self._stale.setdefault(peer, {})[bundle] = None
 
     def make_long_lived(self, peer: str) -> None:
         """Keep a peer's stale routes for longer, less preferred and marked (RFC 9494 section 4.3).
@@ -256,7 +256,7 @@ class VpnTable:
         """Remove up to `limit` stale routes of a peer; return how many, 0 when none is left."""
         count = 0
         while count < limit and (stale := self._stale.get(peer)):
-            bundle = stale[-1]
+            bundle = next(reversed(stale))
             keys = list(bundle.routes)[: limit - count]
             count += self.withdraw(peer, keys)
         return count
