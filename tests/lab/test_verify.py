@@ -229,7 +229,7 @@ def test_a_deleted_row_is_found_and_written_again(lab, capsys, maps, table):
     key, values = row_of(maps, table)
 
     def break_it():
-        maps.delete(table, [key])
+        maps.write([Change(table, key, None)])
 
     [one] = found_after(lab, capsys, break_it)
     assert (one["layer"], one["where"], one["repairable"]) == ("kernel", "agent host1", True)
@@ -277,8 +277,12 @@ def test_flows_that_the_rules_forbid_or_whose_port_is_gone_are_found_and_deleted
         "it is dropped, and the rules of its generation say otherwise",
         "its port is not here",
     ]
+    swept = maps.read("flows_swept", (key[0],)) or (0,)
     assert verify(lab, capsys, "--repair")["differences"] == []
     assert maps.read("flows", (4000, *key[1:])) is None
+    # As for the sweeper: what is taken out is in no port's limit any more.
+    assert maps.read("flows_swept", (key[0],)) > swept
+    assert maps.read("flows_swept", (4000,)) is None
 
 
 def test_a_silent_process_is_named_and_the_others_are_compared(lab, capsys, maps):
@@ -287,7 +291,9 @@ def test_a_silent_process_is_named_and_the_others_are_compared(lab, capsys, maps
     try:
         layers = {
             (one["layer"], one["where"])
-            for one in found_after(lab, capsys, lambda: maps.delete("routes", [key]), least=2)
+            for one in found_after(
+                lab, capsys, lambda: maps.write([Change("routes", key, None)]), least=2
+            )
         }
         assert layers == {("answers", "control ctl1"), ("kernel", "agent host1")}
     finally:
@@ -305,7 +311,7 @@ def test_nothing_is_repaired_before_the_view_is_complete(lab, capsys, maps):
         until_it_answers(lab)
         key, _ = row_of(maps, "routes", label=16)
         for _ in range(ATTEMPTS):
-            maps.delete("routes", [key])
+            maps.write([Change("routes", key, None)])
             answer = verify(lab, capsys, "--repair")
             if answer["repairs"]:
                 break

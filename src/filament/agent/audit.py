@@ -80,7 +80,8 @@ class Audit:
         host.plan_anew()
         # Here, and not beside the other tasks: nothing may be written meanwhile.
         host.audited(host.maps.read_planned(), host.reconciler.mark)
-        host.maps.delete("flows", [one.key for one in found.stale])
+        vifs = set(host.ids.numbers("vif").values())
+        host.sweeper.take_out((one.key for one in found.stale), vifs)
         host.turn()
         return {
             "plan": len(found.replanned),

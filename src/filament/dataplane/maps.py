@@ -154,10 +154,6 @@ class PinnedMaps:
         keys = [key for key in self.read_all("vrf_drops") if key[0] == vrf]
         self._delete(TABLE_BY_NAME["vrf_drops"], keys)
 
-    def delete(self, name: str, keys: Iterable[Key]) -> None:
-        """Delete rows of a table; those that are not there are no error."""
-        self._delete(TABLE_BY_NAME[name], list(keys))
-
     def clear(self, name: str) -> None:
         """Delete every row of a table."""
         self._delete(TABLE_BY_NAME[name], list(self.read_all(name)))

@@ -12,15 +12,16 @@ they survive, and new ones find room again with the next sweep.
 from __future__ import annotations
 
 import struct
+import threading
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterable, Iterator
 from typing import NamedTuple
 
 from filament.dataplane import bpf
 from filament.dataplane.maps import PinnedMaps
 from filament.forward.layout import FLOW_IDLE_PRESSED_S, FLOWS_PRESSED, TABLE_BY_NAME
 from filament.forward.policy import Flow
-from filament.forward.tables import KEY_CODECS, VALUE_CODECS, Change
+from filament.forward.tables import KEY_CODECS, VALUE_CODECS, Change, Key
 
 RawRow = tuple[bytes, bytes]
 _SECOND_NS = 1_000_000_000
@@ -41,7 +42,7 @@ class Watch(NamedTuple):
 
 
 class Sweeper:
-    """One per agent; owned by whoever calls it, one call at a time.
+    """One per agent; owned by whoever calls it, one sweep at a time.
 
     `held` is how many flows the last sweep left, of at most `limit`.
     """
@@ -50,6 +51,7 @@ class Sweeper:
         self.limit = limit
         self.held = 0
         self._maps = maps
+        self._counting = threading.Lock()
 
     @property
     def is_pressed(self) -> bool:
@@ -80,13 +82,25 @@ class Sweeper:
                 swept[vif] += 1
                 if watch is not None:
                     watch.ended((key, value))
-        changes = []
-        for vif, count in swept.items():
-            before = self._maps.read("flows_swept", (vif,)) or (0,)
-            changes.append(Change("flows_swept", (vif,), (before[0] + count,)))
-        self._maps.write(changes)
+        self._count(swept)
         self.held -= swept.total()
         return swept.total()
+
+    def take_out(self, keys: Iterable[Key], vifs: Container[int]) -> None:
+        """Delete flows whatever they say, also while a sweep goes on in another thread. Those of
+        ports that are not among `vifs` are counted nowhere: they are in nobody's limit.
+        """
+        codec, descriptor = KEY_CODECS["flows"], self._maps.descriptor("flows")
+        gone = [key[0] for key in keys if bpf.delete(descriptor, codec.encode(key))]
+        self._count(Counter(vif for vif in gone if vif in vifs))
+
+    def _count(self, swept: Counter[int]) -> None:
+        with self._counting:
+            changes = []
+            for vif, count in swept.items():
+                before = self._maps.read("flows_swept", (vif,)) or (0,)
+                changes.append(Change("flows_swept", (vif,), (before[0] + count,)))
+            self._maps.write(changes)
 
     def _idle(
         self, descriptor: int, now_ns: int, watch: Watch | None, *, is_pressed: bool
