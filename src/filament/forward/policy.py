@@ -1,10 +1,10 @@
 """Lists of rules and the flow table that remembers their verdicts.
 
 `c/lib/policy.h` and `c/lib/flow.h` say the same in C; `forward.flows` has the rows. A row of the
-table is both directions of a connection; its verdict is on the tuple of the end that started it, and
-holds for the generation and the lists it was given under; otherwise the next packet is judged again.
-The other direction is the flow's answers once a packet of it passed (FLOW_PASSED); until then it is
-judged on its own.
+table is both directions of a connection; its verdict is on the tuple of the end that started it,
+and holds for the generation and the lists it was given under; otherwise the next packet is judged
+again. The other direction is the flow's answers once a packet of it passed (FLOW_PASSED); until
+then it is judged on its own.
 """
 
 from __future__ import annotations
