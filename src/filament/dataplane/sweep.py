@@ -111,7 +111,7 @@ class Sweeper:
             self.held += 1
             (last_seen_ns,) = _LAST_SEEN.unpack_from(value, _LAST_SEEN_AT)
             if now_ns - last_seen_ns > _LEAST_IDLE_NS:
-                vif, *_, protocol = key_codec.decode(key)
+                vif, *_, protocol, _ = key_codec.decode(key)
                 flow = Flow(*value_codec.decode(value))
                 if flow.is_idle(protocol, now_ns) or (is_pressed and not flow.is_established):
                     yield vif, (key, value)

@@ -33,6 +33,7 @@ struct judging {
 	struct question asked;
 	struct flow entry;
 	struct flow_key key;
+	struct address remote; /* the far address as rules may know it */
 	struct ruling ruling;
 	struct ruling own; /* on a packet that is no answer after all */
 	__u32 remote_network; /* of the route to the far address */
@@ -48,7 +49,53 @@ struct {
 	__type(value, struct judging);
 } judgings SEC(".maps");
 
-/* The key of the packet's flow at a port. What stands for ports in ICMP is the same in both
+/* Leave out of a key what the port's fat flows do not look at, as `_fatten` of forward/flows.py. */
+__noinline int fatten(struct flow_key *key, __u32 version)
+{
+	const struct fat_flow *found = NULL;
+	struct fat_flow_key asked = {};
+	const struct route *route;
+
+	if (!key)
+		return 0;
+	asked.vif = key->vif;
+	asked.protocol = key->protocol;
+	if (!is_icmp(key->protocol) && key->local_port) {
+		asked.port = bpf_ntohs(key->local_port);
+		found = bpf_map_lookup_elem(&fat_flows, &asked);
+		if (found)
+			key->remote_port = 0;
+	}
+	if (!found && !is_icmp(key->protocol) && key->remote_port) {
+		asked.port = bpf_ntohs(key->remote_port);
+		found = bpf_map_lookup_elem(&fat_flows, &asked);
+		if (found)
+			key->local_port = 0;
+	}
+	if (!found) {
+		asked.port = 0;
+		found = bpf_map_lookup_elem(&fat_flows, &asked);
+		if (!found)
+			return 0;
+		key->local_port = 0;
+		/* The type of ICMP stays: one may pass where another may not. */
+		if (!is_icmp(key->protocol))
+			key->remote_port = 0;
+	}
+	key->fat = found->fat;
+	if (key->fat & FAT_LOCAL)
+		set_any(&key->local, version);
+	if (key->fat & FAT_REMOTE) {
+		route = find_route(key->vrf, &key->remote, version);
+		key->remote.words[0] = 0;
+		key->remote.words[1] = route ? bpf_htonl(route->network) : 0;
+		key->remote.words[2] = route ? bpf_htonl(route->groups) : 0;
+		key->remote.words[3] = route ? bpf_htonl(route->tags) : 0;
+	}
+	return 0;
+}
+
+/* The key of the packet's flow at a port, all zeros before. What stands for ports in ICMP is the same in both
  * directions. */
 static __always_inline void key_of(struct flow_key *key, const struct packet *packet,
 				   const struct interface *port, bool is_from_port)
@@ -56,6 +103,7 @@ static __always_inline void key_of(struct flow_key *key, const struct packet *pa
 	key->vif = port->vif;
 	key->vrf = port->vrf;
 	key->protocol = packet->protocol;
+	key->fat = 0;
 	if (is_from_port) {
 		key->local = packet->source;
 		key->remote = packet->destination;
@@ -70,6 +118,14 @@ static __always_inline void key_of(struct flow_key *key, const struct packet *pa
 		key->local_port = packet->destination_port;
 		key->remote_port = packet->source_port;
 	}
+	if (unlikely(port->flags & INTERFACE_FAT_FLOWS))
+		fatten(key, packet->version);
+}
+
+/* The flags to remember of a packet: fat flows are of many connections. */
+static __always_inline __u8 tcp_flags_of(const struct flow_key *key, const struct packet *packet)
+{
+	return likely(!key->fat) ? packet->tcp_flags : 0;
 }
 
 static __always_inline bool is_closed(const struct flow *flow)
@@ -145,8 +201,8 @@ static __always_inline void judge_tuple(struct judging *judging, const struct in
 	asked->groups = judging->remote_groups;
 	asked->source_network = outbound ? port->network : judging->remote_network;
 	asked->destination_network = outbound ? judging->remote_network : port->network;
-	asked->source = outbound ? key->local : key->remote;
-	asked->destination = outbound ? key->remote : key->local;
+	asked->source = outbound ? key->local : judging->remote;
+	asked->destination = outbound ? judging->remote : key->local;
 	asked->source_port = bpf_ntohs(outbound ? key->local_port : key->remote_port);
 	asked->port = bpf_ntohs(outbound ? key->remote_port : key->local_port);
 	if (is_icmp(key->protocol)) {
@@ -179,16 +235,16 @@ static __always_inline void judge_tuple(struct judging *judging, const struct in
 }
 
 static __always_inline void count_flow(struct flow *flow, const struct packet *packet,
-				       bool is_from_port, __u64 now_ns)
+				       __u8 tcp_flags, bool is_from_port, __u64 now_ns)
 {
 	if (is_from_port) {
 		flow->out_packets++;
 		flow->out_bytes += packet->length;
-		flow->tcp_out |= packet->tcp_flags;
+		flow->tcp_out |= tcp_flags;
 	} else {
 		flow->in_packets++;
 		flow->in_bytes += packet->length;
-		flow->tcp_in |= packet->tcp_flags;
+		flow->tcp_in |= tcp_flags;
 	}
 	flow->last_seen_ns = now_ns;
 }
@@ -231,6 +287,9 @@ static __always_inline void find_remote(struct judging *judging, const struct pa
 	bool is_from_port = route;
 
 	judging->member = 0;
+	judging->remote = judging->key.remote;
+	if (unlikely(judging->key.fat & FAT_REMOTE))
+		set_any(&judging->remote, packet->version);
 	if (!is_from_port)
 		route = find_route(judging->key.vrf, &packet->source, packet->version);
 	judging->remote_network = route ? route->network : 0;
@@ -308,7 +367,7 @@ __noinline int judge(struct __sk_buff *skb, struct packet *packet, const struct 
 	/* Answers go back to where it came from. */
 	if (judging->member)
 		entry->member = judging->member;
-	count_flow(entry, packet, is_from_port, now_ns);
+	count_flow(entry, packet, tcp_flags_of(&judging->key, packet), is_from_port, now_ns);
 	if (is_known) {
 		/* Whole rows only: a row may have been swept and be another flow's while we look at
 		 * it, which is good enough for statistics but not for verdicts. */
@@ -397,6 +456,7 @@ static __always_inline __u32 police(struct __sk_buff *skb, struct packet *packet
 	bool is_from_port = route;
 	struct flow_key key = {};
 	struct flow *flow;
+	__u8 tcp_flags;
 	__u64 now_ns;
 
 	if (!(port->flags & INTERFACE_POLICY))
@@ -414,16 +474,17 @@ static __always_inline __u32 police(struct __sk_buff *skb, struct packet *packet
 		     (flow->action != ACL_PASS && !(flow->flags & FLOW_BOTH_DENIED) &&
 		      !is_forward(flow, is_from_port))))
 		return judge(skb, packet, port, route, generation);
+	tcp_flags = tcp_flags_of(&key, packet);
 	if (is_from_port) {
 		__sync_fetch_and_add(&flow->out_packets, 1);
 		__sync_fetch_and_add(&flow->out_bytes, packet->length);
-		if (packet->tcp_flags & ~flow->tcp_out)
-			flow->tcp_out |= packet->tcp_flags;
+		if (tcp_flags & ~flow->tcp_out)
+			flow->tcp_out |= tcp_flags;
 	} else {
 		__sync_fetch_and_add(&flow->in_packets, 1);
 		__sync_fetch_and_add(&flow->in_bytes, packet->length);
-		if (packet->tcp_flags & ~flow->tcp_in)
-			flow->tcp_in |= packet->tcp_flags;
+		if (tcp_flags & ~flow->tcp_in)
+			flow->tcp_in |= tcp_flags;
 	}
 	flow->last_seen_ns = now_ns;
 	return likely(flow->action == ACL_PASS) ? DROP_NONE
