@@ -134,7 +134,7 @@ int from_port(struct __sk_buff *skb)
 {
 	struct host *self = find_host();
 	struct interface *port = find_port(skb->ifindex);
-	struct packet packet = {};
+	struct packet packet = {.now_ns = bpf_ktime_get_coarse_ns()};
 	struct ethhdr *ethernet;
 	bool is_group, is_parsed;
 
@@ -271,6 +271,7 @@ int from_fabric(struct __sk_buff *skb)
 		return drop(skb, NULL, DROP_MALFORMED);
 	outer_tos = outer->tos;
 	packet.outer_source = outer->saddr;
+	packet.now_ns = bpf_ktime_get_coarse_ns();
 	is_parsed = parse_ip(skb, &packet, offset, 0, false);
 	if (offset == MPLS_END)
 		reason = from_mpls(skb, &next_hop_id);

@@ -38,7 +38,6 @@ __noinline int choose_member(struct packet *packet, const struct interface *port
 /* Which of the ports here a packet to several is for: the one that has its flow. */
 struct receiver {
 	const struct packet *packet;
-	__u64 now_ns;
 	__u32 next_hop;
 	__u32 found;
 };
@@ -59,7 +58,7 @@ static long try_receiver(__u32 index, void *context)
 		return 0;
 	key_of(&key, receiver->packet, port, false);
 	flow = bpf_map_lookup_elem(&flows, &key);
-	if (!flow || flow->action != ACL_PASS || is_idle(flow, key.protocol, receiver->now_ns))
+	if (!flow || flow->action != ACL_PASS || is_idle(flow, key.protocol, receiver->packet->now_ns))
 		return 0;
 	receiver->found = member;
 	return 1;
@@ -73,7 +72,6 @@ __noinline int choose_local_member(struct packet *packet, __u32 next_hop_id, __u
 
 	if (!packet || !next_hop || !next_hop->local_members)
 		return 0;
-	receiver.now_ns = bpf_ktime_get_coarse_ns();
 	bpf_loop(next_hop->local_members, try_receiver, &receiver, 0);
 	if (receiver.found)
 		return receiver.found;

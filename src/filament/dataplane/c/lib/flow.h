@@ -160,10 +160,9 @@ static __always_inline bool is_idle(const struct flow *flow, __u32 protocol, __u
 }
 
 /* Whether the row is this packet's flow, and not one that ended before. */
-static __always_inline bool is_alive(const struct flow *flow, const struct packet *packet,
-				     __u64 now_ns)
+static __always_inline bool is_alive(const struct flow *flow, const struct packet *packet)
 {
-	if (is_idle(flow, packet->protocol, now_ns))
+	if (is_idle(flow, packet->protocol, packet->now_ns))
 		return false;
 	/* A new connection by the ports of one that is closed. */
 	return (packet->tcp_flags & (TCP_SYN | TCP_ACK)) != TCP_SYN || !is_closed(flow);
@@ -235,7 +234,7 @@ static __always_inline void judge_tuple(struct judging *judging, const struct in
 }
 
 static __always_inline void count_flow(struct flow *flow, const struct packet *packet,
-				       __u8 tcp_flags, bool is_from_port, __u64 now_ns)
+				       __u8 tcp_flags, bool is_from_port)
 {
 	if (is_from_port) {
 		flow->out_packets++;
@@ -246,7 +245,7 @@ static __always_inline void count_flow(struct flow *flow, const struct packet *p
 		flow->in_bytes += packet->length;
 		flow->tcp_in |= tcp_flags;
 	}
-	flow->last_seen_ns = now_ns;
+	flow->last_seen_ns = packet->now_ns;
 }
 
 static __always_inline __u32 refusal(bool is_from_port, __u8 action)
@@ -310,24 +309,22 @@ __noinline int judge(struct __sk_buff *skb, struct packet *packet, const struct 
 	struct judging *judging;
 	struct ruling *ruling;
 	__u32 zero = 0, reason, icmp;
-	__u64 now_ns;
 
 	judging = bpf_map_lookup_elem(&judgings, &zero);
 	if (!packet || !port || !judging)
 		return DROP_POLICY_FROM_PORT; /* never: it only has to be said */
-	now_ns = bpf_ktime_get_coarse_ns();
 	key_of(&judging->key, packet, port, is_from_port);
 	known = bpf_map_lookup_elem(&flows, &judging->key);
 	entry = &judging->entry;
 	ruling = &judging->ruling;
 	find_remote(judging, packet, route);
 	is_known = known;
-	if (known && is_alive(known, packet, now_ns)) {
+	if (known && is_alive(known, packet)) {
 		*entry = *known;
 		may_pass = known->action == ACL_PASS;
 	} else {
 		__builtin_memset(entry, 0, sizeof(*entry));
-		entry->started_ns = now_ns;
+		entry->started_ns = packet->now_ns;
 		entry->flags = is_from_port ? 0 : FLOW_INBOUND;
 	}
 	is_answer = !is_forward(entry, is_from_port) && entry->flags & FLOW_PASSED;
@@ -367,7 +364,7 @@ __noinline int judge(struct __sk_buff *skb, struct packet *packet, const struct 
 	/* Answers go back to where it came from. */
 	if (judging->member)
 		entry->member = judging->member;
-	count_flow(entry, packet, tcp_flags_of(&judging->key, packet), is_from_port, now_ns);
+	count_flow(entry, packet, tcp_flags_of(&judging->key, packet), is_from_port);
 	if (is_known) {
 		/* Whole rows only: a row may have been swept and be another flow's while we look at
 		 * it, which is good enough for statistics but not for verdicts. */
@@ -406,7 +403,7 @@ __noinline int is_about_flow(struct __sk_buff *skb, struct packet *packet,
 	key_of(&key, &quoted, port, !is_from_port);
 	flow = bpf_map_lookup_elem(&flows, &key);
 	return flow && flow->action == ACL_PASS && is_current(flow, port, generation) &&
-	       !is_idle(flow, key.protocol, bpf_ktime_get_coarse_ns());
+	       !is_idle(flow, key.protocol, packet->now_ns);
 }
 
 /* Remember what the first fragment of a packet says, or give a later one what that said. A later
@@ -415,12 +412,10 @@ __noinline int follow_fragment(struct packet *packet, __u32 vif)
 {
 	struct fragment_key key = {};
 	struct fragment *known;
-	__u64 now_ns;
 
 	if (!packet || !(has_ports(packet->protocol) ||
 			 is_icmp_of(packet->protocol, packet->version)))
 		return 0;
-	now_ns = bpf_ktime_get_coarse_ns();
 	key.vif = vif;
 	key.source = packet->source;
 	key.destination = packet->destination;
@@ -428,7 +423,7 @@ __noinline int follow_fragment(struct packet *packet, __u32 vif)
 	key.protocol = packet->protocol;
 	if (packet->is_first) {
 		struct fragment entry = {
-			.seen_ns = now_ns,
+			.seen_ns = packet->now_ns,
 			.source_port = packet->source_port,
 			.destination_port = packet->destination_port,
 			.icmp = packet->icmp_type << 8 | packet->icmp_code,
@@ -438,7 +433,7 @@ __noinline int follow_fragment(struct packet *packet, __u32 vif)
 		return 0;
 	}
 	known = bpf_map_lookup_elem(&fragments, &key);
-	if (!known || (__s64)(now_ns - known->seen_ns) > (__s64)(FRAGMENT_IDLE_S * SECOND_NS))
+	if (!known || (__s64)(packet->now_ns - known->seen_ns) > (__s64)(FRAGMENT_IDLE_S * SECOND_NS))
 		return 0;
 	packet->source_port = known->source_port;
 	packet->destination_port = known->destination_port;
@@ -457,7 +452,6 @@ static __always_inline __u32 police(struct __sk_buff *skb, struct packet *packet
 	struct flow_key key = {};
 	struct flow *flow;
 	__u8 tcp_flags;
-	__u64 now_ns;
 
 	if (!(port->flags & INTERFACE_POLICY))
 		return DROP_NONE;
@@ -468,9 +462,8 @@ static __always_inline __u32 police(struct __sk_buff *skb, struct packet *packet
 		return DROP_NONE;
 	key_of(&key, packet, port, is_from_port);
 	flow = bpf_map_lookup_elem(&flows, &key);
-	now_ns = bpf_ktime_get_coarse_ns();
 	if (unlikely(!flow || !is_current(flow, port, generation) ||
-		     !is_alive(flow, packet, now_ns) ||
+		     !is_alive(flow, packet) ||
 		     (flow->action != ACL_PASS && !(flow->flags & FLOW_BOTH_DENIED) &&
 		      !is_forward(flow, is_from_port))))
 		return judge(skb, packet, port, route, generation);
@@ -486,7 +479,7 @@ static __always_inline __u32 police(struct __sk_buff *skb, struct packet *packet
 		if (tcp_flags & ~flow->tcp_in)
 			flow->tcp_in |= tcp_flags;
 	}
-	flow->last_seen_ns = now_ns;
+	flow->last_seen_ns = packet->now_ns;
 	return likely(flow->action == ACL_PASS) ? DROP_NONE
 						: refusal(is_from_port, flow->action);
 }
