@@ -32,6 +32,7 @@ struct ruling {
 struct judging {
 	struct question asked;
 	struct flow entry;
+	struct packet quoted; /* by an error */
 	struct flow_key key;
 	struct address remote; /* the far address as rules may know it */
 	struct ruling ruling;
@@ -188,15 +189,13 @@ static __always_inline bool is_forward(const struct flow *flow, bool is_from_por
 /* Judge the flow as started by the port (`outbound`), or by the far end: first by the network's
  * policy, then by the port's security groups, then by its firewall policies: all must let it pass.
  * ICMP is judged by what it began with. */
-static __always_inline void judge_tuple(struct judging *judging, const struct interface *port,
-					__u8 version, struct ruling *ruling, bool outbound,
-					__u32 icmp)
+static __noinline void judge_tuple(struct judging *judging, const struct interface *port,
+				   struct ruling *ruling, bool outbound, __u32 icmp)
 {
 	const struct flow_key *key = &judging->key;
 	struct question *asked = &judging->asked;
 
 	asked->protocol = key->protocol;
-	asked->version = version;
 	asked->groups = judging->remote_groups;
 	asked->source_network = outbound ? port->network : judging->remote_network;
 	asked->destination_network = outbound ? judging->remote_network : port->network;
@@ -332,10 +331,11 @@ __noinline int judge(struct __sk_buff *skb, struct packet *packet, const struct 
 	is_denied_already = !is_forward(entry, is_from_port) && !is_answer &&
 			    is_current(entry, port, generation);
 	icmp = packet->icmp_type << 8 | packet->icmp_code;
-	judge_tuple(judging, port, packet->version, ruling, is_from_port != is_answer,
+	judging->asked.version = packet->version;
+	judge_tuple(judging, port, ruling, is_from_port != is_answer,
 		    is_answer ? entry->icmp : icmp);
 	if (is_answer && ruling->action != ACL_PASS) {
-		judge_tuple(judging, port, packet->version, &judging->own, is_from_port, icmp);
+		judge_tuple(judging, port, &judging->own, is_from_port, icmp);
 		if (judging->own.action == ACL_PASS) {
 			ruling = &judging->own;
 			is_answer = false;
@@ -385,25 +385,30 @@ __noinline int judge(struct __sk_buff *skb, struct packet *packet, const struct 
 __noinline int is_about_flow(struct __sk_buff *skb, struct packet *packet,
 			     const struct interface *port, __u32 generation, __u32 is_from_port)
 {
-	struct packet quoted = {};
-	struct flow_key key = {};
+	struct judging *judging;
+	struct packet *quoted;
+	struct flow_key *key;
+	__u32 zero = 0, offset;
 	struct flow *flow;
-	__u32 offset;
 
-	if (!packet || !port)
+	judging = bpf_map_lookup_elem(&judgings, &zero);
+	if (!packet || !port || !judging)
 		return false;
+	quoted = &judging->quoted;
+	key = &judging->key;
+	__builtin_memset(quoted, 0, sizeof(*quoted));
 	offset = packet->offset + packet->header_bytes + TRANSPORT_BYTES;
 	if (packet->length < packet->header_bytes + TRANSPORT_BYTES + sizeof(struct iphdr))
 		return false;
-	if (!parse_ip(skb, &quoted, offset, packet->version, true))
+	if (!parse_ip(skb, quoted, offset, packet->version, true))
 		return false;
 	/* An error goes to the sender of what it is about. */
-	if (!is_same_address(&quoted.source, &packet->destination))
+	if (!is_same_address(&quoted->source, &packet->destination))
 		return false;
-	key_of(&key, &quoted, port, !is_from_port);
-	flow = bpf_map_lookup_elem(&flows, &key);
+	key_of(key, quoted, port, !is_from_port);
+	flow = bpf_map_lookup_elem(&flows, key);
 	return flow && flow->action == ACL_PASS && is_current(flow, port, generation) &&
-	       !is_idle(flow, key.protocol, packet->now_ns);
+	       !is_idle(flow, key->protocol, packet->now_ns);
 }
 
 /* Remember what the first fragment of a packet says, or give a later one what that said. A later
