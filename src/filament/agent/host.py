@@ -21,7 +21,7 @@ from filament.dataplane.sweep import Sweeper
 from filament.forward.ids import Ids, IdsState
 from filament.forward.inputs import Inputs
 from filament.forward.layout import PLANNED, TABLE_BY_NAME
-from filament.forward.lists import Memo
+from filament.forward.lists import Edition, Memo
 from filament.forward.plan import plan
 from filament.forward.tables import Tables
 from filament.runtime.log import logger
@@ -169,6 +169,10 @@ class AgentHost:
             _log.warning("rows-drifted", count=len(drifted), first=str(drifted[0]))
             self._is_due = True
         return len(drifted)
+
+    def editions(self) -> dict[str, Edition]:
+        """Return how lists of rules that were edited are numbered, to prove their rows by."""
+        return self._memo.editions()
 
     def plan_anew(self) -> None:
         """Make the next turn plan all rows without what is remembered of the last plan."""

@@ -14,6 +14,7 @@ import msgspec
 from filament.api.firewall import NewUuid, firewall_rule, tag, tag_type, with_props
 from filament.base.errors import ConflictError, InputError, NotFoundError
 from filament.base.net import parse_address
+from filament.base.splice import keep_equal
 from filament.model.address import Subnet, choose_address, complete_subnet, subnet_values
 from filament.model.change import Object, Ref
 from filament.model.check import SYSTEM_NETWORKS
@@ -381,14 +382,17 @@ def _with_rule_uuids(field: str) -> Callable[..., Object]:
     def complete(
         change: Candidate, item: Object, before: Object | None, new_uuid: NewUuid
     ) -> Object:
-        del change, before
+        del change
         entries = item.props.get(field)
         if not entries:
             return item
+        was = (before.props.get(field) or {}) if before is not None else {}
         rules = [
             rule if rule.get("rule_uuid") else {**rule, "rule_uuid": new_uuid()}
             for rule in entries.get("policy_rule") or ()
         ]
+        # Who looks at what changed (checks, the compiler) need not compare the others.
+        rules = keep_equal(was.get("policy_rule") or (), rules)
         return with_props(item, **{field: {**entries, "policy_rule": rules}})
 
     return complete

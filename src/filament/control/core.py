@@ -454,7 +454,11 @@ class ControlCore:
         stanzas: list[FromControl] = []
         if session.config_changed:
             sent = self._audience.tell(
-                session.name, self.snapshot, self._compiler.plan, self._rendered
+                session.name,
+                self.snapshot,
+                self._compiler.plan,
+                self._rendered,
+                edits=session.acknowledged_sequence > 0,  # it speaks our dialect
             )
             if not is_empty(sent):
                 stanzas.append(sent)

@@ -45,6 +45,7 @@ from filament.wire.xmpp.stanza import (
     RoutePublished,
     RouteRetracted,
     RoutesSent,
+    RulesEdited,
     Sync,
     Synced,
     TableFamily,
@@ -54,6 +55,8 @@ from filament.wire.xmpp.stream import FILAMENT_NAMESPACE, Element, escape
 MAX_ITEMS = 32
 MAX_RETRACTS = 256
 MAX_CONFIG_OBJECTS = 16
+_EDIT_NUMBERS = ("revision", "before", "hash", "start", "count")
+_MAX_NUMBER = (1 << 64) - 1
 _SHARED_BODIES = 1024  # one is at most some 20 kB
 
 
@@ -279,6 +282,8 @@ def _split_config(stanza: ConfigSent) -> Iterator[ConfigSent]:
         yield ConfigSent(deleted_links=stanza.deleted_links[start : start + step])
     for start in range(0, len(stanza.deleted_nodes), step):
         yield ConfigSent(deleted_nodes=stanza.deleted_nodes[start : start + step])
+    for edit in stanza.edits:
+        yield ConfigSent(edits=(edit,))
     for start in range(0, len(stanza.nodes), step):
         yield ConfigSent(nodes=stanza.nodes[start : start + step])
     for start in range(0, len(stanza.links), step):
@@ -349,7 +354,16 @@ def _encode_config(stanza: ConfigSent) -> str:
         "<config>"
         + (f"<delete>{gone}</delete>" if gone else "")
         + (f"<update>{new}</update>" if new else "")
+        + "".join(map(_encode_edit, stanza.edits))
         + "</config>"
+    )
+
+
+def _encode_edit(edit: RulesEdited) -> str:
+    attributes = "".join(f' {name}="{getattr(edit, name)}"' for name in _EDIT_NUMBERS)
+    rules = encode_members({"rules": list(edit.rules)}) if edit.rules else ""
+    return (
+        f'<edit xmlns="{FILAMENT_NAMESPACE}" name="{escape(edit.name)}"{attributes}>{rules}</edit>'
     )
 
 
@@ -427,7 +441,11 @@ def _decode_config(config: Element) -> ConfigSent:
     links: list[Link] = []
     deleted_nodes: list[tuple[str, str]] = []
     deleted_links: list[Link] = []
+    edits: list[RulesEdited] = []
     for change in config.children:
+        if change.name == "edit":
+            edits.append(_decode_edit(change))
+            continue
         if change.name not in {"update", "delete"}:
             raise bad(f"<config> holds <{change.name[:64]}>; expected <update> or <delete>")
         for child in change.children:
@@ -439,7 +457,20 @@ def _decode_config(config: Element) -> ConfigSent:
                 deleted_nodes.append(_decode_node_name(child))
             else:
                 raise bad(f"<{change.name}> holds <{child.name[:64]}>; expected <node> or <link>")
-    return ConfigSent(tuple(nodes), tuple(links), tuple(deleted_nodes), tuple(deleted_links))
+    return ConfigSent(
+        tuple(nodes), tuple(links), tuple(deleted_nodes), tuple(deleted_links), tuple(edits)
+    )
+
+
+def _decode_edit(element: Element) -> RulesEdited:
+    rules = decode_members(element.children).get("rules", [])
+    if not isinstance(rules, list):
+        raise bad(f"<edit> holds rules that are no list but {rules!r:.64}")
+    revision, before, digest, start, count = (
+        number(attribute(element, name), name, _MAX_NUMBER) for name in _EDIT_NUMBERS
+    )
+    name = attribute(element, "name")
+    return RulesEdited(name, revision, before, digest, start, count, tuple(rules))
 
 
 def _decode_node_name(element: Element) -> tuple[str, str]:
