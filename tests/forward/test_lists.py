@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import msgspec
+import pytest
 
 from filament.base.net import Prefix, parse_ipv4
 from filament.base.origin import Origin
 from filament.forward.ids import Ids
 from filament.forward.inputs import FilterMatch, FilterRule, Host, Inputs, Port, SecurityGroup
+from filament.forward.layout import TABLE_BY_NAME
 from filament.forward.lists import Memo
 from filament.forward.plan import plan
 from filament.forward.rows import InterfaceValues
@@ -153,3 +155,76 @@ def test_edits_and_their_reverse_come_back_to_the_same_verdicts():
         return {key[2:] for key in tables.rows["buckets"] if key[0] == list_of(tables)}
 
     assert passing(again) == passing(before)
+
+
+@pytest.fixture
+def room(monkeypatch):
+    """Set how many rows of buckets there is room for."""
+
+    def make(count: int) -> None:
+        tables = {**TABLE_BY_NAME, "buckets": TABLE_BY_NAME["buckets"]._replace(max_entries=count)}
+        monkeypatch.setattr("filament.forward.lists.TABLE_BY_NAME", tables)
+
+    return make
+
+
+def test_a_list_that_does_not_fit_leaves_the_old_one(room):
+    room(COUNT + 10)
+    ids, memo = Ids(), Memo()
+    before = plan(inputs(), ids, memo=memo)
+    assert before.misfits == ()
+    longer = inputs((*RULES, *(rule(500 + number) for number in range(11))), 6)
+    for _ in range(2):  # the second time without making the list again
+        now = plan(longer, ids, memo=memo)
+        (text,) = now.misfits
+        assert text == (
+            "the 211 rules of ingress demo:web do not fit: they need 11 more rows of buckets, of"
+            " 210 there are 10 left; those it had before stay"
+        )
+        assert differing(before, now) == {"host": 1}  # only the revision: nobody is judged again
+        assert generation(now) == generation(before)
+    shorter = plan(inputs((*RULES, rule(500)), 7), ids, memo=memo)
+    assert shorter.misfits == ()
+    assert len(shorter.rows["buckets"]) == COUNT + 1
+    room(COUNT + 11)
+    assert len(plan(longer, ids, memo=memo).rows["buckets"]) == COUNT + 11
+
+
+def test_a_first_list_that_does_not_fit_denies_everything(room):
+    room(COUNT - 1)
+    tables = plan(inputs(), Ids(), memo=Memo())
+    (text,) = tables.misfits
+    assert text == (
+        "the 200 rules of ingress demo:web do not fit: they need 200 more rows of buckets, of 199"
+        " there are 199 left; it denies everything"
+    )
+    assert tables.rows["lists"][list_of(tables),].values == (0,)
+    assert not tables.rows["buckets"]
+
+
+def test_a_new_list_needs_room_beside_the_old_one(room):
+    room(2 * COUNT - 1)
+    ids, memo = Ids(), Memo()
+    before = plan(inputs(), ids, memo=memo, whole=False)
+    now = plan(inputs(changed(100, rule(999)), 6), ids, memo=memo, whole=False)
+    assert list_of(now) == list_of(before)
+    assert "there are 199 left; those it had before stay" in now.misfits[0]
+
+
+def test_a_list_of_too_many_shapes_is_refused(monkeypatch):
+    monkeypatch.setattr("filament.forward.lists.MAX_RULE_SHAPES", 3)
+    ids, memo = Ids(), Memo()
+    before = plan(inputs(), ids, memo=memo)
+    shapes = [
+        msgspec.structs.replace(
+            rule(500 + port), source=FilterMatch("", rule(port).source.prefix, (port, port))
+        )
+        for port in range(3)
+    ]
+    now = plan(inputs((*RULES, *shapes), 6), ids, memo=memo)
+    (text,) = now.misfits
+    assert text == (
+        "the 203 rules of ingress demo:web look at packets in 4 ways (prefix lengths, source"
+        " ports), at most 3 are tried for one packet; those it had before stay"
+    )
+    assert differing(before, now) == {"host": 1}

@@ -88,7 +88,8 @@ class ReadFilter(NamedTuple):
 def read_filter(node: Node, before: ReadFilter | None = None) -> ReadFilter:
     """Read an access-control-list node. A malformed rule, and every rule after it, is left out.
 
-    Of rules that `before` had too, the reading of then is taken.
+    Of rules that `before` had too, the reading of then is taken; all of it where now there are too
+    many.
     """
     name = f"access-control-list {node.name}"
     read: list[FilterRule | None] = []
@@ -105,6 +106,12 @@ def read_filter(node: Node, before: ReadFilter | None = None) -> ReadFilter:
     given = given or []
     start, end = 0, len(given)
     rest: tuple[FilterRule | None, ...] = ()
+    if before is not None and len(given) > MAX_ACL_RULES:
+        faults.append(
+            f"it has {len(given)} rules, and only {MAX_ACL_RULES} are evaluated: those that it had"
+            " before stay"
+        )
+        return before._replace(faults=faults)
     may_splice = len(given) <= MAX_ACL_RULES and all(map(_has_origin, given))
     if before is not None and not before.faults and may_splice:
         # Rules without an origin are called by their place.

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from itertools import chain
 
 from filament.base.errors import ProtocolError
 from filament.wire.xmpp.stanza import ConfigSent, Link, Node, RulesEdited
@@ -38,7 +39,7 @@ class Graph:
             self._forget_link(link)
         for key in sent.deleted_nodes:
             self._forget_node(key)
-        for node in (*map(self._edited, sent.edits), *sent.nodes):
+        for node in chain(sent.nodes, map(self._edited, sent.edits)):
             key = (node.kind, node.name)
             self._nodes[key] = node
             self._changes[node.kind] += 1

@@ -35,7 +35,8 @@ class AgentHost:
     """The agent of one host, from start to end of its process.
 
     `changed` is called when a turn has become due, `send` with what control nodes are to be told.
-    `tables` are the rows of the last turn, `problem` says why there are no newer ones.
+    `tables` are the rows of the last turn, `problem` says why there are no newer ones, or which
+    rules did not fit.
     """
 
     def __init__(
@@ -154,7 +155,10 @@ class AgentHost:
                 _log.error("rows-not-planned", reason=str(error))
             self.problem = str(error)
         else:
-            self.problem = ""
+            problem = "; ".join(self.tables.misfits)
+            if problem and self.problem != problem:
+                _log.error("rules-do-not-fit", reason=problem)
+            self.problem = problem
             self._done = inputs
         self._send(self.core.take_outbox())
 

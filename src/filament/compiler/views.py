@@ -44,6 +44,7 @@ _GROUP_PROPS = frozenset(
     {"display_name", "id_perms", "security_group_id", "configured_security_group_id"}
 )
 _SHORT_LIST = 16  # rules; a shorter list is sent whole
+_RULES_AT_ONCE = 1000  # of a longer one
 NOTHING = AgentView({}, frozenset())
 
 
@@ -198,10 +199,14 @@ def diff(old: AgentView, new: AgentView, *, edits: bool = False) -> ConfigSent:
         if before == node:
             continue
         edit = _edit(before, node) if edits and before is not None else None
-        if edit is None:
-            nodes.append(node)
-        else:
+        if edit is not None:
             edited.append(edit)
+        elif edits:
+            bare, filling = _in_parts(node)
+            nodes.append(bare)
+            edited += filling
+        else:
+            nodes.append(node)
     return ConfigSent(
         nodes=tuple(nodes),
         links=tuple(sorted(new.links - old.links)),
@@ -234,6 +239,25 @@ def _edit(old: Node, new: Node) -> RulesEdited | None:
     assert isinstance(now, int)
     put = tuple(rules[start:new_end])
     return RulesEdited(new.name, new.revision, before, now, start, old_end - start, put)
+
+
+def _in_parts(node: Node) -> tuple[Node, list[RulesEdited]]:
+    """Return a node, of a long list one without rules, and the edits that bring them."""
+    rules = _rules_of(node)
+    if node.kind != ACCESS_CONTROL_LIST or rules is None or len(rules) < _SHORT_LIST:
+        return node, []
+    last = node.props[ACL_HASH]
+    assert isinstance(last, int)
+    bare: dict[str, object] = {"dynamic": None, "acl_rule": []}
+    props = {**node.props, ACL_ENTRIES: bare, ACL_HASH: 0}
+    edits: list[RulesEdited] = []
+    for start in range(0, len(rules), _RULES_AT_ONCE):
+        end = min(start + _RULES_AT_ONCE, len(rules))
+        # Of a list that is not whole, how many rules it has serves as its hash.
+        now = last if end == len(rules) else end
+        part = tuple(rules[start:end])
+        edits.append(RulesEdited(node.name, node.revision, start, now, start, 0, part))
+    return Node(node.kind, node.name, props, node.revision), edits
 
 
 def _rules_of(node: Node) -> list[object] | None:

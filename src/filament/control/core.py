@@ -279,7 +279,8 @@ class ControlCore:
         """Take what a connected agent says. Raises `ProtocolError`: its session must be closed."""
         session = self.agents[agent]
         match stanza:
-            case ConfigSubscribed(kind=kind, name=name):
+            case ConfigSubscribed(kind=kind, name=name, takes_edits=takes_edits):
+                session.takes_edits |= takes_edits
                 self._subscribe_config(session, kind, name)
             case ConfigUnsubscribed(kind=kind, name=name):
                 self._unsubscribe_config(session, kind, name)
@@ -458,7 +459,7 @@ class ControlCore:
                 self.snapshot,
                 self._compiler.plan,
                 self._rendered,
-                edits=session.acknowledged_sequence > 0,  # it speaks our dialect
+                edits=session.takes_edits,
             )
             if not is_empty(sent):
                 stanzas.append(sent)

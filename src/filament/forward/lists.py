@@ -12,11 +12,13 @@ about every set on this host that the group is in.
 from __future__ import annotations
 
 import hashlib
+import operator
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import msgspec
 
+from filament.base.limits import MAX_RULE_SHAPES
 from filament.base.net import Prefix, mask_of, widen_address
 from filament.base.origin import Origin
 from filament.base.splice import splice_of
@@ -31,11 +33,19 @@ from filament.forward.inputs import (
     PolicySet,
     SecurityGroup,
 )
-from filament.forward.layout import ACL_DENY, ACL_PASS, ASKS_GROUPS, ASKS_TAGS, PROTOCOL_ANY
+from filament.forward.layout import (
+    ACL_DENY,
+    ACL_PASS,
+    ASKS_GROUPS,
+    ASKS_TAGS,
+    PROTOCOL_ANY,
+    TABLE_BY_NAME,
+)
 from filament.forward.parse import ICMP_BY_VERSION
 from filament.forward.tables import Key, Row
 
 LIST_TABLES = ("rules", "ranges", "buckets", "shapes", "lists")
+_KERNEL_TABLES = LIST_TABLES[1:]
 _WIDE_BITS = 96  # that a wide IPv4 address has before its own
 _ICMPS = frozenset(ICMP_BY_VERSION.values())
 
@@ -85,6 +95,9 @@ class Memo:
     def __init__(self, editions: Mapping[str, Edition] | None = None) -> None:
         self.known: dict[str, _Known] = {}
         self.given = dict(editions or {})
+        # Lists that did not fit: what they were to be made from, what was taken then, and what was
+        # said of it.
+        self.refused: dict[str, tuple[tuple[object, ...], dict[str, int], str]] = {}
         self._mentions: dict[str, tuple[FirewallPolicy, Mentions]] = {}
 
     def editions(self) -> dict[str, Edition]:
@@ -151,6 +164,10 @@ class Sets:
             number = self.by_members[listed] = self._numbers.number(self._space, name)
         return number
 
+    def keep(self, members: tuple[int, ...]) -> None:
+        """Let nobody else get the number of a set that a list of before speaks of."""
+        self._numbers.number(self._space, ",".join(map(str, members)))
+
     def having(self, member: int) -> tuple[int, ...]:
         """Return the numbers of the sets that one is a member of."""
         return tuple(
@@ -179,6 +196,12 @@ class ListPlanner:
         self._memo = memo or Memo()
         self._before = self._memo.known
         self._memo.known = {}
+        # Rows that there are, and those that there will be besides: old lists go after new ones.
+        self._taken = {
+            table: sum(len(one.rows[table]) for one in self._before.values())
+            for table in _KERNEL_TABLES
+        }
+        self.misfits: list[str] = []
         self.groups = Sets(numbers, "groups", ASKS_GROUPS)
         self.tags = Sets(numbers, "tags", ASKS_TAGS)
 
@@ -192,13 +215,13 @@ class ListPlanner:
         name = f"{way} {','.join(one.name for one in groups)}"
         made_from = tuple(groups)
         known = self._memo.known.get(name) or self._reusable(name, made_from, self.groups)
-        if known is None:
+        origin = min((one.origin for one in groups), key=lambda one: (one.revision, one.object))
+        if known is None and not self._is_refused(name, made_from):
             rules = tuple(
                 rule for one in groups for rule in (one.egress if is_egress else one.ingress)
             )
-            origin = min((one.origin for one in groups), key=lambda one: (one.revision, one.object))
             known = self._edit(name, made_from, rules) or self._grow(name, made_from, rules, origin)
-        return self._take(name, known, self.groups)
+        return self._take(name, known, self.groups, origin)
 
     def _edit(
         self, name: str, made_from: tuple[SecurityGroup, ...], rules: tuple[FilterRule, ...]
@@ -334,18 +357,85 @@ class ListPlanner:
     ) -> int:
         # A list's name has no blanks in it but those that separate its parts here.
         known = self._memo.known.get(name) or self._reusable(name, made_from, sets)
-        if known is None:
+        if known is None and not self._is_refused(name, made_from):
             known = self._make(name, made_from, rules(), origin, sets)
-        return self._take(name, known, sets)
+        return self._take(name, known, sets, origin)
 
-    def _take(self, name: str, known: _Known, sets: Sets) -> int:
-        """Add the rows of a list, once, and return its number."""
-        if name not in self._memo.known:
+    def _take(self, name: str, known: _Known | None, sets: Sets, origin: Origin) -> int:
+        """Add the rows of a list, once, and return its number. Of one that does not fit (None: nor
+        did it before) those that it had stay; without any it denies everything.
+        """
+        if known is None or name not in self._memo.known:
+            before = self._before.get(name)
+            if known is None or (known is not before and not self._has_room(name, known, before)):
+                if before is None:
+                    return self.empty(f"{name} too-large", origin)
+                known = self._keep(before, known, sets)
             self._memo.known[name] = known
             sets.is_asked |= known.far_sets is not None
             for table in LIST_TABLES:
                 self._rows[table].update(known.rows[table])
         return known.number
+
+    def _is_refused(self, name: str, made_from: tuple[object, ...]) -> bool:
+        """Say whether a list did not fit, when there was as much room as there is."""
+        refused = self._memo.refused.get(name)
+        if refused is None or not _are_same(refused[0], made_from):
+            return False
+        if any(self._taken[table] < count for table, count in refused[1].items()):
+            return False
+        self.misfits.append(refused[2])
+        return True
+
+    def _has_room(self, name: str, known: _Known, before: _Known | None) -> bool:
+        """Take room for the rows of a list, beside those of all lists that there are; say whether
+        there was enough.
+        """
+        stays = "those it had before stay" if before is not None else "it denies everything"
+        shape_count = len(known.rows["shapes"])
+        if shape_count > MAX_RULE_SHAPES:
+            self._refuse(
+                name,
+                known,
+                f"the {len(known.rows['rules'])} rules of {name} look at packets in {shape_count}"
+                f" ways (prefix lengths, source ports), at most {MAX_RULE_SHAPES} are tried for one"
+                f" packet; {stays}",
+            )
+            return False
+        more = {table: len(known.rows[table]) for table in _KERNEL_TABLES}
+        if before is not None and before.number == known.number:
+            more = {table: count - len(before.rows[table]) for table, count in more.items()}
+        for table, count in more.items():
+            most = TABLE_BY_NAME[table].max_entries
+            if count > 0 and self._taken[table] + count > most:
+                self._refuse(
+                    name,
+                    known,
+                    f"the {len(known.rows['rules'])} rules of {name} do not fit: they need {count}"
+                    f" more rows of {table}, of {most} there are {most - self._taken[table]} left;"
+                    f" {stays}",
+                )
+                return False
+        for table, count in more.items():
+            self._taken[table] += count
+        self._memo.refused.pop(name, None)
+        return True
+
+    def _refuse(self, name: str, known: _Known, text: str) -> None:
+        """Note that a list is not made known to the kernel, and why."""
+        self._memo.refused[name] = known.made_from, dict(self._taken), text
+        self.misfits.append(text)
+
+    def _keep(self, before: _Known, refused: _Known | None, sets: Sets) -> _Known:
+        """Keep a list that there was, and the numbers that it speaks of."""
+        if refused is not None and refused.number == before.number:
+            self._numbers.rename("list", refused.name, before.name)
+        self._numbers.number("list", before.name)
+        for network in before.networks:
+            self._numbers.number("network", network)
+        for members in before.far_sets or ():
+            sets.keep(members)
+        return before
 
     @property
     def names(self) -> list[str]:
@@ -357,8 +447,7 @@ class ListPlanner:
         known = self._before.get(name)
         if (
             known is None
-            or len(known.made_from) != len(made_from)
-            or any(one is not other for one, other in zip(known.made_from, made_from, strict=True))
+            or not _are_same(known.made_from, made_from)
             or known.far_sets not in (None, frozenset(sets.by_members))
             or any(
                 self._numbers.number("network", network) != number
@@ -410,6 +499,11 @@ class ListPlanner:
             PROTOCOL_ANY if rule.protocol is None else rule.protocol,
             rule.version or min(versions, default=0),
         )
+
+
+def _are_same(some: tuple[object, ...], others: tuple[object, ...]) -> bool:
+    """Say whether these are the same objects."""
+    return len(some) == len(others) and all(map(operator.is_, some, others))
 
 
 def _fingerprint(content: object) -> str:

@@ -83,7 +83,7 @@ def plan(inputs: Inputs, ids: Ids, *, whole: bool = True, memo: Memo | None = No
     planner.plan_host()
     if whole:
         ids.release_unused(planner.used)
-    return Tables(inputs.revision, planner.rows)
+    return Tables(inputs.revision, planner.rows, planner.misfits)
 
 
 class _Place(NamedTuple):
@@ -141,6 +141,11 @@ class _Planner:
         self._subnets: dict[str, list[Prefix]] = {}
         for subnet in inputs.subnets:
             self._subnets.setdefault(subnet.vrf, []).append(subnet.prefix)
+
+    @property
+    def misfits(self) -> tuple[str, ...]:
+        """Which lists did not fit."""
+        return tuple(self._lists.misfits)
 
     def _number(self, space: str, key: str) -> int:
         self.used[space].add(key)

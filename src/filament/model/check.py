@@ -17,6 +17,12 @@ from filament.base.net import Prefix, RouteTarget, parse_address, parse_ipv4, pa
 from filament.base.splice import splice_of
 from filament.model.change import Object
 from filament.model.check_bgpvpn import require_vpns_of_network, require_vpns_of_router
+from filament.model.check_rules import (
+    group_rules,
+    require_fitting_group,
+    require_fitting_network,
+    require_fitting_policy,
+)
 from filament.model.check_subnets import require_host, require_ipam, require_subnets
 from filament.model.flat_subnet import subnets_of
 from filament.model.kind import nearest
@@ -60,6 +66,7 @@ def _network(view: Candidate, item: Object, before: Object | None) -> None:
     require_subnets(view, item, before)
     require_vpns_of_network(view, item, before)
     _require_free_targets(item, before, cluster_asn(view))
+    require_fitting_network(view, item, before)
     attached = {ref.uuid for ref in before.refs} if before is not None else set()
     for ref in item.refs_to("network-policy"):
         policy = view.get(ref.uuid)
@@ -116,6 +123,7 @@ def _policy(view: Candidate, item: Object, before: Object | None) -> None:
                     path=path,
                     hint="name a virtual_network, a subnet or a network_policy",
                 )
+    require_fitting_policy(view, item, before)
     known = set(_named_networks(before)) if before is not None else set()
     _require_known_networks(view, item, known)
 
@@ -159,8 +167,8 @@ def _require_known_networks(view: Candidate, policy: Object, known: set[str]) ->
 
 def _security_group(view: Candidate, item: Object, before: Object | None) -> None:
     del view
-    rules = _group_rules(item)
-    known = _group_rules(before) if before is not None else []
+    require_fitting_group(item, before)
+    rules, known = group_rules(item), group_rules(before)
     start, _, end = splice_of(known, rules)  # the others were checked when they came
     for index, rule in enumerate(rules[start:end], start):
         path = f"$.security-group.security_group_entries.policy_rule[{index}]"
@@ -176,10 +184,6 @@ def _security_group(view: Candidate, item: Object, before: Object | None) -> Non
         _require_one_version(rule, path)
     if end > start:
         _require_no_repetition(item, rules, start, end)
-
-
-def _group_rules(group: Object) -> list[dict[str, Any]]:
-    return (group.props.get("security_group_entries") or {}).get("policy_rule") or []
 
 
 def _require_no_repetition(

@@ -8,6 +8,7 @@ what TF's agents may say that Filament does not speak yet (other address familie
 from __future__ import annotations
 
 import functools
+import json
 from collections.abc import Iterator
 from typing import assert_never
 
@@ -66,8 +67,9 @@ _SHARED_BODIES = 1024  # one is at most some 20 kB
 def encode_from_agent(stanza: FromAgent, agent: str, serial: int) -> bytes:
     """Return the XML of what an agent says; `serial` makes the ids of its stanzas unique."""
     match stanza:
-        case ConfigSubscribed(kind=kind, name=name):
-            body = f'<subscribe node="{escape(kind)}:{escape(name)}"/>'
+        case ConfigSubscribed(kind=kind, name=name, takes_edits=takes_edits):
+            ability = ' f:edits="true"' if takes_edits else ""
+            body = f'<subscribe node="{escape(kind)}:{escape(name)}"{ability}/>'
             return _agent_iq(agent, "config", f"config{serial}", _pubsub(body))
         case ConfigUnsubscribed(kind=kind, name=name):
             body = f'<unsubscribe node="{escape(kind)}:{escape(name)}"/>'
@@ -154,7 +156,7 @@ class AgentDecoder:
         resource = dialect.resource_of(attribute(element, "to"))
         match resource, verb.name:
             case "config", "subscribe":
-                return ConfigSubscribed(*_config_node(verb))
+                return ConfigSubscribed(*_config_node(verb), verb.ours("edits") == "true")
             case "config", "unsubscribe":
                 return ConfigUnsubscribed(*_config_node(verb))
             case "bgp-peer", "subscribe":
@@ -282,10 +284,10 @@ def _split_config(stanza: ConfigSent) -> Iterator[ConfigSent]:
         yield ConfigSent(deleted_links=stanza.deleted_links[start : start + step])
     for start in range(0, len(stanza.deleted_nodes), step):
         yield ConfigSent(deleted_nodes=stanza.deleted_nodes[start : start + step])
-    for edit in stanza.edits:
-        yield ConfigSent(edits=(edit,))
     for start in range(0, len(stanza.nodes), step):
         yield ConfigSent(nodes=stanza.nodes[start : start + step])
+    for edit in stanza.edits:
+        yield ConfigSent(edits=(edit,))
     for start in range(0, len(stanza.links), step):
         yield ConfigSent(links=stanza.links[start : start + step])
 
@@ -361,7 +363,12 @@ def _encode_config(stanza: ConfigSent) -> str:
 
 def _encode_edit(edit: RulesEdited) -> str:
     attributes = "".join(f' {name}="{getattr(edit, name)}"' for name in _EDIT_NUMBERS)
-    rules = encode_members({"rules": list(edit.rules)}) if edit.rules else ""
+    # As JSON: written as elements, long lists would take ten times as long to read. Its many quotes
+    # may stand in a text as they are.
+    rules = msgspec.json.encode(edit.rules).decode()
+    if not rules.isascii():
+        rules = json.dumps(edit.rules)
+    rules = rules.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
     return (
         f'<edit xmlns="{FILAMENT_NAMESPACE}" name="{escape(edit.name)}"{attributes}>{rules}</edit>'
     )
@@ -463,9 +470,10 @@ def _decode_config(config: Element) -> ConfigSent:
 
 
 def _decode_edit(element: Element) -> RulesEdited:
-    rules = decode_members(element.children).get("rules", [])
-    if not isinstance(rules, list):
-        raise bad(f"<edit> holds rules that are no list but {rules!r:.64}")
+    try:
+        rules = msgspec.json.decode(element.text, type=list)
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise bad(f"<edit> does not hold a list of rules: {error}") from None
     revision, before, digest, start, count = (
         number(attribute(element, name), name, _MAX_NUMBER) for name in _EDIT_NUMBERS
     )

@@ -2,7 +2,7 @@
 
 The dialect is Tungsten Fabric's. Three additions, in our own namespace so that others ignore them:
 `Sync`/`Synced` (the revision barrier), the `origin`/`revision` attributes on nodes and items, and
-`RulesEdited`, which only those are sent who acknowledge Syncs.
+`RulesEdited`, which only those are sent who say that they understand it.
 """
 
 from __future__ import annotations
@@ -57,10 +57,13 @@ class Link(msgspec.Struct, frozen=True, order=True):
 
 
 class ConfigSubscribed(msgspec.Struct, frozen=True):
-    """The agent wants a `virtual-router` or `virtual-machine` and what hangs on it."""
+    """The agent wants a `virtual-router` or `virtual-machine` and what hangs on it. One that
+    `takes_edits` understands `RulesEdited`.
+    """
 
     kind: str
     name: str
+    takes_edits: bool = False
 
 
 class ConfigUnsubscribed(msgspec.Struct, frozen=True):
