@@ -23,12 +23,15 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
+from uuid import NAMESPACE_DNS, uuid5
 
 import msgspec
+from bench.keepalives import ASN, BGP_HOLD_S, XMPP_HOLD_S
 
 from filament.base.limits import MAX_CONTROL_STANZA_BYTES
 from filament.base.net import Prefix, format_ipv4, parse_ipv4
 from filament.client.watch import Loaded
+from filament.model.change import Object
 from filament.testing.sim.api import SimApi
 from filament.testing.sim.schedule import Schedule
 from filament.wire.xmpp.codec import decode_from_control, encode_from_agent
@@ -54,12 +57,16 @@ from filament.wire.xmpp.stream import (
 )
 
 XMPP_PORT = 5269
+CONTROL_ADDRESS = "127.0.0.1"
+WITNESS_PEERS = tuple(f"127.0.0.{number}" for number in range(2, 6))
+WITNESS_AGENTS = tuple(f"witness{number}" for number in range(20))
 NETWORKS_PER_AGENT = 5
 _SYNC = re.compile(rb'<sync [^>]*sequence="(\d+)" revision="(\d+)"')
 _ITEMS, _ITEMS_END = b'<items node="1/1/', b"</items>"
 _ITEM, _RETRACT = b'<item id="', b'<retract id="'
 _SAMPLE = 50  # one agent in so many parses all it is sent, to tell whether the search is right
 _LIMIT_S = 60.0
+_PIPE = asyncio.subprocess.PIPE
 
 Json = dict[str, object]
 
@@ -72,18 +79,38 @@ def _seed(state: Path, agents: int, networks: int) -> None:
     """Write the copy a control node starts from, and that it awaits nobody."""
     api = SimApi(Schedule(1))
     api.create("project", ["default-domain", "demo"], parent_type="domain")
-    for number in range(agents):
+    names = [*(f"host{number}" for number in range(agents)), *WITNESS_AGENTS]
+    for number, name in enumerate(names):
         api.create(
             "virtual-router",
-            ["default-global-system-config", f"host{number}"],
+            ["default-global-system-config", name],
             virtual_router_ip_address=format_ipv4(parse_ipv4("172.20.0.1") + number),
         )
     for number in range(networks):
         api.create("virtual-network", ["default-domain", "demo", f"net{number}"])
     revision, objects, allocations = api.store.load()
-    loaded = Loaded(revision, list(objects), list(allocations))
+    loaded = Loaded(revision, [*objects, *_speakers()], list(allocations))
     (state / "control-ctl1.json").write_bytes(msgspec.json.encode(loaded))
     (state / "control-ctl1-agents.json").write_text("[]")
+
+
+def _speakers() -> list[Object]:
+    """Return the bgp-routers of the control node and of the witnesses."""
+    fabric = ("default-domain", "default-project", "ip-fabric", "__default__")
+    found = []
+    for name, address in (("ctl1", CONTROL_ADDRESS), *((each, each) for each in WITNESS_PEERS)):
+        parameters = {
+            "router_type": "control-node" if name == "ctl1" else "router",
+            "address": address,
+            "identifier": address,
+            "autonomous_system": ASN,
+            "hold_time": BGP_HOLD_S,
+            "address_families": {"family": ["e-vpn"]},
+        }
+        uuid = str(uuid5(NAMESPACE_DNS, name))
+        props = {"bgp_router_parameters": parameters}
+        found.append(Object("bgp-router", uuid, (*fabric, name), props=props, revision=1))
+    return found
 
 
 class _Agent(asyncio.Protocol):
@@ -217,6 +244,16 @@ class _Crowd:
             )
             self.agents.append(agent)
 
+    async def keep_alive(self) -> None:
+        """Say now and then that everybody lives, a hundred agents at a time, until cancelled."""
+        at_once = 100
+        pause_s = XMPP_HOLD_S / 3 * at_once / len(self.agents)
+        while True:
+            for first in range(0, len(self.agents), at_once):
+                for agent in self.agents[first : first + at_once]:
+                    agent.write(KEEPALIVE)
+                await asyncio.sleep(pause_s)
+
     async def until(self, condition: Callable[[], bool]) -> None:
         async with asyncio.timeout(_LIMIT_S):
             while not condition():
@@ -297,20 +334,31 @@ async def _rounds(crowd: _Crowd, run: Path, pid: int, routes: int, repetitions: 
     expected = routes * NETWORKS_PER_AGENT * crowd.agent_count // crowd.network_count
     added: list[_Phase] = []
     withdrawn: list[_Phase] = []
-    argv = [sys.executable, "-c", _PROBE, str(run / "control-ctl1.sock")]
-    pipe = asyncio.subprocess.PIPE
-    probe = await asyncio.create_subprocess_exec(*argv, stdin=pipe, stdout=pipe)
+    living = asyncio.create_task(crowd.keep_alive())
+    watchers = [
+        await asyncio.create_subprocess_exec(sys.executable, *argv, stdin=_PIPE, stdout=_PIPE)
+        for argv in (
+            ("-c", _PROBE, str(run / "control-ctl1.sock")),
+            (
+                *("-m", "bench.keepalives", str(XMPP_PORT), CONTROL_ADDRESS),
+                *(",".join(WITNESS_PEERS), ",".join(WITNESS_AGENTS)),
+            ),
+        )
+    ]
+    probe, witnesses = watchers
+    assert witnesses.stdout is not None
+    assert await witnesses.stdout.readline() == b"up\n", "the witnesses say why not"
     for _ in range(repetitions):
         said = crowd.published(routes, withdrawn=False)
         added.append(await _timed(crowd, pid, said, expected))
-        for agent in crowd.agents:
-            agent.write(KEEPALIVE)
         await asyncio.sleep(0.5)
         assert crowd.count == expected
         said = crowd.published(routes, withdrawn=True)
         withdrawn.append(await _timed(crowd, pid, said, 0))
         await asyncio.sleep(0.5)
     longest, _ = await probe.communicate(b"end")
+    kept, _ = await witnesses.communicate(b"end")
+    living.cancel()
     return {
         "agents": crowd.agent_count,
         "networks": crowd.network_count,
@@ -323,6 +371,7 @@ async def _rounds(crowd: _Crowd, run: Path, pid: int, routes: int, repetitions: 
         "messages": sum(agent.messages for agent in crowd.agents),
         "messages_to_others": sum(agent.strangers for agent in crowd.agents),
         "longest_answer_s": round(float(longest), 3),
+        "keepalives": msgspec.json.decode(kept),
     }
 
 
@@ -356,11 +405,9 @@ def measure(
     _seed(state, agents, networks)
     files = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (files[1], files[1]))
-    environment = os.environ | {"FILAMENT_RUN": str(run), "FILAMENT_STATE": str(state)}
-    program = [str(Path(sys.executable).with_name("filament"))]
-    argv = ["serve", "--role", "control", "--name", "ctl1", "--xmpp", f"127.0.0.1:{XMPP_PORT}"]
+    argv = [sys.executable, "-m", "bench.control", run, state, str(XMPP_PORT), CONTROL_ADDRESS]
     with (run / "control.log").open("wb") as log:
-        control = subprocess.Popen([*program, *argv], env=environment, stdout=log, stderr=log)
+        control = subprocess.Popen(argv, stdout=log, stderr=log)
     try:
         deadline = time.monotonic() + _LIMIT_S
         while not (run / "control-ctl1.sock").exists() and time.monotonic() < deadline:
@@ -376,7 +423,7 @@ def measure(
         f"fan-out: {routes} routes to {agents} agents: added in {found['added_s']} s (processor:"
         f" control, agents {found['added_cpu_s']}), withdrawn in {found['withdrawn_s']} s"
         f" ({found['withdrawn_cpu_s']}), {found['messages']} messages, longest answer"
-        f" {found['longest_answer_s']} s, {found['control_rss_mb']} MB,"
-        f" {found['messages_to_others']} messages to others"
+        f" {found['longest_answer_s']} s, keepalives {found['keepalives']},"
+        f" {found['control_rss_mb']} MB, {found['messages_to_others']} messages to others"
     )
     return found
