@@ -3,7 +3,8 @@
 import itertools
 
 from filament.api.boot import boot_commit
-from filament.api.engine import ConfigEngine, Create, Delete, RefUpdate, Update
+from filament.api.engine import ConfigEngine
+from filament.api.request import Create, Delete, RefUpdate, Update
 from filament.model.body import RefBody, convert_body
 from filament.model.kinds import KINDS
 from filament.store.memory import MemoryStore

@@ -4,7 +4,7 @@ import pytest
 from tests.api.office import Office
 
 from filament.api.draft_action import SettleDraft
-from filament.api.engine import Create
+from filament.api.request import Create
 from filament.api.transaction import Operation, Transaction
 from filament.base.errors import ConflictError, InputError
 from filament.compiler.firewall_view import is_draft

@@ -6,7 +6,7 @@ import itertools
 from hypothesis import given
 from hypothesis import strategies as st
 
-from filament.api.engine import Create, Delete, RefUpdate, Update
+from filament.api.request import Create, Delete, RefUpdate, Update
 from filament.base.errors import FilamentError
 from filament.model.address import own_subnets
 from filament.model.body import RefBody, convert_body

@@ -5,9 +5,9 @@ import pytest
 from filament.api.access import RelaxReference, SetTags, TagEdit
 from filament.api.addresses import ReleaseAddresses, ReserveAddresses
 from filament.api.caller import Caller
-from filament.api.engine import Create, Update
 from filament.api.preview import preview
 from filament.api.rbac import DEFAULT_NAME
+from filament.api.request import Create, Update
 from filament.api.stored import CreateIntPool, StoreValue
 from filament.api.transaction import Expecting, Operation, Transaction
 from filament.base.errors import (

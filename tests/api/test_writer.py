@@ -8,8 +8,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from filament.api.engine import Create, Delete
 from filament.api.journal import Journal
+from filament.api.request import Create, Delete
 from filament.api.writer import MAX_WAITING, RETAIN_COMMITS, Writer
 from filament.base.errors import (
     ConflictError,

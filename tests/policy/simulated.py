@@ -5,7 +5,7 @@ from __future__ import annotations
 from ipaddress import ip_address
 from typing import Any
 
-from filament.api.engine import Delete, Update
+from filament.api.request import Delete, Update
 from filament.base.net import ROUTER_MAC, parse_mac
 from filament.model.body import convert_body
 from filament.model.change import Object

@@ -3,7 +3,7 @@
 import pytest
 from tests.sim.trouble import SEEDS, WORKLOADS, Probing, scenario, trouble
 
-from filament.api.engine import Delete
+from filament.api.request import Delete
 from filament.base.errors import TransientError
 from filament.forward.layout import DropReason
 from filament.testing.sim.api import creation

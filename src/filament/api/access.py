@@ -6,9 +6,10 @@ from typing import Any
 
 import msgspec
 
-from filament.api.engine import ConfigEngine, Outcome, Update
+from filament.api.engine import ConfigEngine
 from filament.api.permission import LINK, Access
 from filament.api.quota import project_of
+from filament.api.request import Outcome, Update
 from filament.base.errors import ForbiddenError, InputError, NotFoundError
 from filament.model.body import Body, RefBody
 from filament.model.change import Object

@@ -14,9 +14,10 @@ from filament.api.addresses import ReleaseAddresses, ReserveAddresses, count_add
 from filament.api.auth import Authentication, caller_of, tenant_of
 from filament.api.draft_action import SettleDraft
 from filament.api.elements import UpdateElements, elements_of
-from filament.api.engine import ConfigEngine, Prepared, RefUpdate
+from filament.api.engine import ConfigEngine
 from filament.api.permission import READ, Access, letters
 from filament.api.render import Reader
+from filament.api.request import Prepared, RefUpdate
 from filament.api.stored import (
     USERAGENT,
     CreateIntPool,

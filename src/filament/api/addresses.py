@@ -7,7 +7,8 @@ from typing import Literal
 
 import msgspec
 
-from filament.api.engine import ConfigEngine, Outcome
+from filament.api.engine import ConfigEngine
+from filament.api.request import Outcome
 from filament.base.errors import ConflictError, InputError, NotFoundError
 from filament.base.limits import MAX_ADDRESSES_AT_ONCE
 from filament.base.net import parse_address

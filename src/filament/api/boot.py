@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from filament.api.engine import ConfigEngine, Create
+from filament.api.engine import ConfigEngine
 from filament.api.rbac import ACCESS_LIST, DEFAULT_NAME, default_entries
+from filament.api.request import Create
 from filament.model.body import convert_body
 from filament.model.change import Commit
 from filament.model.kinds import KINDS

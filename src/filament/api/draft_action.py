@@ -18,8 +18,9 @@ from filament.api.draft import (
     drafts_of,
     enforced_name,
 )
-from filament.api.engine import ConfigEngine, Outcome
+from filament.api.engine import ConfigEngine
 from filament.api.identity import timestamp
+from filament.api.request import Outcome
 from filament.base.errors import InputError
 from filament.compiler.firewall_view import DRAFT_STATE
 from filament.model.change import Object, Ref

@@ -11,7 +11,8 @@ from typing import Any, Literal
 import msgspec
 
 from filament.api.access import require_object
-from filament.api.engine import LIST_POSITIONS, ConfigEngine, Outcome, Update
+from filament.api.engine import LIST_POSITIONS, ConfigEngine
+from filament.api.request import Outcome, Update
 from filament.base.errors import InputError
 from filament.model.body import convert_body
 from filament.model.change import Object

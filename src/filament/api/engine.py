@@ -8,16 +8,15 @@ before anything is stored. The owner stores the commit, then calls `apply`.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any, Literal, Protocol
+from typing import Any
 
 import msgspec
 
 from filament.api.called import CalledIndex
 from filament.api.caller import Caller, trusted
-from filament.api.companions import companions, companions_left, prerequisites
+from filament.api.companions import companions, prerequisites
 from filament.api.complete import completed
 from filament.api.draft import (
-    DRAFT,
     DRAFT_SCOPES,
     creation,
     deletion,
@@ -39,9 +38,20 @@ from filament.api.identity import (
 from filament.api.permission import Access
 from filament.api.quota import require_parts_within_quota, require_within_quota
 from filament.api.rbac import RuleBook
-from filament.api.refusals import still_used
+from filament.api.removal import delete
+from filament.api.request import (
+    Create,
+    Delete,
+    Outcome,
+    Plain,
+    Prepared,
+    RefUpdate,
+    Request,
+    Update,
+)
 from filament.api.sharing import shared_as_shown
 from filament.api.shown import ShownPlan
+from filament.api.symmetry import mirror, ordered
 from filament.base.errors import (
     ConflictError,
     FilamentError,
@@ -69,67 +79,6 @@ from filament.store.contract import Store
 _ROUTE_TARGET_POOL = "route-target/"
 # Property of an object, never answered as one: positions of elements of its list properties.
 LIST_POSITIONS = "list_positions"
-
-
-class Create(msgspec.Struct, frozen=True):
-    """Create an object. `tenant` is the caller's project, owner of what has no better owner."""
-
-    kind: str
-    body: Body
-    tenant: str | None = None
-
-
-class Update(msgspec.Struct, frozen=True):
-    """Change what the body names and nothing else."""
-
-    kind: str
-    uuid: str
-    body: Body
-
-
-class Delete(msgspec.Struct, frozen=True):
-    """Delete an object nothing depends on."""
-
-    kind: str
-    uuid: str
-
-
-class RefUpdate(msgspec.Struct, frozen=True):
-    """Add (or overwrite the attribute of) one reference, or delete it."""
-
-    kind: str
-    uuid: str
-    target: RefBody
-    operation: Literal["ADD", "DELETE"]
-    is_relaxed: bool = False
-
-
-class Outcome(msgspec.Struct, frozen=True):
-    """What an action leads to: the object it is about, if one, and what to tell the caller."""
-
-    object: Object | None = None
-    answer: Any = None
-
-
-class Action(Protocol):
-    """A write beyond the four: it edits the candidate, as far as it can by way of the four."""
-
-    def carry_out(self, engine: ConfigEngine, change: Candidate, now: float) -> Outcome:
-        """Edit `change`; raise an error of the house to refuse."""
-
-
-Plain = Create | Update | Delete | RefUpdate
-Request = Plain | Action
-
-
-class Prepared(msgspec.Struct, frozen=True):
-    """What a request amounts to. `commit` is None when it changes nothing; `object` is as after
-    the change (as before, for a delete; None for an action on none); `answer` is an action's.
-    """
-
-    object: Object | None
-    commit: Commit | None
-    answer: Any = None
 
 
 class ConfigEngine:
@@ -249,7 +198,7 @@ class ConfigEngine:
                 _require_intent(change, kind, item)
                 require_deletable(item)
                 if not deletion(change, kind, item, self._new_uuid, now):
-                    self._delete(change, kind, item)
+                    self.remove(change, item)
                 return item
             case RefUpdate(uuid=uuid, target=target, operation=operation):
                 self.asking.require_ref_update(kind, uuid, target, operation)
@@ -257,7 +206,7 @@ class ConfigEngine:
 
     def remove(self, change: Candidate, item: Object) -> None:
         """Delete an object nothing depends on, for actions that may; ConflictError."""
-        self._delete(change, KINDS[item.kind], item)
+        delete(change, item, self.shown, self.asking)
 
     def _switched(self, change: Candidate, item: Object, now: float) -> Object:
         if item.kind in DRAFT_SCOPES:
@@ -435,7 +384,7 @@ class ConfigEngine:
                 if ref.kind != target
                 or (ref.uuid not in named and not self.asking.sees_uuid(ref.uuid))
             ] + new
-        after = msgspec.structs.replace(before, props=props, refs=_ordered(kind, refs))
+        after = msgspec.structs.replace(before, props=props, refs=ordered(kind, refs))
         return self._put_if_changed(change, after, before, now)
 
     def _update_ref(self, change: Candidate, kind: Kind, request: RefUpdate, now: float) -> Object:
@@ -460,7 +409,7 @@ class ConfigEngine:
             refs[target.uuid] = Ref(target.kind, target.uuid, attr, relaxed)
         else:
             refs.pop(target.uuid, None)
-        after = msgspec.structs.replace(before, refs=_ordered(kind, refs.values()))
+        after = msgspec.structs.replace(before, refs=ordered(kind, refs.values()))
         return self._put_if_changed(change, after, before, now)
 
     def _put_if_changed(
@@ -483,7 +432,7 @@ class ConfigEngine:
             item = completed(change, item, None, self._new_uuid)
             self._require_named_links(item, None)
         item = change.put(item)
-        self._mirror(change, item, before)
+        mirror(change, item, before)
         require_valid(change, item, before)
         return item
 
@@ -495,73 +444,6 @@ class ConfigEngine:
             had = before.refs if before is not None else ()
             self.asking.require_new_links(item, had, NAMED_BY_RULES)
         self.asking.require_new_targets(item, before)
-
-    def _mirror(self, change: Candidate, item: Object, before: Object | None) -> None:
-        """Keep references between objects of one kind symmetric, as TF does."""
-        if item.kind not in KINDS[item.kind].references:
-            return
-        now = {ref.uuid: ref for ref in item.refs_to(item.kind)}
-        then = {ref.uuid for ref in before.refs_to(item.kind)} if before is not None else set()
-        for uuid in then - now.keys():
-            other = change.get(uuid)
-            if other is not None:
-                kept = tuple(ref for ref in other.refs if ref.uuid != item.uuid)
-                change.put(msgspec.structs.replace(other, refs=kept))
-        for uuid, ref in now.items():
-            other = change.get(uuid)
-            if other is not None and uuid != item.uuid:
-                kept = tuple(one for one in other.refs if one.uuid != item.uuid)
-                back = Ref(item.kind, item.uuid, ref.attr)
-                if back not in other.refs:
-                    refs = _ordered(KINDS[item.kind], (*kept, back))
-                    change.put(msgspec.structs.replace(other, refs=refs))
-
-    # -- delete ------------------------------------------------------------------------------
-
-    def _delete(
-        self, change: Candidate, kind: Kind, item: Object, going: frozenset[str] = frozenset()
-    ) -> None:
-        """Delete an object and what goes with it; `going` are the parents that go as well."""
-        shown = list(self.shown.of_network(item.uuid))
-        children = [
-            child
-            for child_kind in kind.children.values()
-            for child in change.children(item.uuid, child_kind)
-        ]
-        cascade = [child for child in children if _goes_with(kind, child)]
-        blocking = [child for child in children if child not in cascade]
-        for one in shown:
-            for child_kind in KINDS[one.kind].children.values():
-                blocking += change.children(one.uuid, child_kind)
-        if blocking:
-            raise still_used(self.asking, "children still present", item, blocking)
-        users: list[Object] = []
-        relaxed: list[Object] = []
-        for one in (item, *shown):
-            for user_kind in KINDS[one.kind].back_references.values():
-                for user in change.referrers(one.uuid, user_kind):
-                    is_relaxed = all(ref.is_relaxed for ref in user.refs if ref.uuid == one.uuid)
-                    (relaxed if is_relaxed else users).append(user)
-        for one in shown:  # references within a kind are mirrored, but not onto what is rendered
-            users += change.referrers(one.uuid, one.kind)
-        leaving = [one for one in users if item.kind in KINDS[one.kind].derived_references]
-        going |= {item.uuid, *(one.uuid for one in (*cascade, *leaving))}
-        users = [one for one in users if one.uuid not in going]
-        if users:
-            raise still_used(self.asking, "resource still referred", item, users)
-        for child in cascade:
-            self._delete(change, KINDS[child.kind], child, going)
-        gone = {item.uuid, *(one.uuid for one in shown)}
-        for user in (*leaving, *relaxed):
-            kept = tuple(ref for ref in user.refs if ref.uuid not in gone)
-            change.put(msgspec.structs.replace(user, refs=kept))
-        self._mirror(change, msgspec.structs.replace(item, refs=()), item)
-        change.delete(item)
-        for owner in self.shown.owners(item):
-            for allocation in change.allocations_of(owner):
-                change.free(allocation)
-        for left in companions_left(change, item):
-            self._delete(change, KINDS[left.kind], left)
 
     # -- numbers of the plan -----------------------------------------------------------------
 
@@ -613,15 +495,3 @@ def _forget_positions(props: dict[str, Any], name: str) -> None:
     positions = {key: one for key, one in props.pop(LIST_POSITIONS, {}).items() if key != name}
     if positions:
         props[LIST_POSITIONS] = positions
-
-
-def _ordered(kind: Kind, refs: Iterable[Ref]) -> tuple[Ref, ...]:
-    """References by kind in the registry's order, so that the same set is the same object."""
-    order = list(kind.references)
-    return tuple(sorted(refs, key=lambda ref: order.index(ref.kind)))
-
-
-def _goes_with(kind: Kind, child: Object) -> bool:
-    """Whether a child is deleted with its parent: derived, or made as a default (TF)."""
-    made = (f"default-{child.kind}", DRAFT)
-    return child.kind in kind.derived_children or child.fq_name[-1] in made

@@ -24,13 +24,14 @@ from filament.api.catalog import (
     NameBody,
     UuidBody,
 )
-from filament.api.engine import ConfigEngine, Create, Delete, Prepared, Update
+from filament.api.engine import ConfigEngine
 from filament.api.history import HistoryRoutes
 from filament.api.journal import Journal
 from filament.api.listing import answer_list, check_fields, parse_query
 from filament.api.openapi import document
 from filament.api.permission import READ, Access
 from filament.api.render import Include, Reader, href
+from filament.api.request import Create, Delete, Prepared, Update
 from filament.api.watching import Watches
 from filament.api.writer import Writer
 from filament.api.writing import Writing, revision_of

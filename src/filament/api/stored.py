@@ -12,7 +12,8 @@ from typing import Any
 
 import msgspec
 
-from filament.api.engine import ConfigEngine, Outcome
+from filament.api.engine import ConfigEngine
+from filament.api.request import Outcome
 from filament.base.errors import ConflictError, InputError, NotFoundError
 from filament.model.change import Object
 from filament.model.snapshot import Candidate

@@ -6,17 +6,9 @@ from typing import Any, Literal
 
 import msgspec
 
-from filament.api.engine import (
-    ConfigEngine,
-    Create,
-    Delete,
-    Outcome,
-    Plain,
-    RefUpdate,
-    Request,
-    Update,
-)
+from filament.api.engine import ConfigEngine
 from filament.api.permission import READ
+from filament.api.request import Create, Delete, Outcome, Plain, RefUpdate, Request, Update
 from filament.base.errors import (
     ConflictError,
     ForbiddenError,

@@ -18,8 +18,9 @@ from concurrent.futures import Executor
 from typing import Any, NamedTuple, Protocol
 
 from filament.api.caller import Caller
-from filament.api.engine import ConfigEngine, Prepared, Request
+from filament.api.engine import ConfigEngine
 from filament.api.journal import Journal
+from filament.api.request import Prepared, Request
 from filament.base.errors import FilamentError, RevisionConflictError, TransientError
 from filament.model.change import Commit
 from filament.model.content import Content, replacement

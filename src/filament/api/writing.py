@@ -11,9 +11,10 @@ from starlette.responses import PlainTextResponse, Response
 
 from filament.api.auth import caller_of
 from filament.api.barrier import Barrier, Wait
-from filament.api.engine import ConfigEngine, Prepared
-from filament.api.engine import Request as Write
+from filament.api.engine import ConfigEngine
 from filament.api.preview import preview
+from filament.api.request import Prepared
+from filament.api.request import Request as Write
 from filament.api.transaction import Expecting
 from filament.api.writer import Writer
 from filament.base.errors import InputError

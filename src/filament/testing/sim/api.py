@@ -9,7 +9,8 @@ from typing import Any
 import msgspec
 
 from filament.api.boot import boot_commit
-from filament.api.engine import ConfigEngine, Create, Delete, RefUpdate, Request
+from filament.api.engine import ConfigEngine
+from filament.api.request import Create, Delete, RefUpdate, Request
 from filament.api.transaction import Transaction
 from filament.base.errors import TransientError
 from filament.model.body import RefBody, convert_body
