@@ -19,8 +19,8 @@ from typing import NamedTuple
 
 from filament.dataplane import bpf
 from filament.dataplane.maps import PinnedMaps
+from filament.forward.flows import Flow
 from filament.forward.layout import FLOW_IDLE_PRESSED_S, FLOWS_PRESSED
-from filament.forward.policy import Flow
 from filament.forward.tables import KEY_CODECS, VALUE_CODECS, Change, Key
 
 RawRow = tuple[bytes, bytes]
