@@ -136,6 +136,9 @@ def test_the_pages_switch_bridges_a_network(run_directory):
         )
         cumulus.announce(PeerRoute(family="e-vpn", evpn_type=2, mac="02:00:00:00:00:c1", rd=rd))
         until(
-            lambda: "02:00:00:00:00:c1" in shell(lab, "filament show bgp routes --instance default-domain:demo:red:red"),
+            lambda: (
+                "02:00:00:00:00:c1"
+                in shell(lab, "filament show bgp routes --instance default-domain:demo:red:red")
+            ),
             "the switch's MAC address is in the network's table",
         )

@@ -3,7 +3,7 @@ pattern, as `quick` does for what agents say.
 
 The pattern accepts exactly what `codec.encode_from_control` writes for unicast IPv4 routes, in
 printable ASCII without references; it reads as `codec.decode_from_control` would. Everything else
-is for the parser. It costs a fifth of that.
+is for the parser. It costs a ninth of that.
 """
 
 from __future__ import annotations
