@@ -418,7 +418,7 @@ def test_frr_forwards_by_a_workloads_mac(world, vxlan_first):
 
 @pytest.mark.parametrize("name", ["frr", "edge"])
 def test_a_routers_mac_and_prefix_are_in_the_networks_tables(world, vxlan_first, name):
-    """Types 2 and 5 of an FRR, in the network's own table and on another router."""
+    """Types 2, 3 and 5 of an FRR, in the network's own table and on another router."""
     peer, other = world.peers[name], world.peers["edge" if name == "frr" else "gobgp"]
     number = ROUTERS[name]
     mac = f"02:00:00:00:00:{number:02x}"
@@ -430,6 +430,8 @@ def test_a_routers_mac_and_prefix_are_in_the_networks_tables(world, vxlan_first,
     heard = other.wait_received("e-vpn", evpn_type=2, mac=mac)
     assert (heard.rd, heard.label) == (segment.rd, world.vni)
     assert heard.next_hop == peer.settings.address
+    heard = other.wait_received("e-vpn", evpn_type=3, rd=segment.rd)
+    assert (heard.prefix, heard.label) == (f"{peer.settings.address}/32", world.vni)
     heard = other.wait_received("e-vpn", evpn_type=5, prefix=routed.prefix)
     assert (heard.rd, heard.label, heard.router_mac) == (blue.rd, L3_VNI, blue.router_mac)
     assert heard.targets == {BLUE}
