@@ -46,6 +46,8 @@ EXPECTED = {
     "fanout_bgp_keepalives": 10,
     "fanout_xmpp_keepalive_late_s": 1.0,
     "fanout_xmpp_keepalives": 10,
+    "fanout_restart_s": 5.0,
+    "fanout_forgotten": 0,
     "fanout_rss_mb": 600.0,
     "fanout_to_others": 0,
     "bgp_vpnv4_of_frr": 2.0,
@@ -186,6 +188,8 @@ def _judge(result: dict[str, object]) -> dict[str, dict[str, object]]:
         for kind, kept in fanned["keepalives"].items():
             judge(f"fanout_{kind}_keepalive_late_s", kept["latest_s"], at_least=False)
             judge(f"fanout_{kind}_keepalives", kept["count"], at_least=True)
+        judge("fanout_restart_s", fanned["restart_s"], at_least=False)
+        judge("fanout_forgotten", fanned["forgotten"], at_least=False)
         judge("fanout_rss_mb", fanned["control_rss_mb"], at_least=False)
         judge("fanout_to_others", fanned["messages_to_others"], at_least=False)
     return verdicts

@@ -17,6 +17,7 @@ import asyncio
 import os
 import re
 import resource
+import signal
 import subprocess
 import sys
 import time
@@ -61,11 +62,12 @@ CONTROL_ADDRESS = "127.0.0.1"
 WITNESS_PEERS = tuple(f"127.0.0.{number}" for number in range(2, 6))
 WITNESS_AGENTS = tuple(f"witness{number}" for number in range(20))
 NETWORKS_PER_AGENT = 5
-_SYNC = re.compile(rb'<sync [^>]*sequence="(\d+)" revision="(\d+)"')
+_SYNC = re.compile(rb'<sync [^>]*sequence="(\d+)" revision="(\d+)"( whole="true")?')
 _ITEMS, _ITEMS_END = b'<items node="1/1/', b"</items>"
 _ITEM, _RETRACT = b'<item id="', b'<retract id="'
 _SAMPLE = 50  # one agent in so many parses all it is sent, to tell whether the search is right
 _LIMIT_S = 60.0
+_RETRY_S = 0.02  # between two attempts to connect, as agents do at first
 _PIPE = asyncio.subprocess.PIPE
 
 Json = dict[str, object]
@@ -116,8 +118,10 @@ def _speakers() -> list[Object]:
 class _Agent(asyncio.Protocol):
     """One simulated agent: `has` are the routes it was sent, `strangers` those it never asked."""
 
-    def __init__(self, crowd: _Crowd, number: int) -> None:
+    def __init__(self, crowd: _Crowd, number: int, published: bytes = b"") -> None:
         self.name = f"host{number}"
+        self.published = published  # in the sessions before, and to be said again
+        self.is_whole = False
         self.address = parse_ipv4("172.20.0.1") + number
         self.instances = crowd.instances_of(number)
         self.has: set[tuple[bytes, bytes]] = set()
@@ -149,7 +153,8 @@ class _Agent(asyncio.Protocol):
 
     def write(self, data: bytes) -> None:
         assert self._transport is not None
-        self._transport.write(data)
+        if not self._transport.is_closing():
+            self._transport.write(data)
 
     def data_received(self, data: bytes) -> None:
         if self._parser is not None:
@@ -168,12 +173,17 @@ class _Agent(asyncio.Protocol):
             at = whole.find(_ITEMS, end)
         syncs = _SYNC.findall(whole)
         if syncs:
-            sequence, revision = syncs[-1]
+            sequence, revision, _ = syncs[-1]
             answer: list[FromAgent] = [Synced(int(sequence), int(revision))]
+            again = b""
             if not self.has_ended_rib:
                 self.has_ended_rib = True
                 answer.insert(0, EndOfRib())
-            self.write(self.encode(*answer))
+                again = self.published
+            self.write(again + self.encode(*answer))
+            if not self.is_whole and any(whole for *_, whole in syncs):
+                self.is_whole = True
+                self._crowd.whole(self)
         self._crowd.note()
 
     def _take(self, instance: bytes, body: bytes) -> None:
@@ -205,6 +215,8 @@ class _Agent(asyncio.Protocol):
             )
 
     def connection_lost(self, exc: Exception | None) -> None:
+        if self._crowd.is_restarting:
+            return
         self._crowd.lost.append(f"{self.name}: {exc or 'closed by the control node'}")
         self._crowd.note()
 
@@ -223,6 +235,9 @@ class _Crowd:
         self.count = 0
         self.lost: list[str] = []
         self.agents: list[_Agent] = []
+        self.is_restarting = False
+        self.held: dict[str, set[tuple[bytes, bytes]]] = {}  # before a restart, by agent
+        self.forgotten = 0  # routes that agents had and were not told again
         self._news = asyncio.Event()
 
     def instances_of(self, agent: int) -> list[str]:
@@ -236,20 +251,51 @@ class _Crowd:
     def note(self) -> None:
         self._news.set()
 
-    async def connect(self) -> None:
+    def whole(self, agent: _Agent) -> None:
+        """An agent has been told that this was all: what it had before and lacks it forgets now."""
+        self.forgotten += len(self.held.get(agent.name, set()) - agent.has)
+
+    async def connect(self, published: list[bytes] | None = None) -> None:
+        """Connect all agents, as soon as they are let in; they publish again what they had."""
         loop = asyncio.get_running_loop()
         for number in range(self.agent_count):
-            _, agent = await loop.create_connection(
-                lambda number=number: _Agent(self, number), "127.0.0.1", XMPP_PORT
-            )
+            again = published[number] if published else b""
+            deadline = loop.time() + _LIMIT_S
+            while True:
+                try:
+                    _, agent = await loop.create_connection(
+                        lambda number=number, again=again: _Agent(self, number, again),
+                        "127.0.0.1",
+                        XMPP_PORT,
+                    )
+                    break
+                except OSError:
+                    if loop.time() > deadline:
+                        raise
+                    await asyncio.sleep(_RETRY_S)
             self.agents.append(agent)
+
+    async def restart(self, control: _Control, published: list[bytes]) -> float:
+        """Kill the control node and start it again; return after how many seconds everybody has
+        been told all there is, and that it is all.
+        """
+        self.held = {agent.name: agent.has for agent in self.agents}
+        self.is_restarting = True
+        control.kill()
+        began = time.monotonic()
+        control.start()
+        self.agents, self.count = [], 0
+        await self.connect(published)
+        await self.until(lambda: all(agent.is_whole for agent in self.agents))
+        self.is_restarting = False
+        return time.monotonic() - began
 
     async def keep_alive(self) -> None:
         """Say now and then that everybody lives, a hundred agents at a time, until cancelled."""
         at_once = 100
-        pause_s = XMPP_HOLD_S / 3 * at_once / len(self.agents)
+        pause_s = XMPP_HOLD_S / 3 * at_once / self.agent_count
         while True:
-            for first in range(0, len(self.agents), at_once):
+            for first in range(0, self.agent_count, at_once):
                 for agent in self.agents[first : first + at_once]:
                     agent.write(KEEPALIVE)
                 await asyncio.sleep(pause_s)
@@ -326,15 +372,48 @@ async def _timed(crowd: _Crowd, pid: int, said: list[bytes], expected: int) -> _
     return _Phase(wall_s, _cpu_s(pid) - before[0], time.process_time() - before[1])
 
 
-async def _rounds(crowd: _Crowd, run: Path, pid: int, routes: int, repetitions: int) -> Json:
+class _Control:
+    """The control node's process."""
+
+    def __init__(self, run: Path, state: Path) -> None:
+        self._argv = [sys.executable, "-m", "bench.control", run, state, str(XMPP_PORT)]
+        self._argv.append(CONTROL_ADDRESS)
+        self._run = run
+        self.start()
+
+    def start(self) -> None:
+        """Start it; its log goes on where it ended."""
+        with (self._run / "control.log").open("ab") as log:
+            self._process = subprocess.Popen(self._argv, stdout=log, stderr=log)
+
+    @property
+    def pid(self) -> int:
+        """Its process id."""
+        return self._process.pid
+
+    def kill(self, number: int = signal.SIGKILL) -> None:
+        """End it."""
+        self._process.send_signal(number)
+        self._process.wait(10)
+
+
+async def _rounds(
+    crowd: _Crowd, run: Path, control: _Control, routes: int, repetitions: int
+) -> Json:
     began = time.monotonic()
     await crowd.connect()
     await crowd.until(lambda: all(agent.has_ended_rib for agent in crowd.agents))
     connected_s = time.monotonic() - began
     expected = routes * NETWORKS_PER_AGENT * crowd.agent_count // crowd.network_count
+    living = asyncio.create_task(crowd.keep_alive())
+    said = crowd.published(routes, withdrawn=False)
+    await crowd.say(said, expected)
+    restart_s = await crowd.restart(control, said)
+    pid = control.pid
+    restart_cpu_s = round(_cpu_s(pid), 2)
+    await crowd.say(crowd.published(routes, withdrawn=True), 0)
     added: list[_Phase] = []
     withdrawn: list[_Phase] = []
-    living = asyncio.create_task(crowd.keep_alive())
     watchers = [
         await asyncio.create_subprocess_exec(sys.executable, *argv, stdin=_PIPE, stdout=_PIPE)
         for argv in (
@@ -360,6 +439,11 @@ async def _rounds(crowd: _Crowd, run: Path, pid: int, routes: int, repetitions: 
     kept, _ = await witnesses.communicate(b"end")
     living.cancel()
     return {
+        "control_rss_mb": _peak_mb(pid),
+        "control_cpu_s": round(_cpu_s(pid), 2),
+        "restart_s": round(restart_s, 3),
+        "restart_cpu_s": restart_cpu_s,
+        "forgotten": crowd.forgotten,
         "agents": crowd.agent_count,
         "networks": crowd.network_count,
         "routes": routes,
@@ -405,25 +489,22 @@ def measure(
     _seed(state, agents, networks)
     files = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (files[1], files[1]))
-    argv = [sys.executable, "-m", "bench.control", run, state, str(XMPP_PORT), CONTROL_ADDRESS]
-    with (run / "control.log").open("wb") as log:
-        control = subprocess.Popen(argv, stdout=log, stderr=log)
+    control = _Control(run, state)
     try:
         deadline = time.monotonic() + _LIMIT_S
         while not (run / "control-ctl1.sock").exists() and time.monotonic() < deadline:
             time.sleep(0.05)
         crowd = _Crowd(agents, networks)
-        found = asyncio.run(_rounds(crowd, run, control.pid, routes, repetitions))
-        found["control_rss_mb"] = _peak_mb(control.pid)
-        found["control_cpu_s"] = round(_cpu_s(control.pid), 2)
+        found = asyncio.run(_rounds(crowd, run, control, routes, repetitions))
     finally:
-        control.terminate()
-        control.wait(10)
+        control.kill(signal.SIGTERM)
     say(
         f"fan-out: {routes} routes to {agents} agents: added in {found['added_s']} s (processor:"
         f" control, agents {found['added_cpu_s']}), withdrawn in {found['withdrawn_s']} s"
         f" ({found['withdrawn_cpu_s']}), {found['messages']} messages, longest answer"
         f" {found['longest_answer_s']} s, keepalives {found['keepalives']},"
-        f" {found['control_rss_mb']} MB, {found['messages_to_others']} messages to others"
+        f" {found['control_rss_mb']} MB, {found['messages_to_others']} messages to others;"
+        f" restart {found['restart_s']} s (processor {found['restart_cpu_s']}),"
+        f" {found['forgotten']} routes forgotten"
     )
     return found
