@@ -5,8 +5,9 @@ programs what they enter, the sweeper what it takes out, per port; the differenc
 limit is about.
 
 A table that is nearly full is pressed: somebody floods or scans. Then flows that nobody answered,
-and those that may not pass, go after seconds. Connections that both ends speak in are left alone:
-they survive, and new ones find room again with the next sweep.
+those that may not pass, and TCP that did not get beyond its handshake or is over, go after seconds.
+Connections that both ends speak in are left alone: they survive, and new ones find room again with
+the next sweep.
 """
 
 from __future__ import annotations
@@ -19,9 +20,10 @@ from typing import NamedTuple
 
 from filament.dataplane import bpf
 from filament.dataplane.maps import PinnedMaps
-from filament.forward.layout import FLOW_IDLE_PRESSED_S, FLOWS_PRESSED
-from filament.forward.policy import Flow
+from filament.forward.layout import FLOW_IDLE_PRESSED_S, FLOW_IDLE_TCP_S, FLOWS_PRESSED
+from filament.forward.policy import Flow, idle_s
 from filament.forward.tables import KEY_CODECS, VALUE_CODECS, Change, Key
+from filament.wire.packet.ipv4 import TCP
 
 RawRow = tuple[bytes, bytes]
 _SECOND_NS = 1_000_000_000
@@ -39,6 +41,13 @@ class Watch(NamedTuple):
     ended: Callable[[RawRow], None]
     active: Callable[[RawRow], None]
     since_ns: int | None = None
+
+
+def _stays(flow: Flow, protocol: int) -> bool:
+    """Say whether a flow is left alone in a pressed table: both ends speak, and of TCP the one who
+    began has answered the other, and nobody has ended it.
+    """
+    return flow.is_established and (protocol != TCP or idle_s(flow, protocol) == FLOW_IDLE_TCP_S)
 
 
 class Sweeper:
@@ -113,7 +122,7 @@ class Sweeper:
             if now_ns - last_seen_ns > _LEAST_IDLE_NS:
                 vif, *_, protocol = key_codec.decode(key)
                 flow = Flow(*value_codec.decode(value))
-                if flow.is_idle(protocol, now_ns) or (is_pressed and not flow.is_established):
+                if flow.is_idle(protocol, now_ns) or (is_pressed and not _stays(flow, protocol)):
                     yield vif, (key, value)
                     continue
             if watch is not None and since_ns is not None and last_seen_ns > since_ns:
