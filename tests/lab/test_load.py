@@ -91,7 +91,9 @@ def limit_flows(lab, workload, limit):
 
 
 class Talk:
-    """A TCP connection between two workloads that says something both ways when asked."""
+    """A TCP connection between two workloads that says something both ways when told to. Who was
+    connected to speaks first: that passes as an answer only.
+    """
 
     def __init__(self, lab, source, target, port=7002):
         address = socket.inet_ntoa(lab.plan.workload(target).address.to_bytes(4, "big"))
@@ -102,7 +104,7 @@ class Talk:
         self.far.settimeout(2)
 
     def say(self):
-        for one, other in ((self.near, self.far), (self.far, self.near)):
+        for one, other in ((self.far, self.near), (self.near, self.far)):
             one.sendall(b"something")
             assert other.recv(64) == b"something"
 
