@@ -10,6 +10,7 @@ import pytest
 from filament.base.net import ROUTER_MAC, Prefix
 from filament.dataplane import bpf
 from filament.dataplane.sweep import Sweeper
+from filament.forward.flows import Flow, FlowKey
 from filament.forward.ids import Ids
 from filament.forward.inputs import (
     Filter,
@@ -38,7 +39,6 @@ from filament.forward.layout import (
     Verdict,
 )
 from filament.forward.plan import plan
-from filament.forward.policy import Flow, FlowKey
 from filament.forward.tables import Change
 from filament.wire.packet.checksum import checksum, pseudo_header_sum6
 from filament.wire.packet.ethernet import Ethernet, encode_ethernet

@@ -20,8 +20,8 @@ from typing import NamedTuple
 
 from filament.dataplane import bpf
 from filament.dataplane.maps import PinnedMaps
+from filament.forward.flows import Flow, idle_s
 from filament.forward.layout import FLOW_IDLE_PRESSED_S, FLOW_IDLE_TCP_S, FLOWS_PRESSED
-from filament.forward.policy import Flow, idle_s
 from filament.forward.tables import KEY_CODECS, VALUE_CODECS, Change, Key
 from filament.wire.packet.ipv4 import TCP
 
