@@ -8,8 +8,9 @@
  *   load serve PORT PORTS                 answer TCP requests until SIGTERM
  *   load connect ADDRESS PORT PORTS CONCURRENCY SECONDS
  *                                         connect, request, answer, close; CONCURRENCY at a time
- *   load fill ADDRESS PORT PORTS SOURCES  one datagram there and back from each of SOURCES ports to
- *                                         each of PORTS ports
+ *   load fill ADDRESS PORT PORTS SOURCES SECONDS
+ *                                         one datagram there and back from each of SOURCES ports to
+ *                                         each of PORTS ports, for so long at most
  *   load watch ADDRESS PORT INTERVAL_US LOST_MS
  *                                         send all the time; say when answers begin and when they end
  *
@@ -37,6 +38,8 @@
 #define BUFFER_BYTES (8 << 20)
 #define BATCH 64
 #define EVENTS 256
+#define WINDOW 1024 /* datagrams on their way at once */
+#define WINDOW_NS 100000000u
 #define LOST_NS 200000000u
 #define CONNECT_NS 3000000000u
 #define MAX_TRIPS (1u << 23)
@@ -128,6 +131,14 @@ static void say_ready(void)
 	fflush(stdout);
 }
 
+static uint64_t used_ns(void)
+{
+	struct rusage usage;
+	getrusage(RUSAGE_SELF, &usage);
+	return ((uint64_t)usage.ru_utime.tv_sec + (uint64_t)usage.ru_stime.tv_sec) * 1000000000u +
+	       ((uint64_t)usage.ru_utime.tv_usec + (uint64_t)usage.ru_stime.tv_usec) * 1000u;
+}
+
 static int sink(char **argument)
 {
 	static char buffers[BATCH][MESSAGE_BYTES];
@@ -163,7 +174,8 @@ static int blast(char **argument)
 	char message[MESSAGE_BYTES] = {0};
 	int count = atoi(argument[2]);
 	int *flows = open_flows(argument[0], atoi(argument[1]), count);
-	uint64_t sent = 0, refused = 0, start = now_ns(), end = start + seconds(argument[3]);
+	uint64_t used = used_ns(), sent = 0, refused = 0;
+	uint64_t start = now_ns(), end = start + seconds(argument[3]);
 
 	while (!stopping) {
 		/* The clock is read once in a while: it would be a part of what is measured. */
@@ -175,8 +187,9 @@ static int blast(char **argument)
 		if (now_ns() >= end)
 			break;
 	}
-	printf("{\"sent\":%llu,\"refused\":%llu,\"ns\":%llu}\n", (unsigned long long)sent,
-	       (unsigned long long)refused, (unsigned long long)(now_ns() - start));
+	printf("{\"sent\":%llu,\"refused\":%llu,\"ns\":%llu,\"used_ns\":%llu}\n",
+	       (unsigned long long)sent, (unsigned long long)refused,
+	       (unsigned long long)(now_ns() - start), (unsigned long long)(used_ns() - used));
 	return 0;
 }
 
@@ -394,7 +407,7 @@ static int exchange(const int *fds, int count, const struct sockaddr_in *there, 
 			       sizeof *there);
 			missing++;
 		}
-	for (uint64_t end = now_ns() + 20000000u; found < missing && now_ns() < end;)
+	for (uint64_t end = now_ns() + WINDOW_NS; found < missing && now_ns() < end;)
 		for (int i = 0; i < count; i++) {
 			struct sockaddr_in from;
 			socklen_t length = sizeof from;
@@ -413,18 +426,18 @@ static int fill(char **argument)
 	int first = atoi(argument[1]), ports = atoi(argument[2]), sources = atoi(argument[3]);
 	int *fds = calloc((size_t)sources, sizeof *fds);
 	uint8_t *answered = malloc((size_t)sources);
-	uint64_t flows = 0, start = now_ns();
+	uint64_t flows = 0, start = now_ns(), end = start + seconds(argument[4]);
 
 	allow_many_files();
 	if (!fds || !answered)
 		fail("malloc");
 	for (int i = 0; i < sources; i++)
 		fds[i] = open_at(SOCK_DGRAM | SOCK_NONBLOCK, "0.0.0.0", 10000 + i);
-	for (int port = 0; port < ports && !stopping; port++) {
+	for (int port = 0; port < ports && !stopping && now_ns() < end; port++) {
 		struct sockaddr_in there = place(argument[0], first + port);
 		memset(answered, 0, (size_t)sources);
-		for (int part = 0; part < sources; part += 128) {
-			int count = sources - part < 128 ? sources - part : 128, left = count;
+		for (int part = 0; part < sources; part += WINDOW) {
+			int count = sources - part < WINDOW ? sources - part : WINDOW, left = count;
 			for (int attempt = 0; left && attempt < 3; attempt++)
 				left -= exchange(fds + part, count, &there, answered + part);
 			flows += (uint64_t)(count - left);
@@ -489,7 +502,7 @@ int main(int count, char **argument)
 	} commands[] = {
 		{"sink", 1, sink},   {"blast", 4, blast}, {"echo", 2, echo},
 		{"trips", 4, trips}, {"serve", 2, serve}, {"connect", 5, connect_all},
-		{"fill", 4, fill},   {"watch", 4, watch},
+		{"fill", 5, fill},   {"watch", 4, watch},
 	};
 	struct sigaction action = {.sa_handler = on_signal};
 

@@ -49,9 +49,14 @@ def prepare(peer: Peer) -> None:
 
 
 class Load:
-    """The generators, compiled, for any peer."""
+    """The generators, compiled, for any peer.
+
+    `least_share` is the smallest part of a processor that a sender of packets had: it never waits,
+    so less than nearly all of it was somebody else's.
+    """
 
     def __init__(self, program: str) -> None:
+        self.least_share = 1.0
         self._program = program
 
     def packets(self, peer: Peer, flows: int, seconds: float) -> float:
@@ -59,6 +64,7 @@ class Load:
         with self._server(peer, 1, "sink", UDP_PORT) as stop:
             sent = self._client(peer, 0, "blast", peer.address, UDP_PORT, flows, seconds)
             arrived = stop()
+        self.least_share = min(self.least_share, sent["used_ns"] / sent["ns"])
         if arrived["packets"] < sent["sent"] // 10:
             raise RuntimeError(f"{peer.name}: of {sent} only {arrived} arrived")
         return float(arrived["packets"] / (sent["ns"] / 1e9))
@@ -88,10 +94,10 @@ class Load:
             raise RuntimeError(f"{peer.name}: connections failed: {found}")
         return {**found, "per_s": found["connections"] / (found["ns"] / 1e9)}
 
-    def fill(self, peer: Peer, ports: int, sources: int) -> Json:
-        """Make flows that both ends speak in; `flows` says how many."""
+    def fill(self, peer: Peer, ports: int, sources: int, seconds: float) -> Json:
+        """Make flows that both ends speak in, for so long at most; `flows` says how many."""
         with self._server(peer, 1, "echo", UDP_PORT, ports):
-            return self._client(peer, 0, "fill", peer.address, UDP_PORT, ports, sources)
+            return self._client(peer, 0, "fill", peer.address, UDP_PORT, ports, sources, seconds)
 
     @contextlib.contextmanager
     def watching(

@@ -253,8 +253,11 @@ class Groups(Filament):
         self._create("bench-out", [leave])
         self._create("bench-few", _entries(rules(FEW)))
         self._many = self._create("bench-many", _entries(rules(FEW)))
-        self._join("bench-few", "red-1", "blue-2")
-        self._join("bench-many", "red-2", "blue-1")
+        # Servers send nothing but answers: their groups let nothing out.
+        self._join("red-1", "bench-few", "bench-out")
+        self._join("blue-2", "bench-few")
+        self._join("red-2", "bench-many", "bench-out")
+        self._join("blue-1", "bench-many")
         server = self.lab.plan.workload("blue-1")
         self.many = Peer(
             self.lab.place("red-2"), self.lab.place("blue-1"), format_ipv4(server.address)
@@ -268,14 +271,14 @@ class Groups(Filament):
             security_group_entries={"policy_rule": entries},
         )
 
-    def _join(self, group: str, *workloads: str) -> None:
-        refs = [{"to": [DOMAIN, PROJECT, one]} for one in (group, "bench-out")]
-        for workload in workloads:
-            uuid = self.lab.plan.workload(workload).interface_uuid
-            answer = self.lab.intent.client.update(
-                "virtual-machine-interface", uuid, wait="agents", security_group_refs=refs
-            )
-            require_followed(answer)
+    def _join(self, workload: str, *groups: str) -> None:
+        answer = self.lab.intent.client.update(
+            "virtual-machine-interface",
+            self.lab.plan.workload(workload).interface_uuid,
+            wait="agents",
+            security_group_refs=[{"to": [DOMAIN, PROJECT, group]} for group in groups],
+        )
+        require_followed(answer)
 
     def set_many(self, wanted: Sequence[Rule], *, wait: str = "agents") -> None:
         """Let exactly these in to the ends of `many`, besides what answers."""
