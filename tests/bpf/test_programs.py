@@ -225,6 +225,22 @@ def test_who_answered_becomes_who_started_when_only_that_is_allowed(room: Room) 
     room.pair.compare_state()
 
 
+def test_a_connection_that_may_not_be_opened_any_more_ends_whoever_speaks(room: Room) -> None:
+    """Its server may send to anybody; yet only a new connection of its own makes it who started."""
+    room.apply(IN)
+    assert room.receive(ask_web(80)).verdict is Verdict.REDIRECT
+    web = Tcp(80, 50000, flags=SYN | ACK)
+    assert room.send(tcp_packet(RED_0, RED_NEAR, web)).verdict is Verdict.REDIRECT
+    room.apply(OUT)
+    for flags in (ACK, SYN | ACK, ACK | FIN):
+        late = tcp_packet(RED_0, RED_NEAR, Tcp(80, 50000, flags=flags))
+        assert room.send(late).reason is DropReason.POLICY_FROM_PORT
+        asked = tcp_packet(RED_NEAR, RED_0, Tcp(50000, 80, flags=ACK))
+        assert room.receive(asked).reason is DropReason.POLICY_TO_PORT
+    assert room.send(tcp_packet(RED_0, RED_NEAR, Tcp(80, 50000))).verdict is Verdict.REDIRECT
+    room.pair.compare_state()
+
+
 def test_a_revision_alone_judges_nothing_again(room: Room) -> None:
     room.apply(OUT)
     room.send(out())

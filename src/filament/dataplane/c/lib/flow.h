@@ -5,7 +5,7 @@
  * and the lists it was given under; otherwise the next packet is judged again. Packets of the other
  * direction are the flow's answers once a packet of it passed; otherwise they are judged on their
  * own. Where the answers' own direction is allowed when the flow's no longer is, the answerer
- * becomes the one who started. */
+ * becomes the one who started; of TCP only by a new connection: one that may not go on does not. */
 #pragma once
 
 #include "address.h"
@@ -137,6 +137,13 @@ static __always_inline bool is_current(const struct flow *flow, const struct pas
 
 	return flow->generation == passage->generation && flow->acl == passage->acl &&
 	       flow->security == security && flow->firewall == firewall;
+}
+
+/* Whether the packet may be the first of a connection: of TCP only a SYN is. */
+static __always_inline bool may_begin(const struct passage *passage)
+{
+	return passage->key.protocol != IPPROTO_TCP ||
+	       (passage->tcp_flags & (TCP_SYN | TCP_ACK)) == TCP_SYN;
 }
 
 /* Whether the packet goes the way of who started the flow. */
@@ -278,7 +285,7 @@ __noinline int judge(struct passage *passage, __be32 outer_source, __u32 sender_
 			    is_current(entry, passage);
 	icmp = is_answer ? entry->icmp : passage->icmp;
 	judge_tuple(passage, asked, &ruling, is_from_port != is_answer, icmp);
-	if (is_answer && ruling.action != ACL_PASS) {
+	if (is_answer && ruling.action != ACL_PASS && may_begin(passage)) {
 		judge_tuple(passage, asked, &own, is_from_port, passage->icmp);
 		if (own.action == ACL_PASS) {
 			ruling = own;
@@ -289,9 +296,9 @@ __noinline int judge(struct passage *passage, __be32 outer_source, __u32 sender_
 	entry->acl = passage->acl;
 	if (ruling.action == ACL_PASS) {
 		entry->flags = (is_from_port != is_answer ? 0 : FLOW_INBOUND) | FLOW_PASSED;
-	} else if (is_answer || is_denied_already) {
+	} else if (is_denied_already || (is_answer && may_begin(passage))) {
 		entry->flags |= FLOW_BOTH_DENIED;
-	} else {
+	} else if (!is_answer) {
 		entry->flags &= ~(FLOW_BOTH_DENIED | FLOW_INBOUND);
 		entry->flags |= is_from_port ? 0 : FLOW_INBOUND;
 	}
