@@ -59,6 +59,7 @@ class Sweeper:
     def __init__(self, maps: PinnedMaps, limit: int | None = None) -> None:
         self.limit = maps.capacity("flows") if limit is None else limit
         self.held = 0
+        self._met = 0
         self._maps = maps
         self._counting = threading.Lock()
 
@@ -84,7 +85,7 @@ class Sweeper:
     def _sweep(self, now_ns: int, watch: Watch | None, *, is_pressed: bool) -> int:
         swept: Counter[int] = Counter()
         descriptor = self._maps.descriptor("flows")
-        self.held = 0
+        self._met = 0
         for vif, (key, value) in self._idle(descriptor, now_ns, watch, is_pressed=is_pressed):
             # One by one: only so is it known which were still there.
             if bpf.delete(descriptor, key):
@@ -92,7 +93,8 @@ class Sweeper:
                 if watch is not None:
                     watch.ended((key, value))
         self._count(swept)
-        self.held -= swept.total()
+        # At once: others look at it while the table is walked.
+        self.held = self._met - swept.total()
         return swept.total()
 
     def take_out(self, keys: Iterable[Key], vifs: Container[int]) -> None:
@@ -117,7 +119,7 @@ class Sweeper:
         key_codec, value_codec = KEY_CODECS["flows"], VALUE_CODECS["flows"]
         since_ns = watch.since_ns if watch is not None else None
         for key, value in bpf.items(descriptor):
-            self.held += 1
+            self._met += 1
             (last_seen_ns,) = _LAST_SEEN.unpack_from(value, _LAST_SEEN_AT)
             if now_ns - last_seen_ns > _LEAST_IDLE_NS:
                 vif, *_, protocol = key_codec.decode(key)
