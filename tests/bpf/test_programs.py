@@ -9,7 +9,7 @@ import pytest
 
 from filament.base.net import ROUTER_MAC, Prefix
 from filament.dataplane import bpf
-from filament.dataplane.sweep import Sweeper
+from filament.dataplane.sweep import Sweeper, Watch
 from filament.forward.flows import Flow, FlowKey
 from filament.forward.ids import Ids
 from filament.forward.inputs import (
@@ -385,6 +385,18 @@ def test_idle_flows_are_swept_out_and_counted(room: Room) -> None:
     assert room.pair.maps.read("flows_swept", (vif,)) == (2,)
     assert Sweeper(room.pair.maps).sweep(time.monotonic_ns()) == 0
     assert room.pair.maps.read("flows_swept", (vif,)) == (2,)
+
+
+def test_how_many_flows_there_are_is_not_said_while_they_are_counted(room: Room) -> None:
+    room.apply(OUT)
+    for port in (40001, 40002):
+        room.send(segment(SYN, port=port))
+    sweeper, said = Sweeper(room.pair.maps), []
+    sweeper.sweep(time.monotonic_ns())
+    room.age(FLOW_IDLE_TCP_OPENING_S + 5)
+    watch = Watch(lambda _: said.append(sweeper.held), lambda _: None)
+    assert sweeper.sweep(time.monotonic_ns(), watch) == 2
+    assert (said, sweeper.held) == ([2, 2], 0)
 
 
 def test_of_a_table_that_is_nearly_full_only_established_flows_stay(room: Room) -> None:
