@@ -78,8 +78,10 @@ def until(wanted, timeout_s=25):
 
 
 def until_there_is_room(lab):
-    """Wait until what a flood left is swept out of both tables."""
-    until(lambda: all(flow_table(lab, host)["held"] < FLOW_TABLE // 4 for host in HOSTS))
+    """Wait until what a flood left is swept out of both tables: seconds, a minute at most for what
+    was not answered at all.
+    """
+    until(lambda: all(flow_table(lab, host)["held"] < FLOW_TABLE // 4 for host in HOSTS), 80)
 
 
 def limit_flows(lab, workload, limit):
