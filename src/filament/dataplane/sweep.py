@@ -21,15 +21,24 @@ from typing import NamedTuple
 from filament.dataplane import bpf
 from filament.dataplane.maps import PinnedMaps
 from filament.forward.flows import Flow, idle_s
-from filament.forward.layout import FLOW_IDLE_PRESSED_S, FLOW_IDLE_TCP_S, FLOWS_PRESSED
+from filament.forward.layout import (
+    ACL_PASS,
+    FLOW_IDLE_PRESSED_S,
+    FLOW_IDLE_TCP_S,
+    FLOWS_PRESSED,
+)
 from filament.forward.tables import KEY_CODECS, VALUE_CODECS, Change, Key
 from filament.wire.packet.ipv4 import TCP
 
 RawRow = tuple[bytes, bytes]
 _SECOND_NS = 1_000_000_000
-# Most rows are young: a look at one number tells, before the whole row is decoded.
+# A table may have a million rows: what decides is read from their bytes, and is a kind's.
 _LAST_SEEN = struct.Struct("=Q")
 _LAST_SEEN_AT = 8
+_PACKETS = struct.Struct("=Q8xQ")  # out and in
+_PACKETS_AT = 16
+_VIF = struct.Struct("=I")  # where keys begin
+_STATE = slice(-4, None)  # of a row: action, flags, TCP flags both ways; of a key: the protocol
 _LEAST_IDLE_NS = FLOW_IDLE_PRESSED_S * _SECOND_NS
 
 
@@ -43,11 +52,22 @@ class Watch(NamedTuple):
     since_ns: int | None = None
 
 
-def _stays(flow: Flow, protocol: int) -> bool:
-    """Say whether a flow is left alone in a pressed table: both ends speak, and of TCP the one who
-    began has answered the other, and nobody has ended it.
+class _Kind(NamedTuple):
+    """What all flows of one protocol and state have in common: how long they may be idle, and
+    whether they are left alone in a pressed table once both ends have spoken: of TCP those where
+    the one who began has answered the other, and nobody has ended it.
     """
-    return flow.is_established and (protocol != TCP or idle_s(flow, protocol) == FLOW_IDLE_TCP_S)
+
+    idle_ns: int
+    may_stay: bool
+
+
+def _kind_of(key: bytes, value: bytes) -> _Kind:
+    *_, protocol = KEY_CODECS["flows"].decode(key)
+    flow = Flow(*VALUE_CODECS["flows"].decode(value))
+    idle = idle_s(flow, protocol)
+    may_stay = flow.action == ACL_PASS and (protocol != TCP or idle == FLOW_IDLE_TCP_S)
+    return _Kind(idle * _SECOND_NS, may_stay)
 
 
 class Sweeper:
@@ -71,8 +91,8 @@ class Sweeper:
     def sweep(self, now_ns: int, watch: Watch | None = None) -> int:
         """Delete idle flows; returns how many. `now_ns` is the kernel's monotonic clock.
 
-        Takes a second per million rows, twice if the table is found to be pressed only now; call it
-        beside the tasks that packets wait for.
+        Takes a second or two per million rows, twice if the table is found to be pressed only now;
+        call it beside the tasks that packets wait for.
         """
         was_pressed = self.is_pressed
         count = self._sweep(now_ns, watch, is_pressed=was_pressed)
@@ -116,16 +136,22 @@ class Sweeper:
     def _idle(
         self, descriptor: int, now_ns: int, watch: Watch | None, *, is_pressed: bool
     ) -> Iterator[tuple[int, RawRow]]:
-        key_codec, value_codec = KEY_CODECS["flows"], VALUE_CODECS["flows"]
         since_ns = watch.since_ns if watch is not None else None
+        kinds: dict[tuple[bytes, bytes], _Kind] = {}
         for key, value in bpf.items(descriptor):
             self._met += 1
             (last_seen_ns,) = _LAST_SEEN.unpack_from(value, _LAST_SEEN_AT)
-            if now_ns - last_seen_ns > _LEAST_IDLE_NS:
-                vif, *_, protocol = key_codec.decode(key)
-                flow = Flow(*value_codec.decode(value))
-                if flow.is_idle(protocol, now_ns) or (is_pressed and not _stays(flow, protocol)):
-                    yield vif, (key, value)
+            idle_ns = now_ns - last_seen_ns
+            if idle_ns > _LEAST_IDLE_NS:
+                name = key[_STATE], value[_STATE]
+                kind = kinds.get(name)
+                if kind is None:
+                    kind = kinds[name] = _kind_of(key, value)
+                if idle_ns > kind.idle_ns or (
+                    is_pressed
+                    and not (kind.may_stay and all(_PACKETS.unpack_from(value, _PACKETS_AT)))
+                ):
+                    yield _VIF.unpack_from(key)[0], (key, value)
                     continue
             if watch is not None and since_ns is not None and last_seen_ns > since_ns:
                 watch.active((key, value))
