@@ -95,7 +95,7 @@ class ControlCore:
         self._closures: list[tuple[str, str]] = []
         self._left_behind: dict[str, list[str]] = {}  # lost agent -> instances it subscribed to
         self._idle_sync_at: float | None = None
-        self._is_behind = False  # the RIB has more changes than went out with the last flush
+        self._is_behind = False  # there was more to tell than went out with the last flush
 
     # configuration ------------------------------------------------------------------------
 
@@ -431,11 +431,16 @@ class ControlCore:
 
     # what they are told -------------------------------------------------------------------
 
+    @property
+    def has_more(self) -> bool:
+        """Whether `take_outbox` has more to tell than went out with the last flush."""
+        return self.rib.has_changes or self._fanout.has_work
+
     def take_outbox(self) -> list[tuple[str, FromControl]]:
         """Return and forget what to send to whom, in order: one flush."""
         routes = self._fanout.take()
         self._touched |= dict.fromkeys(routes)
-        was_behind, self._is_behind = self._is_behind, self.rib.has_changes
+        was_behind, self._is_behind = self._is_behind, self.has_more
         if was_behind and not self._is_behind:
             self._touch_unwhole()
         outbox: list[tuple[str, FromControl]] = list(self._refused)
