@@ -279,7 +279,8 @@ class ControlCore:
         """Take what a connected agent says. Raises `ProtocolError`: its session must be closed."""
         session = self.agents[agent]
         match stanza:
-            case ConfigSubscribed(kind=kind, name=name):
+            case ConfigSubscribed(kind=kind, name=name, takes_edits=takes_edits):
+                session.takes_edits |= takes_edits
                 self._subscribe_config(session, kind, name)
             case ConfigUnsubscribed(kind=kind, name=name):
                 self._unsubscribe_config(session, kind, name)
@@ -459,7 +460,11 @@ class ControlCore:
         stanzas: list[FromControl] = []
         if session.config_changed:
             sent = self._audience.tell(
-                session.name, self.snapshot, self._compiler.plan, self._rendered
+                session.name,
+                self.snapshot,
+                self._compiler.plan,
+                self._rendered,
+                edits=session.takes_edits,
             )
             if not is_empty(sent):
                 stanzas.append(sent)
