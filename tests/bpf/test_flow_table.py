@@ -11,6 +11,7 @@ from filament.dataplane import bpf, load
 from filament.dataplane.flow_table import FlowTableMove
 from filament.dataplane.maps import PinnedMaps
 from filament.dataplane.sweep import Sweeper
+from filament.forward.flows import FlowKey
 from filament.forward.layout import ACL_PASS, FLOW_PASSED, TABLE_BY_NAME
 from filament.forward.tables import KEY_CODECS, VALUE_CODECS, Change, fields_of
 
@@ -29,7 +30,7 @@ def directory(bpffs: Path, request):
 
 def flow(vif: int, port: int, seen_ns: int) -> Change:
     row = dict.fromkeys(FIELDS, 0) | {"started_ns": seen_ns, "last_seen_ns": seen_ns}
-    return Change("flows", (vif, 1, 2, 3, port, 80, 6), tuple(row.values()))
+    return Change("flows", (vif, 1, 2, 3, port, 80, 6, 0), tuple(row.values()))
 
 
 def ports(maps: PinnedMaps) -> set[int]:
@@ -75,7 +76,7 @@ def test_rows_come_along_into_a_larger_table(directory: Path) -> None:
             move.finish(maps)
             assert ports(maps) == set(range(1, 12))
             rows = maps.read_all("flows")
-            assert rows[1, 1, 2, 3, 1, 80, 6][0] == 5
+            assert rows[1, 1, 2, 3, 1, 80, 6, 0][0] == 5
             assert maps.capacity("flows") == 2048
     assert not (directory / "flows-before").exists()
 
@@ -122,7 +123,7 @@ def test_a_million_flows_are_held_and_left_alone(directory: Path) -> None:
         "flags": FLOW_PASSED,
     }
     value = VALUE_CODECS["flows"].encode(tuple(row.values()))
-    key = KEY_CODECS["flows"].encode((1, 1, 2, 0, 1, 80, 17))
+    key = KEY_CODECS["flows"].encode(FlowKey(1, 1, 2, 0, 1, 80, 17))
     with maps:
         # The far address of flow N is N.
         rows = [(key[:24] + n.to_bytes(16, "big") + key[40:], value) for n in range(count)]

@@ -14,6 +14,7 @@ from filament.agent.graph import Graph
 from filament.agent.host import AgentHost
 from filament.base.net import Prefix, bits_of, format_ipv4, mask_of
 from filament.base.origin import NOWHERE, Origin
+from filament.forward.flows import FarEnd
 from filament.forward.layout import ACL_DENY, ACL_PASS, FABRIC_VIF, FIREWALL_DENY, RULE_NONE
 from filament.forward.rows import InterfaceValues, NextHopValues, RouteValues
 from filament.forward.tables import ROUTES_BY_VERSION, VRF_BITS, Key, Row
@@ -95,6 +96,10 @@ class Naming:
         route = RouteValues(*row.values)
         tags = self._tag_sets.get(route.tags, ())
         return PortName(name, self._workloads.get(name, ""), self.network(route.network), tags)
+
+    def far_class(self, far: FarEnd) -> PortName:
+        """Who the far ends of a fat flow may be: those of a network, with its tags."""
+        return PortName("", "", self.network(far.network), self._tag_sets.get(far.tags, ()))
 
     def tag(self, number: int) -> str:
         """A tag's name (`tier=web`); of one that no port here has, its number as TF writes it."""

@@ -16,8 +16,8 @@ from typing import Any, NamedTuple, Protocol
 
 import msgspec
 
-from filament.agent.flows import ends_of, ends_record, values_of
-from filament.agent.naming import Naming
+from filament.agent.flows import ends_of, ends_record, far_name, values_of
+from filament.agent.naming import Naming, Way
 from filament.base.limits import MAX_SESSIONS_HELD
 from filament.base.net import format_ipv4
 from filament.forward.flows import FlowKey, refusal
@@ -203,7 +203,7 @@ def session_record(
     ends = ends_of(key, flow)
     sides = ends_record(ends, naming)
     near, far = ("destination", "source") if ends.is_inbound else ("source", "destination")
-    way = naming.way_to(ends.vrf, *ends.remote)
+    way = naming.way_to(ends.vrf, *ends.remote) if ends.far_end is None else Way()
     rules = naming.rules(flow)
     identity = tuple(key), flow["started_ns"]
     setup_time = moment.micros(flow["started_ns"])
@@ -236,7 +236,7 @@ def session_record(
         "vrouter_ip": address,
         "other_vrouter_ip": way.host or address,
         **_tags(naming.port(ends.vif).tags, naming, ""),
-        **_tags(naming.far_end(ends.vrf, *ends.remote).tags, naming, "remote_"),
+        **_tags(far_name(ends, naming).tags, naming, "remote_"),
         "is_client_session": int(not ends.is_inbound),
         "is_si": 0,
         "local_ip": sides[near],

@@ -23,6 +23,7 @@ MAX_REHEARSED_BYTES = 2048  # of one of them
 MAX_ACL_RULES = 20_000  # per access control list, of a network or a security group
 MAX_RULE_SHAPES = 1_024  # that the rules of one list have: what a first packet costs, at most
 MAX_ADDRESS_PAIRS = 256  # allowed address pairs of one port, in an agent
+MAX_FAT_FLOWS = 64  # of one port, its network's among them, in an agent
 MAX_ECMP_MEMBERS = 128  # ways to one destination that share its load (TF's number)
 WATCH_BACKLOG_COMMITS = 10_000  # a watcher further behind is told to list again
 MAX_WATCHES = 10_000  # open change streams of one API process

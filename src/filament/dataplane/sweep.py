@@ -20,7 +20,7 @@ from typing import NamedTuple
 
 from filament.dataplane import bpf
 from filament.dataplane.maps import PinnedMaps
-from filament.forward.flows import Flow, idle_s
+from filament.forward.flows import Flow, FlowKey, idle_s
 from filament.forward.layout import (
     ACL_PASS,
     FLOW_IDLE_PRESSED_S,
@@ -38,7 +38,7 @@ _LAST_SEEN_AT = 8
 _PACKETS = struct.Struct("=Q8xQ")  # out and in
 _PACKETS_AT = 16
 _VIF = struct.Struct("=I")  # where keys begin
-_STATE = slice(-4, None)  # of a row: action, flags, TCP flags both ways; of a key: the protocol
+_STATE = slice(-4, None)  # of a row: action, flags, TCP flags; of a key: protocol, fat
 _LEAST_IDLE_NS = FLOW_IDLE_PRESSED_S * _SECOND_NS
 
 
@@ -63,7 +63,7 @@ class _Kind(NamedTuple):
 
 
 def _kind_of(key: bytes, value: bytes) -> _Kind:
-    *_, protocol = KEY_CODECS["flows"].decode(key)
+    protocol = FlowKey(*KEY_CODECS["flows"].decode(key)).protocol
     flow = Flow(*VALUE_CODECS["flows"].decode(value))
     idle = idle_s(flow, protocol)
     may_stay = flow.action == ACL_PASS and (protocol != TCP or idle == FLOW_IDLE_TCP_S)
