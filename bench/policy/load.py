@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import contextlib
 import json
+import queue
 import shutil
 import subprocess
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -25,6 +27,8 @@ _CONCURRENCY = 32
 _TCP_PORTS = 16
 _GRACE_S = 30
 _REFUSED_SECONDS = 0.3
+_HEARD_S = 60
+_CALM_S = 0.25
 
 Json = dict[str, Any]
 
@@ -46,6 +50,42 @@ def prepare(peer: Peer) -> None:
     with namespaces.inside(peer.client):
         Path("/proc/sys/net/ipv4/ip_local_port_range").write_text("1024 65535")
         Path("/proc/sys/net/ipv4/tcp_tw_reuse").write_text("1")
+
+
+class Watching:
+    """What a stream of packets tells of being answered. On a busy machine answers stay away for a
+    moment by themselves, so an end counts once no answer has followed it for a while.
+    """
+
+    def __init__(self, process: subprocess.Popen[str]) -> None:
+        self._heard: queue.SimpleQueue[Json] = queue.SimpleQueue()
+        self._process = process
+        threading.Thread(target=self._listen, daemon=True).start()
+
+    def _listen(self) -> None:
+        assert self._process.stdout is not None
+        for line in self._process.stdout:
+            self._heard.put(json.loads(line))
+
+    def began_ns(self, after_ns: int) -> int:
+        """When the first packet after `after_ns` that is answered was sent."""
+        while (event := self._heard.get(timeout=_HEARD_S))["event"] != "found" or (
+            event["sent_ns"] < after_ns
+        ):
+            pass
+        return int(event["sent_ns"])
+
+    def ended_ns(self) -> int:
+        """When the last packet that is answered was sent, once there is an end of answers."""
+        event: Json = {"event": ""}
+        while True:
+            try:
+                wait_s = _CALM_S if event["event"] == "lost" else _HEARD_S
+                event = self._heard.get(timeout=wait_s)
+            except queue.Empty:
+                if event["event"] != "lost":
+                    raise
+                return int(event["sent_ns"])
 
 
 class Load:
@@ -100,18 +140,17 @@ class Load:
             return self._client(peer, 0, "fill", peer.address, UDP_PORT, ports, sources, seconds)
 
     @contextlib.contextmanager
-    def watching(
-        self, peer: Peer, interval_us: int, lost_ms: int
-    ) -> Iterator[subprocess.Popen[str]]:
-        """Send all the time; the process says on stdout when answers begin and when they end."""
+    def watching(self, peer: Peer, interval_us: int, lost_ms: int) -> Iterator[Watching]:
+        """Send all the time, and hear when answers begin and when they end."""
         with self._server(peer, 1, "echo", UDP_PORT, 1):
-            watch = self._start(
+            process = self._start(
                 *(peer, peer.client, 0, "watch", peer.address, UDP_PORT, interval_us, lost_ms)
             )
             try:
-                yield watch
+                yield Watching(process)
             finally:
-                _end(watch)
+                process.terminate()
+                process.wait(timeout=_GRACE_S)
 
     def _client(self, peer: Peer, cpu: int, *arguments: object) -> Json:
         client = peer.popen(peer.client, self._argv(cpu, arguments))
