@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from filament.base.errors import ConflictError, PermanentError, TransientError
 from filament.model.change import Allocation, Commit, Object
 from filament.store.memory import MemoryStore
-from filament.store.sqlite import FOLD_COMMITS, SqliteStore
+from filament.store.sqlite import FOLD_COMMITS, STATEMENTS, SqliteStore
 
 PARTS = 20  # objects and allocations per commit: most of the time is spent inside one
 CHILD = """
@@ -219,6 +219,17 @@ def test_tables_follow_the_log_a_portion_at_a_time_and_when_the_file_is_opened(t
     assert store.touching(f"u{FOLD_COMMITS + 1}", 1000, 9) == commits[-1:]
     store.close()
     assert rows(path, "touched") == FOLD_COMMITS + 1
+
+
+def test_no_statement_reads_a_whole_table(tmp_path):
+    """Or it takes longer the more there is: only what it was given may be scanned."""
+    SqliteStore(tmp_path / "f.db").close()
+    with sqlite3.connect(tmp_path / "f.db") as connection:
+        for statement in STATEMENTS:
+            text = f"explain query plan {statement.over(3)}"
+            steps = connection.execute(text, ["1"] * text.count("?")).fetchall()
+            scans = [step for *_, step in steps if step.startswith("SCAN")]
+            assert scans in ([], ["SCAN 3 CONSTANT ROWS"]), statement.text
 
 
 def test_what_the_tables_lack_can_be_asked_for_and_built_on(tmp_path):

@@ -36,7 +36,6 @@ MAX_GATHER_S = 0.01
 MAX_WAITING = 1024  # contrail-api's max_requests
 RETAIN_COMMITS = 100_000  # of the log, for history
 MAX_ATTEMPTS = 50  # to store a group while other processes commit too
-_COMPACT_EVERY = 1000
 _CATCH_UP = 1000  # commits read from the log at once
 _FOLLOW_S = 1.0  # a follower looks up at least so often, also to end
 
@@ -77,7 +76,7 @@ class Writer:
         self._executor = executor
         self._wall = wall
         self._retain_commits = retain_commits
-        self._compact_every = max(1, min(_COMPACT_EVERY, retain_commits // 10))
+        self._compact_every = max(1, min(store.compact_every, retain_commits // 10))
         self._queue: asyncio.Queue[_Waiting] = asyncio.Queue(MAX_WAITING)
         self._expected = 1  # how many will likely ask: those of the last group and who waited then
         self._gathered: asyncio.Future[None] | None = None  # while a group waits for others
