@@ -140,6 +140,15 @@ def find(session: Session, text: str, kind: str | None = None, *, strict: bool =
     return choose(candidates, text, "object", strict=strict)
 
 
+def find_among(session: Session, text: str, among: Sequence[str], wanted: str) -> Found:
+    """Find the object of one of several kinds that `text` is a name of; `wanted` is a word for
+    them. Raises as `find` does.
+    """
+    called = [found for found in _called(session, text, None) if found.kind in among]
+    candidates = called or [found for kind in among for found in _some_of(session, kind)]
+    return choose(candidates, text, wanted)
+
+
 def _some_of(session: Session, kind: str) -> list[Found]:
     """List what a wrong name is compared with: to compare it with all of a large cloud's would
     take seconds.
