@@ -339,6 +339,20 @@ def test_the_hosts_row_comes_from_the_virtual_router_that_was_received(running):
     assert running.core.inputs().host.origin == Origin(f"virtual-router {name}", "host", 4)
 
 
+@pytest.mark.parametrize(
+    ("of_any", "of_port", "limit"),
+    [(0, 0, 0), (100, 0, 100), (0, 70, 70), (100, 70, 70), (100, 200, 100)],
+)
+def test_the_lower_limit_of_flows_counts(talk, script, of_any, of_port, limit):
+    talk = type(talk)(AgentCore("host1", script.host, ["ctl1"], flow_limit=of_any))
+    talk.core.plug(script.plug())
+    talk.core.device_found(script.device())
+    talk.connect()
+    properties = {"virtual_machine_interface_properties": {"max_flows": of_port}}
+    talk.say(script.network(), script.port(**properties), revision=5)
+    assert [port.flow_limit for port in talk.core.inputs().ports] == [limit]
+
+
 def test_half_a_batch_of_a_session_that_ended_never_happened(running, script):
     running.core.receive("ctl1", script.port(address="10.1.1.30"))
     running.core.control_connected("ctl1")  # again, before the loss was noticed

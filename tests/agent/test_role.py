@@ -232,6 +232,17 @@ async def test_a_restarted_agent_publishes_before_it_is_told(place, script, cont
         assert (await agent.get("status"))["whole"] is False
 
 
+async def test_the_flow_table_is_as_large_as_the_operator_says(place, script, control):
+    place = replace(place, controls=(f"127.0.0.1:{await control.open()}",))
+    for limit, percent, of_port in ((2048, 0.0, 0), (4096, 12.5, 512)):
+        resized = replace(place, flow_table=limit, max_vm_flows=percent)
+        assert resized.port_flows == of_port
+        async with running(resized) as agent:
+            flows = (await agent.get("status"))["flows"]
+            assert (flows["held"], flows["limit"], flows["pressed"]) == (0, limit, False)
+            assert flows["memory_bytes"] > 0
+
+
 async def test_a_control_node_that_breaks_the_protocol_is_left_and_tried_again(
     place, script, control, monkeypatch
 ):

@@ -14,6 +14,7 @@ from filament.base.limits import MAX_SAMPLES, MAX_VERDICT_STREAMS, MAX_VERDICTS_
 from filament.base.net import parse_ipv4, widen_address
 from filament.dataplane.ring import Sample
 from filament.doctor.packet import Flow, encode_frame
+from filament.forward.flows import FlowKey
 from filament.forward.layout import (
     FLOW_INBOUND,
     SAMPLE_DROP,
@@ -22,7 +23,6 @@ from filament.forward.layout import (
     DropReason,
 )
 from filament.forward.model import Model, UnderlayPath
-from filament.forward.policy import FlowKey
 from filament.forward.tables import fields_of
 from filament.wire.packet.ipv4 import ICMP, TCP
 

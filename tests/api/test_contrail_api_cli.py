@@ -1,6 +1,7 @@
 """What contrail-api-cli asks, replayed: each command's requests, and what it reads of the answers.
 
-The tool itself (0.3.0, 2017) wants a gevent that no Python of today builds.
+The tool itself (0.3.0, 2017) wants a gevent that no Python of today builds, and a Python whose
+generators may raise StopIteration.
 """
 
 import json
@@ -70,6 +71,12 @@ def test_ls(cli, network):
     fields = "display_name,network_ipam_refs"
     listed = cli.ask("GET", f"/virtual-networks?fields={fields}&filters=display_name=={name}")
     assert listed["virtual-networks"][0]["network_ipam_refs"][0]["to"] == IPAM
+    (brief,) = [  # ls -l asks for names, which it is answered anyway
+        one
+        for one in cli.ask("GET", "/virtual-networks?fields=fq_name")["virtual-networks"]
+        if one["uuid"] == network["uuid"]
+    ]
+    assert brief.keys() == {"uuid", "fq_name", "href", "parent_type", "parent_uuid", "parent_href"}
     ipam = cli.named("network-ipam", *IPAM)
     back = cli.ask("GET", f"/virtual-networks?back_ref_id={ipam}&detail=true")
     assert network["uuid"] in [one["virtual-network"]["uuid"] for one in back["virtual-networks"]]

@@ -2,6 +2,7 @@ import pytest
 
 from filament.app.settings import Settings, load_settings
 from filament.base.errors import InputError
+from filament.base.limits import MAX_FLOW_TABLE, MIN_FLOW_TABLE
 
 
 def write(tmp_path, text):
@@ -34,6 +35,9 @@ def test_an_empty_variable_is_no_override():
         ("runn = '/r'", "unknown field `runn`"),
         ("[api]\nlisten = 8082", "Expected `array`, got `int` - at `$.api.listen`"),
         ("[agent]\nname = ", "is not TOML"),
+        ("[agent]\nflow_table = 100", "Expected `int` >= 1024 - at `$.agent.flow_table`"),
+        (f"[agent]\nflow_table = {MAX_FLOW_TABLE + 1}", f"Expected `int` <= {MAX_FLOW_TABLE}"),
+        ("[agent]\nmax_vm_flows = 101", "Expected `float` <= 100.0"),
         ("run = 'here'", "run = 'here' is no absolute path; processes may be started anywhere"),
     ],
 )
@@ -58,3 +62,9 @@ def test_tls_with_agents_goes_by_tfs_names(tmp_path):
     assert (settings.control.xmpp_auth_enable, settings.control.xmpp_server_cert) == (True, "/c")
     assert (settings.agent.xmpp_auth_enable, settings.agent.xmpp_ca_cert) == (True, "/a")
     assert not load_settings(None, {}).control.xmpp_auth_enable
+
+
+def test_a_host_may_have_few_flows(tmp_path):
+    file = write(tmp_path, f"[agent]\nflow_table = {MIN_FLOW_TABLE}\nmax_vm_flows = 12.5\n")
+    told = load_settings(file, {}).agent
+    assert (told.flow_table, told.max_vm_flows) == (MIN_FLOW_TABLE, 12.5)

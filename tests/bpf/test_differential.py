@@ -14,8 +14,9 @@ from random import Random
 import pytest
 
 from filament.forward.ids import Ids
-from filament.forward.layout import TABLES
+from filament.forward.layout import FLOW_INBOUND, TABLES
 from filament.forward.plan import plan
+from filament.forward.policy import Flow
 from filament.forward.tables import Change
 
 from . import universe
@@ -34,12 +35,41 @@ def seeds(count: int) -> Iterator[int]:
 
 def send(random: Random, pair: Twin, ids: Ids) -> None:
     for _ in range(random.randint(1, 10)):
-        if random.random() < 0.5:
+        chance = random.random()
+        if chance < 0.3 and send_in_a_flow(random, pair, ids):
+            continue
+        if chance < 0.65:
             index = random.randint(0, 3)
             pair.from_port(pair.ports[index], universe.port_frames(index).make(random))
         else:
             labels = ids.numbers("label")
             pair.from_fabric(universe.fabric_frames(labels).make(random))
+
+
+def send_in_a_flow(random: Random, pair: Twin, ids: Ids) -> bool:
+    """Send another packet of a flow that is known, mostly against the way it began: chance alone
+    hardly ever does. False when there is none.
+    """
+    ifindex_by_vif = {
+        row.values[0]: key[0] for key, row in pair.model.rows.by_table["interfaces"].items()
+    }
+    flows = [
+        (key, values)
+        for key, values in sorted(pair.model.flows().items())
+        if ifindex_by_vif.get(key.vif) in pair.ports
+    ]
+    if not flows:
+        return False
+    key, values = random.choice(flows)
+    index = pair.ports.index(ifindex_by_vif[key.vif])
+    is_inbound = bool(Flow(*values).flags & FLOW_INBOUND)
+    label = ids.numbers("label").get(universe.UUIDS[index], 0)
+    if (random.random() < 0.75) == is_inbound or not label:
+        frame = universe.flow_frame_from_port(key, index).make(random)
+        pair.from_port(pair.ports[index], universe.accepted(frame))
+    else:
+        pair.from_fabric(universe.flow_frame_from_fabric(key, label).make(random))
+    return True
 
 
 def in_planned_tables(pair: Twin, random: Random) -> None:

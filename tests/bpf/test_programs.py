@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 
 import msgspec
 import pytest
 
-from filament.base.net import ROUTER_MAC, Prefix
+from filament.base.net import ROUTER_MAC, Prefix, format_ipv4, format_mac
 from filament.dataplane import bpf
 from filament.dataplane.sweep import Sweeper
+from filament.forward.flows import Flow, FlowKey
 from filament.forward.ids import Ids
 from filament.forward.inputs import (
     Filter,
@@ -38,7 +40,6 @@ from filament.forward.layout import (
     Verdict,
 )
 from filament.forward.plan import plan
-from filament.forward.policy import Flow, FlowKey
 from filament.forward.tables import Change
 from filament.wire.packet.checksum import checksum, pseudo_header_sum6
 from filament.wire.packet.ethernet import Ethernet, encode_ethernet
@@ -74,6 +75,7 @@ from filament.wire.packet.neighbour import (
 from filament.wire.packet.tcp import ACK, FIN, RST, SYN, Tcp
 from filament.wire.packet.vxlan import Vxlan, decode_vxlan, encode_vxlan
 
+from .kernel import run
 from .twin import HOST, NEAR, NEAR_MAC, UNDERLAY_MAC, UNDERLAY_MTU, Seen, Twin
 from .universe import ADDRESSES, ADDRESSES6, MACS, RED, RED_VNI, UUIDS, route
 
@@ -572,6 +574,38 @@ def test_the_biggest_packet_that_fits_passes(room: Room) -> None:
     assert seen.frame is not None
     assert len(seen.frame) == 14 + UNDERLAY_MTU
     assert room.send(out(payload=payload + b"x")).reason is DropReason.MTU_EXCEEDED
+
+
+def sent_until(room: Room, frame: bytes, is_right: Callable[[Seen], bool]) -> Seen:
+    """Send a frame until what becomes of it is right, for at most a second."""
+    deadline = time.monotonic() + 1
+    while not is_right(seen := room.pair.in_kernel("from_port", frame, ifindex=room.pair.ports[0])):
+        assert time.monotonic() < deadline, seen
+    return seen
+
+
+def test_tunnels_follow_the_underlay(room: Room) -> None:
+    """The way to another host is remembered, but only for a moment."""
+    room.apply(OUT)
+    frame = ipv4_frame(MACS[0], ROUTER_MAC, out(payload=bytes(1400)))
+    entry = ("ip", "neigh", "replace", format_ipv4(NEAR), "dev", "u0", "nud", "permanent", "lladdr")
+    try:
+        for mac in (0x021700000077, NEAR_MAC):
+            run(*entry, format_mac(mac))
+            to_it = mac.to_bytes(6, "big")
+            sent_until(room, frame, lambda seen, to_it=to_it: (seen.frame or b"")[:6] == to_it)
+        run("ip", "link", "set", "u0", "mtu", "1400")
+        sent_until(room, frame, lambda seen: seen.reason is DropReason.MTU_EXCEEDED)
+    finally:
+        run("ip", "link", "set", "u0", "mtu", str(UNDERLAY_MTU))
+        run(*entry, format_mac(NEAR_MAC))
+    sent_until(room, frame, lambda seen: seen.verdict is Verdict.REDIRECT)
+    run("ip", "route", "add", "blackhole", f"{format_ipv4(NEAR)}/32")
+    try:
+        sent_until(room, frame, lambda seen: seen.reason is DropReason.NO_UNDERLAY_ROUTE)
+    finally:
+        run("ip", "route", "del", "blackhole", f"{format_ipv4(NEAR)}/32")
+    sent_until(room, frame, lambda seen: seen.verdict is Verdict.REDIRECT)
 
 
 def test_congestion_in_the_underlay_reaches_the_workload(room: Room) -> None:

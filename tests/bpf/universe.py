@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 
-from filament.base.net import ROUTER_MAC, Prefix, parse_ipv4, parse_ipv6
+from filament.base.net import ROUTER_MAC, Prefix, narrow_address, parse_ipv4, parse_ipv6
 from filament.base.origin import Origin
 from filament.forward.inputs import (
     AddressPair,
@@ -27,6 +27,7 @@ from filament.forward.inputs import (
     Subnet,
     Vrf,
 )
+from filament.forward.policy import FlowKey
 from filament.wire.packet.arp import REPLY, REQUEST, Arp, encode_arp
 from filament.wire.packet.ethernet import BROADCAST_MAC, Ethernet, encode_ethernet
 from filament.wire.packet.frames import (
@@ -581,3 +582,44 @@ def fabric_frames(draw: st.DrawFn, label_by_port: Mapping[str, int]) -> bytes:
     )
     frame = ipv4_frame(0x021700000002, 0x021700000001, ipv4_packet(outer, udp))
     return draw(mangled(frame))
+
+
+@st.composite
+def flow_packets(draw: st.DrawFn, key: FlowKey, *, is_from_port: bool) -> bytes:
+    """A packet of a flow, in one of its directions."""
+    local, remote = narrow_address(key.local), narrow_address(key.remote)
+    source, destination = (local, remote) if is_from_port else (remote, local)
+    ports = key.local_port, key.remote_port
+    if key.protocol in (ICMP, ICMPV6):
+        echo = [8, 0] if key.protocol == ICMP else [128, 129]
+        # Of other ICMP the type stands for a port.
+        kind = draw(st.sampled_from(echo)) if not key.remote_port else key.remote_port & 255
+        transport = encode_icmp(Icmp(kind, 0, 0x1234, key.local_port, 1))
+    elif key.protocol == TCP:
+        from_to = ports if is_from_port else ports[::-1]
+        transport = encode_tcp(Tcp(*from_to, flags=draw(st.sampled_from([2, 18, 16, 16, 17, 4]))))
+    else:
+        transport = encode_udp(Udp(*(ports if is_from_port else ports[::-1]), 8))
+    if local.version == 4:
+        header = Ipv4(source.value, destination.value, key.protocol, 0)
+        return ipv4_packet(header, transport)
+    return ipv6_packet(Ipv6(source.value, destination.value, key.protocol, 0), transport)
+
+
+def flow_frame_from_port(key: FlowKey, index: int) -> st.SearchStrategy:
+    """What the port of a number sends in a flow of its."""
+    frame = ipv4_frame if narrow_address(key.local).version == 4 else ipv6_frame
+    packet = flow_packets(key, is_from_port=True)
+    return packet.map(lambda found: frame(MACS[index], ROUTER_MAC, found))
+
+
+def flow_frame_from_fabric(key: FlowKey, label: int) -> st.SearchStrategy:
+    """What comes from another host in a flow of the port that has a label."""
+
+    def tunnelled(packet: bytes) -> bytes:
+        inner = encode_label(LabelEntry(label, ttl=63)) + packet
+        udp = encode_udp(Udp(50000, 6635, 8 + len(inner))) + inner
+        outer = ipv4_packet(Ipv4(NEAR, HOST, UDP, 0), udp)
+        return ipv4_frame(0x021700000002, 0x021700000001, outer)
+
+    return flow_packets(key, is_from_port=False).map(tunnelled)

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from filament.forward.flows import Flow
 from filament.forward.layout import RULES, TABLE_BY_NAME, TABLES, DropReason, Field
-from filament.forward.policy import Flow
 from filament.forward.rows import VALUES_BY_TABLE
 from filament.forward.tables import KEY_CODECS, VALUE_CODECS, Codec
 

@@ -276,6 +276,35 @@ def test_a_commit_that_tables_cannot_follow_is_refused_whole(tmp_path, monkeypat
     store.close()
 
 
+class FailsToCommit:
+    """A connection whose next commit fails and, as SQLite may, leaves its transaction open."""
+
+    def __init__(self, connection):
+        self.connection = connection
+        self.is_ill = True
+
+    def execute(self, statement, *values):
+        if statement == "commit" and self.is_ill:
+            self.is_ill = False
+            raise sqlite3.OperationalError("disk I/O error")
+        return self.connection.execute(statement, *values)
+
+    def __getattr__(self, name):
+        return getattr(self.connection, name)
+
+
+def test_after_a_commit_that_failed_the_next_is_stored(tmp_path):
+    store = SqliteStore(tmp_path / "f.db")
+    store.commit_all(machines(1, 1))
+    store._connection = FailsToCommit(store._connection)
+    with pytest.raises(TransientError, match="refused to write: disk I/O error"):
+        store.commit_all(machines(2, 2))
+    assert store.log(1, 9) == []
+    store.commit_all(machines(2, 2))
+    assert store.log(1, 9) == machines(2, 2)
+    store.close()
+
+
 def test_tables_that_contradict_the_log_are_not_used(tmp_path):
     path = tmp_path / "f.db"
     store = SqliteStore(path)

@@ -81,6 +81,7 @@ class AgentCore:
 
     `controls` names the control nodes this agent uses, in order of preference: of two that know
     the same revision, the first is believed. `saved` is what an earlier process kept on disk.
+    `flow_limit` is how many flows any port may have (0: no limit but its own).
     """
 
     def __init__(
@@ -90,8 +91,10 @@ class AgentCore:
         controls: Iterable[str] = (),
         saved: Iterable[SavedView] = (),
         abilities: Abilities = ABILITIES,
+        flow_limit: int = 0,
     ) -> None:
         self.host = Host(name, address)
+        self._flow_limit = flow_limit
         self._abilities = abilities
         self._plugs: dict[str, Plug] = {}
         self._devices: dict[str, Device] = {}
@@ -375,7 +378,7 @@ class AgentCore:
             host=Host(self.host.name, self.host.address, router),
             revision=view.revision if (view := self._believed()) is not None else 0,
             ports=tuple(
-                _port(config, device)
+                _port(config, device, self._flow_limit)
                 for plug, config in configs
                 if (device := self._devices.get(plug.device)) is not None
             ),
@@ -446,7 +449,7 @@ class AgentCore:
         return PortState(plug, state, config, device)
 
 
-def _port(config: PortConfig, device: Device) -> Port:
+def _port(config: PortConfig, device: Device, flow_limit: int) -> Port:
     return Port(
         uuid=config.uuid,
         name=config.name,
@@ -467,6 +470,6 @@ def _port(config: PortConfig, device: Device) -> Port:
         pairs=config.pairs,
         checks_mac=config.checks_mac,
         checks_source=config.checks_source,
-        flow_limit=config.flow_limit,
+        flow_limit=min(filter(None, (config.flow_limit, flow_limit)), default=0),
         load_balance=config.load_balance,
     )

@@ -10,9 +10,9 @@ from filament.agent.naming import Naming
 from filament.agent.select import Wanted
 from filament.base.net import Address, format_address, narrow_address
 from filament.dataplane.maps import PinnedMaps
+from filament.forward.flows import FlowKey
 from filament.forward.layout import ACL_PASS, FLOW_INBOUND
 from filament.forward.parse import ICMP_BY_VERSION
-from filament.forward.policy import FlowKey
 from filament.forward.tables import Key, fields_of
 
 Json = dict[str, Any]

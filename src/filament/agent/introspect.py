@@ -95,6 +95,7 @@ class AgentView:
                 "held": host.sweeper.held,
                 "limit": host.sweeper.limit,
                 "pressed": host.sweeper.is_pressed,
+                "memory_bytes": host.maps.memory_bytes("flows"),
             },
             "problem": host.problem,
             "problems": host.core.problems(),

@@ -32,11 +32,13 @@ from filament.agent.verdicts import Verdicts
 from filament.base.errors import FilamentError
 from filament.dataplane import bpf
 from filament.dataplane.attach import Attachments, Hook, forget_filters, forget_pins, probe_hook
+from filament.dataplane.flow_table import FlowTableMove
 from filament.dataplane.load import PROGRAMS, load
 from filament.dataplane.maps import PinnedMaps
 from filament.dataplane.netlink import Links, allow_route_lookups
 from filament.dataplane.ring import SampleRing
 from filament.dataplane.sweep import Watch
+from filament.forward.layout import TABLE_BY_NAME
 from filament.runtime.clock import now, wall
 from filament.runtime.log import logger
 from filament.runtime.serve import Listen, serve_http
@@ -64,6 +66,8 @@ class AgentPlace(msgspec.Struct, frozen=True):
     system, `listens` where HTTP is served, `introspects` where Sandesh introspect is. `tls` is
     how control nodes and we prove ourselves to one another; None: we do not. `hook` forces how
     programs are attached (tests). `session_log` is where flows are told of, if anywhere.
+    `flow_table` is how many flows the host may have, `max_vm_flows` how many of them one port may
+    have, in percent (0: no limit).
     """
 
     name: str
@@ -77,6 +81,15 @@ class AgentPlace(msgspec.Struct, frozen=True):
     tls: MutualTls | None = None
     hook: Hook | None = None
     session_log: SharedLog | None = None
+    flow_table: int = TABLE_BY_NAME["flows"].max_entries
+    max_vm_flows: float = 0.0
+
+    @property
+    def port_flows(self) -> int:
+        """How many flows one port may have; 0: no limit."""
+        if not self.max_vm_flows:
+            return 0
+        return max(1, int(self.flow_table * self.max_vm_flows / 100))
 
 
 async def run_agent(
@@ -90,6 +103,7 @@ async def run_agent(
     with ExitStack() as opened:
         agent = AgentProcess(place, opened)
         agent.host.turn()  # from what is on disk, before anybody is asked
+        agent.settle_flows()
         _log.info("agent-started", name=place.name, hook=agent.host.devices.hook)
         await agent.run(stop, started)
         agent.save_views()
@@ -113,15 +127,25 @@ class AgentProcess:
         self._place = place
         self._wake = asyncio.Event()
         self._state = State(place.state)
-        core = AgentCore(place.name, place.address, place.controls, self._state.load_views())
+        core = AgentCore(
+            place.name,
+            place.address,
+            place.controls,
+            self._state.load_views(),
+            flow_limit=place.port_flows,
+        )
         self.connections = Connections(
             place.controls,
             core,
             self._wake.set,
             place.tls.client_context() if place.tls is not None else None,
         )
-        programs = opened.enter_context(load(place.pins / "maps"))
+        self._move = FlowTableMove(place.pins / "maps", place.flow_table)
+        programs = opened.enter_context(load(place.pins / "maps", flow_limit=place.flow_table))
         maps = opened.enter_context(PinnedMaps(place.pins / "maps"))
+        copied = self._move.copy(maps)
+        if copied:
+            _log.info("flow-table-resized", flows=place.flow_table, copied=copied)
         self._ring = opened.enter_context(SampleRing(place.pins / "maps"))
         tags = {name: bpf.program(programs[name]).tag for name in PROGRAMS}
         self._links = opened.enter_context(closing(Links()))
@@ -148,6 +172,10 @@ class AgentProcess:
                 place.address,
             )
         self._saved_mark = core.saved_mark
+
+    def settle_flows(self) -> None:
+        """The loaded programs are attached: nobody uses a former flow table any more."""
+        self._move.finish(self.host.maps)
 
     def _underlay(self) -> int:
         link = self.host.devices.state(self.host.devices.underlay).link

@@ -19,8 +19,8 @@ from filament.agent.flows import ends_of, ends_record, values_of
 from filament.agent.naming import Naming
 from filament.base.limits import MAX_SESSIONS_HELD
 from filament.base.net import format_ipv4
+from filament.forward.flows import FlowKey, refusal
 from filament.forward.layout import ACL_DENY, ACL_PASS, FIREWALL_DENY, SECURITY_DENY
-from filament.forward.policy import FlowKey, refusal
 from filament.forward.tables import KEY_CODECS, VALUE_CODECS
 
 Json = dict[str, Any]

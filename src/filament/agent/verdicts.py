@@ -22,9 +22,9 @@ from filament.base.errors import TransientError
 from filament.base.limits import MAX_SAMPLES, MAX_VERDICT_STREAMS, MAX_VERDICTS_QUEUED
 from filament.base.net import MPLS_OVER_UDP_PORT, VXLAN_PORT, Address
 from filament.dataplane.ring import Sample
+from filament.forward.flows import key_of
 from filament.forward.layout import SAMPLE_DROP, SAMPLE_FLOW, DropReason
 from filament.forward.parse import Packet, parse_ip
-from filament.forward.policy import key_of
 from filament.forward.tables import Key, fields_of
 from filament.forward.tunnel import ETHERTYPE_BY_VERSION, MPLS_END, VXLAN_END
 from filament.runtime.clock import wall

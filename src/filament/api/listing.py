@@ -118,13 +118,13 @@ def check_fields(kind: Kind, fields: Iterable[str]) -> None:
 def _brief(reader: Reader, item: Object, base: str, include: Include) -> dict[str, Any]:
     if include.fields is not None:
         answer = reader.full(item, base, include)
-        for name in ("id_perms", "perms2"):
+        for name in ("name", "id_perms", "perms2"):
             if name not in include.fields:
                 answer.pop(name, None)
     else:
         answer = reader.identity(item, base, include)
-        answer.pop("parent_href", None)
-    answer.pop("name", None)
+        for name in ("name", "parent_href"):
+            answer.pop(name, None)
     return answer
 
 

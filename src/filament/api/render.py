@@ -36,6 +36,8 @@ class Include(msgspec.Struct, frozen=True):
 
 # Answered even when `fields` does not name them.
 _ALWAYS = ("id_perms", "perms2")
+# What `Reader.identity` answers; clients of TF name these in `fields`, too.
+_IDENTITY = ("name", "fq_name", "uuid", "href", "parent_type", "parent_uuid", "parent_href")
 
 
 class Reader:
@@ -230,7 +232,13 @@ def href(base: str, kind: str, uuid: str) -> str:
 def answerable_fields(kind: Kind) -> frozenset[str]:
     """Every name that `fields` may hold for a kind."""
     return frozenset(
-        {*kind.properties, *kind.reference_fields, *kind.children, *kind.back_references}
+        {
+            *_IDENTITY,
+            *kind.properties,
+            *kind.reference_fields,
+            *kind.children,
+            *kind.back_references,
+        }
     )
 
 

@@ -106,6 +106,8 @@ async def _run_agent(settings: Settings, stop: Stop) -> None:
         introspects=tuple(parse_listen(one) for one in (told.introspect,) if one),
         tls=_xmpp_tls(told),
         session_log=_session_log(told),
+        flow_table=told.flow_table,
+        max_vm_flows=told.max_vm_flows,
     )
     await run_agent(place, stop)
 

@@ -45,6 +45,8 @@
     session_log = "/var/log/filament/sessions.jsonl"  # what flows were; "" (the default) for none
     session_log_bytes = 67108864     # of one file; then it is called .1 and another begins
     session_log_files = 8            # former ones that are kept
+    flow_table = 1048576             # flows that the host may have, some 200 bytes of memory each
+    max_vm_flows = 0.0               # percent of these that one port may have; 0 for no limit
 
 Everything has a default except the agent's name, address and controls. An unknown key is an error:
 a misspelt setting must not be silently ignored.
@@ -60,6 +62,7 @@ from typing import Annotated, Literal
 import msgspec
 
 from filament.base.errors import InputError
+from filament.base.limits import MAX_FLOW_TABLE, MIN_FLOW_TABLE
 
 DEFAULT_FILE = Path("/etc/filament/filament.toml")
 _PATHS_BY_VARIABLE = {"FILAMENT_RUN": "run", "FILAMENT_STATE": "state", "FILAMENT_BPFFS": "bpffs"}
@@ -150,6 +153,8 @@ class AgentSettings(XmppSettings, frozen=True, forbid_unknown_fields=True):
     session_log: str = ""
     session_log_bytes: Annotated[int, msgspec.Meta(ge=4096)] = 64 * 1024 * 1024
     session_log_files: Annotated[int, msgspec.Meta(ge=0, le=1000)] = 8
+    flow_table: Annotated[int, msgspec.Meta(ge=MIN_FLOW_TABLE, le=MAX_FLOW_TABLE)] = 1024 * 1024
+    max_vm_flows: Annotated[float, msgspec.Meta(ge=0, le=100)] = 0.0
 
 
 class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from filament.base.limits import MAX_FLOW_TABLE, MIN_FLOW_TABLE
 from filament.cli.options import pass_session
 from filament.cli.session import Session
 
@@ -128,6 +129,18 @@ def serve(
 @click.option(
     "--session-log", metavar="FILE", help="Where to write what flows were, as lines of JSON."
 )
+@click.option(
+    "--flow-table",
+    type=click.IntRange(MIN_FLOW_TABLE, MAX_FLOW_TABLE),
+    metavar="FLOWS",
+    help="How many flows this host may have.",
+)
+@click.option(
+    "--max-vm-flows",
+    type=click.FloatRange(0, 100),
+    metavar="PERCENT",
+    help="How many of them one port may have; 0 for no limit.",
+)
 @_INTROSPECT
 @_CONFIG
 @click.pass_context
@@ -140,6 +153,8 @@ def agent(
     controls: tuple[str, ...],
     underlay: str | None,
     session_log: str | None,
+    flow_table: int | None,
+    max_vm_flows: float | None,
     introspect: str | None,
     file: Path | None,
 ) -> None:
@@ -153,6 +168,8 @@ def agent(
         "controls": controls or None,
         "underlay": underlay,
         "session_log": session_log,
+        "flow_table": flow_table,
+        "max_vm_flows": max_vm_flows,
         "introspect": introspect,
     }
     settings = replace(

@@ -255,15 +255,28 @@ def show_agent(session: Session, hosts: tuple[str, ...], as_json: bool) -> None:
     rows = [{"host": each.name, **each.value} for each in answers if not each.problem]
     if not as_json:
         rows = [
-            row | {"controls": [f"{each['address']} {each['state']}" for each in row["controls"]]}
+            row
+            | {"controls": [f"{each['address']} {each['state']}" for each in row["controls"]]}
+            | _flow_table(row.get("flows", {}))
             for row in rows
         ]
     print_merged(
         rows + silent_rows(answers),
-        "host address revision applied whole ports controls",
+        "host address revision applied whole ports flows flow_memory controls",
         as_json=as_json,
         nothing="no agent",
     )
+
+
+def _flow_table(flows: Record) -> Record:
+    """How full a host's flow table is, and what it takes."""
+    if not flows:
+        return {"flows": "", "flow_memory": ""}
+    pressed = ", nearly full" if flows["pressed"] else ""
+    return {
+        "flows": f"{flows['held']} of {flows['limit']}{pressed}",
+        "flow_memory": f"{flows['memory_bytes'] / 2**20:.0f} MiB",
+    }
 
 
 @show.command("control")

@@ -106,6 +106,15 @@ def map_shape(descriptor: int) -> MapShape:
     return MapShape(*struct.unpack_from("=IIIII", _describe(descriptor, 80, "a map")))
 
 
+def map_memory_bytes(descriptor: int) -> int:
+    """Ask the kernel how much memory a map has (`memlock` of its descriptor)."""
+    for line in Path(f"/proc/self/fdinfo/{descriptor}").read_text().splitlines():
+        name, _, value = line.partition(":")
+        if name == "memlock":
+            return int(value)
+    raise KernelError("ask for the memory of", "a map", errno.EOPNOTSUPP)
+
+
 class Program(NamedTuple):
     """What the kernel says of a program; equal `tag`s mean equal instructions.
 

@@ -27,6 +27,7 @@ PROGRAMS = ("from_port", "from_fabric")
 
 _SETTINGS_SECTION = ".rodata"  # holds `struct settings` of vrouter.bpf.c and nothing else
 _ABI_PIN = "abi"
+_FLOWS = "flows"
 _LIBBPF_WARN = 0  # enum libbpf_print_level
 
 
@@ -181,9 +182,16 @@ def require_same_abi(directory: Path) -> None:
 
 @contextlib.contextmanager
 def _loaded(
-    directory: Path, path: Path, pinned: AbstractSet[str], *, record_decisions: bool
+    directory: Path,
+    path: Path,
+    pinned: AbstractSet[str],
+    *,
+    record_decisions: bool,
+    flow_limit: int | None = None,
 ) -> Iterator[ctypes.c_void_p]:
-    """Open and load an object file; its maps named in `pinned` are those of `directory`."""
+    """Open and load an object file; its maps named in `pinned` are those of `directory`. A flow
+    table for `flow_limit` flows, if given.
+    """
     library = _libbpf()
     with _opened(path) as (handle, messages):
         for name, entry in _maps(handle):
@@ -191,6 +199,8 @@ def _loaded(
                 _configure(path, entry, record_decisions=record_decisions)
             elif name in pinned:
                 library.bpf_map__set_pin_path(entry, os.fsencode(directory / name))
+            if name == _FLOWS and flow_limit is not None:
+                library.bpf_map__set_max_entries(entry, ctypes.c_uint32(flow_limit))
         result = library.bpf_object__load(handle)
         if result < 0:
             log = "\n".join("\n".join(messages).splitlines()[-40:])
@@ -198,6 +208,17 @@ def _loaded(
                 f"loading {path} with maps in {directory}: {os.strerror(-result)}\n{log}"
             )
         yield handle
+
+
+def _pinned_flow_limit(directory: Path) -> int | None:
+    """Return how many flows the pinned flow table is for; None where there is none."""
+    if not (directory / _FLOWS).exists():
+        return None
+    descriptor = bpf.open_pinned(directory / _FLOWS)
+    try:
+        return bpf.map_shape(descriptor).max_entries
+    finally:
+        os.close(descriptor)
 
 
 def _program_descriptors(handle: ctypes.c_void_p) -> dict[str, int]:
@@ -227,17 +248,30 @@ def load_apart(directory: Path, *, path: Path = OBJECT) -> Iterator[Apart]:
             yield Apart(programs, maps)
 
 
-def load(directory: Path, *, path: Path = OBJECT, record_decisions: bool = False) -> Programs:
+def load(
+    directory: Path,
+    *,
+    path: Path = OBJECT,
+    record_decisions: bool = False,
+    flow_limit: int | None = None,
+) -> Programs:
     """Load the programs over the maps pinned in `directory` of a BPF file system.
 
-    Maps that are pinned there are reused with their rows, the others are created and pinned. Raises
-    `PermanentError` when their row formats differ (nothing is changed then), or with the verifier's
-    words. `record_decisions` is for tests.
+    Maps that are pinned there are reused with their rows, the others are created and pinned; the
+    flow table for `flow_limit` flows, or as many as the pinned one is for. One of another size has
+    to be set aside before (`dataplane.flow_table`). Raises `PermanentError` when their row formats
+    differ (nothing is changed then), or with the verifier's words. `record_decisions` is for tests.
     """
     require_same_abi(directory)
     directory.mkdir(parents=True, exist_ok=True)
     pinned = {*TABLE_BY_NAME, SAMPLES, _ABI_PIN}
-    with _loaded(directory, path, pinned, record_decisions=record_decisions) as handle:
+    with _loaded(
+        directory,
+        path,
+        pinned,
+        record_decisions=record_decisions,
+        flow_limit=flow_limit or _pinned_flow_limit(directory),
+    ) as handle:
         descriptors = _program_descriptors(handle)
     # Written last: a directory left by a load that failed half-way says "unknown row formats".
     if _pinned_abi(directory) != ABI:

@@ -98,6 +98,14 @@ class PinnedMaps:
         """Return a table's file descriptor, which stays this object's."""
         return self._descriptors[name]
 
+    def capacity(self, name: str) -> int:
+        """Return how many rows a table may have: an operator may have chosen it."""
+        return bpf.map_shape(self._descriptors[name]).max_entries
+
+    def memory_bytes(self, name: str) -> int:
+        """Return how much memory a table takes, in the kernel."""
+        return bpf.map_memory_bytes(self._descriptors[name])
+
     def read(self, name: str, key: Key) -> Values | None:
         """Read one row, or None."""
         return read_row(self._descriptors[name], name, key, self._cpus)

@@ -19,8 +19,8 @@ from typing import NamedTuple
 
 from filament.dataplane import bpf
 from filament.dataplane.maps import PinnedMaps
-from filament.forward.layout import FLOW_IDLE_PRESSED_S, FLOWS_PRESSED, TABLE_BY_NAME
-from filament.forward.policy import Flow
+from filament.forward.flows import Flow
+from filament.forward.layout import FLOW_IDLE_PRESSED_S, FLOWS_PRESSED
 from filament.forward.tables import KEY_CODECS, VALUE_CODECS, Change, Key
 
 RawRow = tuple[bytes, bytes]
@@ -47,8 +47,8 @@ class Sweeper:
     `held` is how many flows the last sweep left, of at most `limit`.
     """
 
-    def __init__(self, maps: PinnedMaps, limit: int = TABLE_BY_NAME["flows"].max_entries) -> None:
-        self.limit = limit
+    def __init__(self, maps: PinnedMaps, limit: int | None = None) -> None:
+        self.limit = maps.capacity("flows") if limit is None else limit
         self.held = 0
         self._maps = maps
         self._counting = threading.Lock()

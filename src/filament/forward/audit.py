@@ -7,8 +7,9 @@ from collections.abc import Iterator, Mapping
 import msgspec
 
 from filament.base.origin import NOWHERE, Origin
+from filament.forward.flows import Flow, FlowKey, idle_s
 from filament.forward.layout import ACL_PASS, INTERFACE_POLICY
-from filament.forward.policy import Flow, FlowKey, Policy, idle_s
+from filament.forward.policy import Policy
 from filament.forward.rows import InterfaceValues, Rows
 from filament.forward.tables import Key, Tables
 

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from filament.forward.flows import Flow, FlowKey, key_of
 from filament.forward.layout import ACL_PASS, INTERFACE_POLICY, NextHopType
 from filament.forward.members import flow_hash, is_member, member_at, next_hop_of
 from filament.forward.parse import Packet
-from filament.forward.policy import Flow, FlowKey, key_of
 from filament.forward.rows import InterfaceValues, Rows
 
 

@@ -325,7 +325,7 @@ TABLES: tuple[Table, ...] = (
     # `out` is from the port, `in` to it; bytes are the IP packets'.
     # `member` is the next hop that packets from the port take where there are several, or 0.
     # `tcp_out` and `tcp_in` are all TCP flags seen. Rows that have been idle for too long count as
-    # absent (`forward.policy.idle_s`); the agent sweeps them out.
+    # absent (`forward.flows.idle_s`); the agent sweeps them out.
     Table(
         "flows",
         "HASH",

@@ -16,6 +16,7 @@ from filament.base.errors import ProtocolError
 from filament.base.limits import MAX_SAMPLES
 from filament.base.net import MPLS_OVER_UDP_PORT, VXLAN_PORT, bits_of, format_ipv4
 from filament.forward.ecmp import Chooser
+from filament.forward.flows import FlowKey, Fragment, FragmentKey
 from filament.forward.gateway import (
     Asked,
     advertisement,
@@ -38,7 +39,7 @@ from filament.forward.layout import (
 )
 from filament.forward.members import leads_to
 from filament.forward.parse import Packet, is_link_local, is_unicast, parse_ip
-from filament.forward.policy import FlowKey, Fragment, FragmentKey, Policy, Shown
+from filament.forward.policy import Policy, Shown
 from filament.forward.rows import (
     HostValues,
     InterfaceValues,

@@ -1,9 +1,10 @@
 """Lists of rules and the flow table that remembers their verdicts.
 
-`c/lib/policy.h` and `c/lib/flow.h` say the same in C. A row of the table is both directions of a
-connection; its verdict is on the tuple of the end that started it, and holds for the generation and
-the lists it was given under; otherwise the next packet is judged again. The other direction is the
-flow's answers once a packet of it passed (FLOW_PASSED); until then it is judged on its own.
+`c/lib/policy.h` and `c/lib/flow.h` say the same in C; `forward.flows` has the rows. A row of the
+table is both directions of a connection; its verdict is on the tuple of the end that started it,
+and holds for the generation and the lists it was given under; otherwise the next packet is judged
+again. The other direction is the flow's answers once a packet of it passed (FLOW_PASSED); until
+then it is judged on its own.
 """
 
 from __future__ import annotations
@@ -15,17 +16,21 @@ import msgspec
 
 from filament.base.net import narrow_address, widen_address
 from filament.forward.classify import Asked
+from filament.forward.flows import (
+    ICMPS,
+    SECOND_NS,
+    Flow,
+    FlowKey,
+    Fragment,
+    FragmentKey,
+    key_of,
+    refusal,
+)
 from filament.forward.layout import (
     ACL_DENY,
     ACL_PASS,
     FIREWALL_DENY,
     FLOW_BOTH_DENIED,
-    FLOW_IDLE_DENIED_S,
-    FLOW_IDLE_ICMP_S,
-    FLOW_IDLE_S,
-    FLOW_IDLE_TCP_CLOSED_S,
-    FLOW_IDLE_TCP_OPENING_S,
-    FLOW_IDLE_TCP_S,
     FLOW_INBOUND,
     FLOW_PASSED,
     FRAGMENT_IDLE_S,
@@ -43,7 +48,7 @@ from filament.forward.layout import (
     DropReason,
 )
 from filament.forward.members import member_from
-from filament.forward.parse import ICMP_BY_VERSION, WITH_PORTS, Packet, parse_quoted
+from filament.forward.parse import WITH_PORTS, Packet, parse_quoted
 from filament.forward.rows import (
     BucketValues,
     InterfaceValues,
@@ -55,114 +60,10 @@ from filament.forward.rows import (
 )
 from filament.forward.steps import Trail
 from filament.forward.tables import ROUTES_BY_VERSION, Row
-from filament.wire.packet.ipv4 import TCP
-from filament.wire.packet.tcp import ACK, FIN, RST, SYN
+from filament.wire.packet.tcp import ACK, SYN
 
-_SECOND_NS = 1_000_000_000
 _MAX_FLOWS = TABLE_BY_NAME["flows"].max_entries
 _MAX_FRAGMENTS = TABLE_BY_NAME["fragments"].max_entries
-_ICMPS = frozenset(ICMP_BY_VERSION.values())
-
-
-# Why a packet from the port, and one to it, is dropped, by its flow's action.
-_REFUSALS = {
-    ACL_DENY: (DropReason.POLICY_FROM_PORT, DropReason.POLICY_TO_PORT),
-    SECURITY_DENY: (DropReason.SECURITY_FROM_PORT, DropReason.SECURITY_TO_PORT),
-    FIREWALL_DENY: (DropReason.FIREWALL_FROM_PORT, DropReason.FIREWALL_TO_PORT),
-}
-
-
-class FlowKey(NamedTuple):
-    """A key of `flows`: a connection as its port sees it. Addresses are wide (`widen_address`)."""
-
-    vif: int
-    vrf: int
-    local: int
-    remote: int
-    local_port: int
-    remote_port: int
-    protocol: int
-
-
-class FragmentKey(NamedTuple):
-    """A key of `fragments`."""
-
-    vif: int
-    source: int
-    destination: int
-    id: int
-    protocol: int
-
-
-class Fragment(NamedTuple):
-    """A row of `fragments`."""
-
-    seen_ns: int
-    source_port: int
-    destination_port: int
-    icmp: int
-
-
-class Flow(msgspec.Struct):
-    """A row of `flows`."""
-
-    started_ns: int
-    last_seen_ns: int
-    out_packets: int
-    out_bytes: int
-    in_packets: int
-    in_bytes: int
-    generation: int
-    acl: int
-    rule: int
-    security: int
-    security_rule: int
-    firewall: int
-    firewall_rule: int
-    icmp: int
-    member: int
-    action: int
-    flags: int
-    tcp_out: int
-    tcp_in: int
-
-    def values(self) -> tuple[int, ...]:
-        """Return the row in layout order."""
-        return msgspec.structs.astuple(self)
-
-    @property
-    def is_closed(self) -> bool:
-        """Whether TCP ended: reset by one side, or closed by both."""
-        return bool((self.tcp_out | self.tcp_in) & RST or self.tcp_out & self.tcp_in & FIN)
-
-    @property
-    def is_established(self) -> bool:
-        """Whether it may pass and both ends speak."""
-        return self.action == ACL_PASS and bool(self.out_packets and self.in_packets)
-
-    def is_forward(self, *, is_from_port: bool) -> bool:
-        """Whether a packet goes the way of who started the flow."""
-        return is_from_port == (not self.flags & FLOW_INBOUND)
-
-    def is_idle(self, protocol: int, now_ns: int) -> bool:
-        """Say whether the row is too old to count."""
-        return now_ns - self.last_seen_ns > idle_s(self, protocol) * _SECOND_NS
-
-
-def idle_s(flow: Flow, protocol: int) -> int:
-    """Return how long a flow may be without a packet."""
-    started = flow.tcp_in if flow.flags & FLOW_INBOUND else flow.tcp_out
-    if flow.action != ACL_PASS and not flow.flags & FLOW_PASSED:
-        return FLOW_IDLE_DENIED_S
-    if protocol in _ICMPS:
-        return FLOW_IDLE_ICMP_S
-    if protocol != TCP:
-        return FLOW_IDLE_S
-    if flow.is_closed:
-        return FLOW_IDLE_TCP_CLOSED_S
-    if started & (SYN | ACK) == SYN:
-        return FLOW_IDLE_TCP_OPENING_S
-    return FLOW_IDLE_TCP_S
 
 
 class Answer(NamedTuple):
@@ -239,12 +140,6 @@ class Passage(NamedTuple):
         return refusal(action, is_from_port=self.is_from_port)
 
 
-def refusal(action: int, *, is_from_port: bool) -> DropReason:
-    """Why packets from a port, or to it, are dropped whose flow has an action that denies."""
-    from_port, to_port = _REFUSALS.get(action, _REFUSALS[ACL_DENY])
-    return from_port if is_from_port else to_port
-
-
 def lists_of(port: InterfaceValues, *, outbound: bool) -> tuple[int, int]:
     """Return the lists of a port's security groups and firewall policies for flows that the port
     starts (`outbound`), or the far end.
@@ -252,22 +147,6 @@ def lists_of(port: InterfaceValues, *, outbound: bool) -> tuple[int, int]:
     if outbound:
         return port.egress, port.firewall_egress
     return port.ingress, port.firewall_ingress
-
-
-def key_of(packet: Packet, port: InterfaceValues, *, is_from_port: bool) -> FlowKey:
-    """Return the key of a packet's flow at a port.
-
-    What stands for ports in ICMP is the same in both directions.
-    """
-    addresses = (
-        widen_address(packet.source, packet.version),
-        widen_address(packet.destination, packet.version),
-    )
-    ports = packet.source_port, packet.destination_port
-    if not is_from_port:
-        addresses = addresses[::-1]
-        ports = ports if packet.protocol in _ICMPS else ports[::-1]
-    return FlowKey(port.vif, port.vrf, *addresses, *ports, packet.protocol)
 
 
 class Shown(NamedTuple):
@@ -373,7 +252,7 @@ class Policy:
             self.fragments[key] = Fragment(now_ns, *ports, icmp)
             return
         known = self.fragments.get(key)
-        if known is None or now_ns - known.seen_ns > FRAGMENT_IDLE_S * _SECOND_NS:
+        if known is None or now_ns - known.seen_ns > FRAGMENT_IDLE_S * SECOND_NS:
             return
         packet.source_port, packet.destination_port = known.source_port, known.destination_port
         packet.icmp_type, packet.icmp_code = known.icmp >> 8, known.icmp & 255
@@ -525,7 +404,7 @@ class Policy:
                 (addresses[1], addresses[0]),
                 (ports[1], ports[0]),
             )
-        if key.protocol in _ICMPS:
+        if key.protocol in ICMPS:
             ports = 0, icmp
         asked = Asked(
             *networks,

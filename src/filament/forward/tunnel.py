@@ -65,7 +65,10 @@ def entropy(packet: Packet) -> int:
     mixed = (rotate(mixed, 15) ^ folded) * 0x85EBCA6B & _WORD
     if not packet.is_fragment:
         mixed ^= packet.source_port << 16 | packet.destination_port
-    mixed = (rotate(mixed, 13) ^ packet.protocol) * 0xC2B2AE35 & _WORD
+    mixed = rotate(mixed, 13) ^ packet.protocol
+    # Every bit of the fields must reach all of these: neighbouring ports differ in few.
+    mixed = (mixed ^ mixed >> 16) * 0x85EBCA6B & _WORD
+    mixed = (mixed ^ mixed >> 13) * 0xC2B2AE35 & _WORD
     return (mixed ^ mixed >> 16) & 0x3FFF
 
 

@@ -13,7 +13,6 @@ could see them. Owned by one task; `verify` recomputes everything and compares.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from itertools import islice, repeat
 
 import msgspec
 
@@ -21,21 +20,14 @@ from filament.base.errors import NotFoundError
 from filament.rib.adjout import CHANGES_AT_ONCE
 from filament.rib.bestpath import infeasible_reason, rank, select
 from filament.rib.bgp import BgpRib
-from filament.rib.bundle import Bundle
-from filament.rib.exchange import (
-    INSTANCE_FAMILY,
-    Exported,
-    export,
-    import_path,
-    instance_key,
-    vpn_key,
-)
+from filament.rib.exchange import INSTANCE_FAMILY, Exported, export, vpn_key
 from filament.rib.explain import Candidate, Explanation, reason_of
+from filament.rib.imports import Imports
 from filament.rib.keys import RouteKey
 from filament.rib.members import Members
 from filament.rib.path import Path, Selection
 from filament.rib.peer import Peer, PeerKind, Speaker
-from filament.rib.pending import Changes
+from filament.rib.tables import InstanceTables, RouteChanged, Table
 from filament.rib.targets import (
     NO_TARGETS,
     Targets,
@@ -44,7 +36,6 @@ from filament.rib.targets import (
     encode_targets,
     format_target,
 )
-from filament.rib.vpn import VpnTable
 from filament.wire.bgp.family import AddressFamily
 
 IMPORTS_AT_ONCE = 500
@@ -64,14 +55,6 @@ class Instance(msgspec.Struct, frozen=True):
     network_id: int = 0
 
 
-class RouteChanged(msgspec.Struct, frozen=True):
-    """The choice for a key of an instance changed; None: there is no route any more."""
-
-    instance: str
-    key: RouteKey
-    selection: Selection | None
-
-
 class _Source:
     """What agents published into one instance, configured or not. Exists while it has paths or
     is configured.
@@ -84,11 +67,6 @@ class _Source:
         self.routes: dict[RouteKey, dict[str, Path]] = {}
 
 
-_Place = tuple[str, str, bytes]  # (source, peer, VPN key), see Path.place
-_Table = dict[RouteKey, dict[_Place, Path]]
-_VpnKey = tuple[AddressFamily, bytes]
-
-
 class Rib:
     """The table of tables. One per control node."""
 
@@ -96,19 +74,15 @@ class Rib:
         self.instances: dict[str, Instance] = {}
         self.target_sets = TargetSets()
         self.bgp = BgpRib(self.target_sets)
-        self.bgp.out.listener = self._import_changed
+        self._tables = InstanceTables()
+        self._learnt = Imports(self.bgp, self._tables, self.target_sets)
+        self.bgp.out.listener = self._learnt.follow
         self._imports: dict[str, Targets] = {}
         self._exporting: dict[bytes, dict[str, None]] = {}  # target -> instances
         self._networks: dict[int, dict[str, None]] = {}  # network id -> instances
         self._members = Members(self.bgp.set_membership)
         self._sources: dict[str, _Source] = {}
-        self._tables: dict[str, _Table] = {}
-        self._selected: dict[str, dict[RouteKey, Selection]] = {}
-        self._dirty: dict[tuple[str, RouteKey], None] = {}
         self._of_peer: dict[str, dict[tuple[str, RouteKey], None]] = {}
-        # VPN routes that instances here hold: the key there, and (instance, place) of each copy.
-        self._imported: dict[_VpnKey, tuple[RouteKey, dict[tuple[str, _Place], Path]]] = {}
-        self._waiting: dict[_VpnKey, None] = {}  # VPN routes that instances gained or lost
 
     # configuration ------------------------------------------------------------------------
 
@@ -128,8 +102,7 @@ class Rib:
             return
         imports, exports = encode_targets(instance.imports), encode_targets(instance.exports)
         if before is None:
-            self._tables[name] = {}
-            self._selected.setdefault(name, {})  # forgotten and put again: listeners see the sum
+            self._tables.add(name)
         else:
             self._forget_network(before)
         self.instances[name] = instance
@@ -154,9 +127,8 @@ class Rib:
         self._change_exports(name, NO_TARGETS)
         self._change_imports(name, NO_TARGETS)
         self._forget_network(before)
-        for key in self._tables[name]:
-            self._dirty[name, key] = None
-        del self.instances[name], self._tables[name], self._imports[name]
+        self._tables.forget(name)
+        del self.instances[name], self._imports[name]
         self._drop_if_idle(name)
 
     def _forget_network(self, instance: Instance) -> None:
@@ -175,9 +147,7 @@ class Rib:
                     self._copy(self._sources[source], name)
                 else:
                     self._uncopy(self._sources[source], name)
-            for bundle in target_set.bundles:
-                if bundle.peer.kind is not PeerKind.AGENT:
-                    self._waiting.update(dict.fromkeys(zip(repeat(bundle.family), bundle.routes)))
+            self._learnt.note(target_set)
 
     def _change_exports(self, name: str, exports: Targets) -> None:
         source = self._source(name)
@@ -220,23 +190,12 @@ class Rib:
     def _copy(self, source: _Source, importer: str) -> None:
         for key, paths in source.routes.items():
             for path in paths.values():
-                self._put_copy(importer, key, path)
+                self._tables.put(importer, key, path)
 
     def _uncopy(self, source: _Source, importer: str) -> None:
         for key, paths in source.routes.items():
             for path in paths.values():
-                self._drop_copy(importer, key, path)
-
-    def _put_copy(self, importer: str, key: RouteKey, path: Path) -> None:
-        self._tables[importer].setdefault(key, {})[path.place] = path
-        self._dirty[importer, key] = None
-
-    def _drop_copy(self, importer: str, key: RouteKey, path: Path) -> None:
-        paths = self._tables[importer][key]
-        del paths[path.place]
-        if not paths:
-            del self._tables[importer][key]
-        self._dirty[importer, key] = None
+                self._tables.drop(importer, key, path)
 
     def _holders(self, name: str) -> list[str]:
         """Instances whose tables hold what is published into `name`."""
@@ -291,72 +250,6 @@ class Rib:
             for path in paths.values():
                 self._unexport(key, path)
 
-    def _import_changed(self, table: VpnTable, changes: Changes) -> int:
-        """Follow changes of a VPN table into the instances that import its routes; return how many
-        keys that concerned.
-        """
-        if table.family not in INSTANCE_FAMILY:
-            return 0
-        routes, family = table.routes, table.family
-        held = self._imported
-        if not held and not self.target_sets.has_importers:
-            return 0
-        keys = []
-        for bundle, run in changes.fresh.items():
-            if bundle.target_set.importers:
-                keys += run.keys
-        for key in changes.before:
-            entry = routes.get(key)
-            if isinstance(entry, Bundle) and not entry.target_set.importers:
-                entry = None
-            if entry is not None or (family, key) in held:
-                keys.append(key)
-        if held:
-            for run in changes.gone.values():
-                keys += [key for key in run.keys if (family, key) in held]
-        for key in keys:
-            self._import(table, key)
-        return len(keys)
-
-    def _import_waiting(self, limit: int) -> None:
-        """Do up to `limit` of the imports that instances gained or lost."""
-        for place in list(islice(self._waiting, limit)):
-            del self._waiting[place]
-            family, key = place
-            self._import(self.bgp.tables[family], key)
-
-    def _import(self, table: VpnTable, key: bytes) -> None:
-        """Bring instances' copies of a VPN route up to date."""
-        place = (table.family, key)
-        wanted: dict[tuple[str, _Place], Path] = {}
-        for bundle in table.equal_paths(key):
-            if bundle.peer.kind is PeerKind.AGENT or not bundle.target_set.importers:
-                continue
-            path = import_path(table.family, key, bundle.routes[key], bundle, self.bgp.us.asn)
-            for importer in bundle.target_set.importers:
-                wanted[importer, path.place] = path
-        known = self._imported.get(place)
-        if known is None and not wanted:
-            return
-        route_key = known[0] if known is not None else instance_key(table.family, key)
-        if route_key is None:
-            return
-        # An instance may have been forgotten since, and put again without its copies.
-        held = known[1] if known is not None else {}
-        for (importer, where), path in held.items():
-            if (importer, where) not in wanted and self._copy_of(importer, route_key, where):
-                self._drop_copy(importer, route_key, path)
-        for (importer, where), path in wanted.items():
-            if self._copy_of(importer, route_key, where) != path:
-                self._put_copy(importer, route_key, path)
-        if wanted:
-            self._imported[place] = route_key, wanted
-        else:
-            del self._imported[place]
-
-    def _copy_of(self, importer: str, key: RouteKey, place: _Place) -> Path | None:
-        return self._tables.get(importer, {}).get(key, {}).get(place)
-
     # paths --------------------------------------------------------------------------------
 
     def publish(self, key: RouteKey, path: Path) -> None:
@@ -370,7 +263,7 @@ class Rib:
         paths[path.peer] = path
         self._of_peer.setdefault(path.peer, {})[path.source, key] = None
         for holder in self._holders(path.source):
-            self._put_copy(holder, key, path)
+            self._tables.put(holder, key, path)
         self._export(key, path)
 
     def withdraw(self, peer: str, source: str, key: RouteKey) -> bool:
@@ -386,7 +279,7 @@ class Rib:
         if not routes[key]:
             del routes[key]
         for holder in self._holders(source):
-            self._drop_copy(holder, key, path)
+            self._tables.drop(holder, key, path)
         self._unexport(key, path)
         self._drop_if_idle(source)
         return True
@@ -424,7 +317,7 @@ class Rib:
     @property
     def has_changes(self) -> bool:
         """Whether `take_changes` has something to look at."""
-        return bool(self._dirty or self._waiting)
+        return self._tables.has_changes or self._learnt.is_waiting
 
     def take_changes(self) -> list[RouteChanged]:
         """Choose where something changed; return and forget the changes a listener could see.
@@ -433,41 +326,24 @@ class Rib:
         a portion at a time, lest everybody wait: with `has_changes` there is more.
         """
         self.bgp.out.collect(CHANGES_AT_ONCE)
-        self._import_waiting(IMPORTS_AT_ONCE)
-        changes = []
-        for name, key in self._dirty:
-            table = self._tables.get(name)
-            selection = select(table[key].values()) if table and key in table else None
-            selected = self._selected[name]
-            before = selected.get(key)
-            if selection is not None:
-                selected[key] = selection
-            elif before is not None:
-                del selected[key]
-            if (before is None) != (selection is None) or not (
-                before is None or selection is None or selection.forwards_as(before)
-            ):
-                changes.append(RouteChanged(name, key, selection))
-        self._dirty = {}
-        for name in [name for name in self._selected if name not in self.instances]:
-            del self._selected[name]
-        return changes
+        self._learnt.follow_waiting(IMPORTS_AT_ONCE)
+        return self._tables.take_changes()
 
     def selection(self, instance: str, key: RouteKey) -> Selection | None:
         """Return the choice for a key as of the last `take_changes`."""
-        return self._selected.get(instance, {}).get(key)
+        return self._tables.selection(instance, key)
 
     def selections(self, instance: str) -> dict[RouteKey, Selection]:
         """Return every route of an instance as of the last `take_changes`; do not change it."""
-        return self._selected.get(instance, {})
+        return self._tables.selections(instance)
 
     def keys(self, instance: str) -> list[RouteKey]:
         """Return every key of an instance that has a path, chosen or not."""
-        return list(self._tables.get(instance, ()))
+        return self._tables.keys(instance)
 
     def paths(self, instance: str, key: RouteKey) -> list[Path]:
         """Return every path to a key, chosen or not, in no order."""
-        return list(self._tables.get(instance, {}).get(key, {}).values())
+        return self._tables.paths(instance, key)
 
     def importers(self, instance: str) -> list[str]:
         """Return the other instances that import what is published into one, sorted."""
@@ -521,7 +397,7 @@ class Rib:
             raise NotFoundError(
                 f"no routing instance is called {instance!r}; `filament show vrf` lists them"
             )
-        paths = list(self._tables[instance].get(key, {}).values())
+        paths = self._tables.paths(instance, key)
         selection = select(paths)
         chosen = selection.paths if selection is not None else ()
         rest = sorted(
@@ -568,37 +444,19 @@ class Rib:
         self._members.verify(imports)
 
     def _verify_tables(self) -> None:
-        expected: dict[str, _Table] = {name: {} for name in self.instances}
+        expected: dict[str, Table] = {name: {} for name in self.instances}
         for instance in self.instances.values():
+            table = expected[instance.name]
             for name, source in self._sources.items():
                 exporter = self.instances.get(name)
                 exports = exporter.exports if exporter is not None else frozenset()
                 if name == instance.name or not exports.isdisjoint(instance.imports):
                     for key, paths in source.routes.items():
                         for path in paths.values():
-                            expected[instance.name].setdefault(key, {})[path.place] = path
-            for key, path in self._expected_imports(instance):
-                expected[instance.name].setdefault(key, {})[path.place] = path
-        assert set(expected) == set(self._tables), "the RIB has tables of other instances"
-        for name, table in expected.items():
-            assert table == self._tables[name], f"table {name} differs from what is published"
-            chosen = {key: select(paths.values()) for key, paths in table.items()}
-            best = {key: selection for key, selection in chosen.items() if selection is not None}
-            assert best == self._selected[name], f"choices of {name} differ from its paths"
-        assert set(self._selected) == set(self._tables), "choices remain of forgotten instances"
-
-    def _expected_imports(self, instance: Instance) -> Iterator[tuple[RouteKey, Path]]:
-        imports = encode_targets(instance.imports)
-        for family in INSTANCE_FAMILY:
-            table = self.bgp.tables[family]
-            for key in table.routes:
-                for bundle in table.equal_paths(key):
-                    if bundle.peer.kind is PeerKind.AGENT:
-                        continue
-                    route_key = instance_key(family, key)
-                    if route_key is not None and not imports.isdisjoint(bundle.target_set.targets):
-                        label = bundle.routes[key]
-                        yield route_key, import_path(family, key, label, bundle, self.bgp.us.asn)
+                            table.setdefault(key, {})[path.place] = path
+            for key, path in self._learnt.expected(encode_targets(instance.imports)):
+                table.setdefault(key, {})[path.place] = path
+        self._tables.verify(expected)
 
     def _verify_vpn(self) -> None:
         self.bgp.verify()

@@ -335,11 +335,12 @@ class SqliteStore:
         self._connection.execute("begin immediate")
         try:
             yield
+            self._connection.execute("commit")
         except BaseException:
+            # Also after a commit that failed: some failures leave the transaction open.
             if self._connection.in_transaction:
                 self._connection.execute("rollback")
             raise
-        self._connection.execute("commit")
 
     @contextlib.contextmanager
     def _writing(self) -> Iterator[None]:

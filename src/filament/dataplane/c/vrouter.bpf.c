@@ -60,7 +60,7 @@ static __always_inline int to_port(struct __sk_buff *skb, struct packet *packet,
 
 	if (!port)
 		return drop(skb, sender, DROP_UNKNOWN_INTERFACE);
-	reason = police(skb, packet, port, self->generation, false, NULL);
+	reason = police(skb, packet, port, self->generation, NULL);
 	if (reason)
 		return drop(skb, port, reason);
 	return hand_over(skb, packet, port, next_hop, next_hop_id);
@@ -109,7 +109,7 @@ static __always_inline int route_packet(struct __sk_buff *skb, struct packet *pa
 		return answer_echo(skb, packet, port, route->next_hop);
 	if (packet->ttl <= 1)
 		return drop(skb, port, DROP_TTL_EXCEEDED);
-	reason = police(skb, packet, port, self->generation, true, route);
+	reason = police(skb, packet, port, self->generation, route);
 	if (reason)
 		return drop(skb, port, reason);
 	next_hop_id = route->next_hop;
@@ -292,7 +292,7 @@ int from_fabric(struct __sk_buff *skb)
 		return drop_in(skb, FABRIC_VIF, vrf, DROP_UNKNOWN_INTERFACE);
 	if (!is_parsed)
 		return drop(skb, port, DROP_MALFORMED);
-	reason = police(skb, &packet, port, self->generation, false, NULL);
+	reason = police(skb, &packet, port, self->generation, NULL);
 	if (reason)
 		return drop(skb, port, reason);
 	if (!merge_congestion(skb, &packet, outer_tos))

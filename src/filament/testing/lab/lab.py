@@ -94,6 +94,7 @@ class Lab:
         control_count: int = 1,
         underlay: Underlay = "bridge",
         api_listen: str = DEFAULT_API_LISTEN,
+        agent_options: Sequence[str] = (),
     ) -> Self:
         """Make hosts and underlay, without processes. lab.json comes first: a lab that dies half
         made can always be recognised and cleared away.
@@ -107,6 +108,7 @@ class Lab:
             underlay=underlay,
             api_listen=api_listen,
             boot=processes.boot_id(),
+            agent_options=tuple(agent_options),
         )
         lab = cls(directories, plan)
         lab._remember(plan)
@@ -186,6 +188,7 @@ class Lab:
                 *("agent", "--name", host.name, "--address", format_ipv4(host.address)),
                 *(*listened, "--underlay", UNDERLAY_DEVICE),
                 *("--session-log", str(self.directories.session_log)),
+                *self.plan.agent_options,
             )
             programs.append(self._program(agent_of(host.name), host.name, argv))
         return programs

@@ -76,6 +76,7 @@ class LabPlan(msgspec.Struct, frozen=True):
 
     `controls` are the control nodes' namespaces and the addresses they listen on. `routers` are
     namespaces on the underlay for somebody else's routers (`Lab.add_router`).
+    `agent_options` are given to every agent besides what it is told of the lab.
     `ready` is set once `up` has finished: a lab that is not is a ruin to be cleared away.
     """
 
@@ -86,6 +87,7 @@ class LabPlan(msgspec.Struct, frozen=True):
     boot: str
     workloads: tuple[Workload, ...] = ()
     routers: tuple[LabHost, ...] = ()
+    agent_options: tuple[str, ...] = ()
     ready: bool = False
 
     @property
@@ -165,7 +167,13 @@ class Directories(msgspec.Struct, frozen=True):
 
 
 def plan_lab(
-    *, host_count: int, control_count: int = 1, underlay: Underlay, api_listen: str, boot: str
+    *,
+    host_count: int,
+    control_count: int = 1,
+    underlay: Underlay,
+    api_listen: str,
+    boot: str,
+    agent_options: tuple[str, ...] = (),
 ) -> LabPlan:
     """Lay out a lab of `host_count` hosts (named host1, host2, ...) without workloads.
 
@@ -198,7 +206,7 @@ def plan_lab(
         number + control_count * (number >= CONTROL_NUMBER) for number in range(1, host_count + 1)
     ]
     hosts = tuple(LabHost(f"host{i}", base + number) for i, number in enumerate(numbers, start=1))
-    return LabPlan(underlay, hosts, controls, api_listen, boot)
+    return LabPlan(underlay, hosts, controls, api_listen, boot, agent_options=agent_options)
 
 
 def require_name(plan: LabPlan, name: str) -> None:

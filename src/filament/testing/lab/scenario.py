@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from filament.base.errors import FilamentError, PermanentError
@@ -75,6 +75,7 @@ def build_scenario(
     api_listen: str = DEFAULT_API_LISTEN,
     host_count: int = 2,
     control_count: int = 1,
+    agent_options: Sequence[str] = (),
 ) -> Lab:
     """Build hosts, start processes, and make networks and workloads through the API."""
     steps = Steps(say)
@@ -85,6 +86,7 @@ def build_scenario(
             api_listen=api_listen,
             host_count=host_count,
             control_count=control_count,
+            agent_options=agent_options,
         )
     with steps.step("processes: API"):
         lab.start()

@@ -33,6 +33,31 @@ struct vxlan_header {
 } __attribute__((packed, aligned(2)));
 _Static_assert(UDP_END + sizeof(struct vxlan_header) == VXLAN_END, "VXLAN_OVERHEAD is wrong");
 
+/* The way to another host, as the kernel's routes and neighbours have it: remembered for a moment, by
+ * destination and ports, because asking costs more than all else a tunnel takes. */
+struct path {
+	__u64 found_ns;
+	__be32 local;
+	__be32 remote;
+	__be16 source_port;
+	__be16 port;
+	__u8 source_mac[ETH_ALEN];
+	__u8 destination_mac[ETH_ALEN];
+	__u32 ifindex;
+	__u32 mtu;
+	__be32 neighbour; /* the underlay's next hop, and 0 once its MAC is known */
+};
+
+#define PATHS 1024
+#define PATH_FRESH_NS (1ULL << 25) /* 34 ms: so late we follow the underlay */
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, PATHS);
+	__type(key, __u32);
+	__type(value, struct path);
+} paths SEC(".maps");
+
 /* Fourteen bits that are the same for all packets of a flow and all fragments of a packet, so that
  * the underlay balances flows and reorders none (RFC 7510 section 3). */
 static __always_inline __u16 entropy(const struct packet *packet)
@@ -43,7 +68,10 @@ static __always_inline __u16 entropy(const struct packet *packet)
 	if (!packet->is_fragment)
 		hash ^= (__u32)bpf_ntohs(packet->source_port) << 16 |
 			bpf_ntohs(packet->destination_port);
-	hash = (rotate(hash, 13) ^ packet->protocol) * 0xc2b2ae35u;
+	hash = rotate(hash, 13) ^ packet->protocol;
+	/* Every bit of the fields must reach all of these: neighbouring ports differ in few. */
+	hash = (hash ^ hash >> 16) * 0x85ebca6bu;
+	hash = (hash ^ hash >> 13) * 0xc2b2ae35u;
 	return (hash ^ hash >> 16) & 0x3fff;
 }
 
@@ -106,22 +134,22 @@ static __always_inline bool write_shim(struct __sk_buff *skb, const struct packe
 
 /* Write the outer headers into the room made for them; false when that is not there. */
 static __always_inline bool write_outer(struct __sk_buff *skb, const struct packet *packet,
-					const struct bpf_fib_lookup *path, __u32 overhead)
+					const struct path *path, __u32 overhead)
 {
 	struct ethhdr *ethernet = frame(skb, 0);
 	struct iphdr *ip = (void *)(ethernet + 1);
 	struct udphdr *udp = (void *)(ip + 1);
 	/* A segmentation-offload packet may not fit the field; its segments get their own. */
 	__u32 length = packet->length + overhead;
-	__be32 source = path->ipv4_src, destination = path->ipv4_dst;
+	__be32 source = path->local, destination = path->remote;
 	__u32 sum;
 
 	if ((void *)(udp + 1) > frame_end(skb))
 		return false;
 	if (length > 0xffff)
 		length = 0xffff;
-	__builtin_memcpy(ethernet->h_dest, path->dmac, ETH_ALEN);
-	__builtin_memcpy(ethernet->h_source, path->smac, ETH_ALEN);
+	__builtin_memcpy(ethernet->h_dest, path->destination_mac, ETH_ALEN);
+	__builtin_memcpy(ethernet->h_source, path->source_mac, ETH_ALEN);
 	ethernet->h_proto = bpf_htons(ETH_P_IP);
 	ip->version = 4;
 	ip->ihl = 5;
@@ -139,11 +167,44 @@ static __always_inline bool write_outer(struct __sk_buff *skb, const struct pack
 	      bpf_htons(IP_DONT_FRAGMENT) + bpf_htons(TUNNEL_TTL << 8 | IPPROTO_UDP);
 	sum += (source & 0xffff) + (source >> 16) + (destination & 0xffff) + (destination >> 16);
 	ip->check = fold_checksum(sum);
-	udp->source = path->sport;
-	udp->dest = path->dport;
+	udp->source = path->source_port;
+	udp->dest = path->port;
 	udp->len = bpf_htons(length - sizeof(*ip));
 	udp->check = 0;
 	return true;
+}
+
+/* Ask the kernel the way for a packet of `length` bytes; DROP_NONE or why there is none. */
+static __noinline int find_path(struct __sk_buff *skb, struct path *path, __u32 length)
+{
+	/* As if sent by the host itself: that asks only the loopback device to have forwarding on. */
+	struct bpf_fib_lookup asked = {
+		.family = AF_INET,
+		.l4_protocol = IPPROTO_UDP,
+		.sport = path->source_port,
+		.dport = path->port,
+		.tot_len = length,
+		.ifindex = LOOPBACK_IFINDEX,
+		.ipv4_src = path->local,
+		.ipv4_dst = path->remote,
+	};
+	long found = bpf_fib_lookup(skb, &asked, sizeof(asked), 0);
+
+	if (found == BPF_FIB_LKUP_RET_FRAG_NEEDED)
+		return DROP_MTU_EXCEEDED;
+	if (found != BPF_FIB_LKUP_RET_SUCCESS && found != BPF_FIB_LKUP_RET_NO_NEIGH)
+		return DROP_NO_UNDERLAY_ROUTE;
+	path->ifindex = asked.ifindex;
+	__builtin_memcpy(path->source_mac, asked.smac, ETH_ALEN);
+	__builtin_memcpy(path->destination_mac, asked.dmac, ETH_ALEN);
+	/* The lookup replaced the destination by the underlay's next hop. */
+	path->neighbour = asked.ipv4_dst;
+	if (unlikely(found == BPF_FIB_LKUP_RET_NO_NEIGH))
+		return DROP_NONE;
+	path->neighbour = 0;
+	path->mtu = asked.mtu_result;
+	path->found_ns = bpf_ktime_get_coarse_ns();
+	return DROP_NONE;
 }
 
 /* Send the packet, whose Ethernet header is in front, to another host. The kernel's own routes and
@@ -154,40 +215,40 @@ static __always_inline int tunnel(struct __sk_buff *skb, const struct packet *pa
 {
 	bool is_vxlan = next_hop->flags & NEXT_HOP_VXLAN;
 	__u32 overhead = is_vxlan ? VXLAN_OVERHEAD : MPLS_OVERHEAD;
-	/* As if sent by the host itself: that asks only the loopback device to have forwarding on. */
-	struct bpf_fib_lookup path = {
-		.family = AF_INET,
-		.l4_protocol = IPPROTO_UDP,
-		.sport = bpf_htons(TUNNEL_SOURCE_PORT | entropy(packet)),
-		.dport = is_vxlan ? bpf_htons(VXLAN_PORT) : bpf_htons(MPLS_OVER_UDP_PORT),
-		.ifindex = LOOPBACK_IFINDEX,
-		.ipv4_src = self->address,
-		.ipv4_dst = next_hop->remote,
-	};
+	__be16 udp_port = is_vxlan ? bpf_htons(VXLAN_PORT) : bpf_htons(MPLS_OVER_UDP_PORT);
+	__u32 length = tunnelled_length(skb, packet, overhead), spread = entropy(packet);
+	__u32 slot = (spread ^ bpf_ntohl(next_hop->remote)) % PATHS;
+	__be16 source_port = bpf_htons(TUNNEL_SOURCE_PORT | spread);
 	struct bpf_redir_neigh neighbour = {.nh_family = AF_INET};
-	__u32 length = tunnelled_length(skb, packet, overhead);
-	long found;
+	struct path *path;
+	__u32 reason;
 
-	if (length > 0xffff)
+	path = bpf_map_lookup_elem(&paths, &slot);
+	if (length > 0xffff || !path)
 		return drop(skb, port, DROP_MTU_EXCEEDED);
-	path.tot_len = length;
-	found = bpf_fib_lookup(skb, &path, sizeof(path), 0);
-	if (found == BPF_FIB_LKUP_RET_FRAG_NEEDED)
-		return drop(skb, port, DROP_MTU_EXCEEDED);
-	if (found != BPF_FIB_LKUP_RET_SUCCESS && found != BPF_FIB_LKUP_RET_NO_NEIGH)
-		return drop(skb, port, DROP_NO_UNDERLAY_ROUTE);
-	/* The lookup replaced the destination by the underlay's next hop. */
-	neighbour.ipv4_nh = path.ipv4_dst;
-	path.ipv4_dst = next_hop->remote;
-	if (push_room(skb, overhead) || !write_outer(skb, packet, &path, overhead) ||
+	if (unlikely(path->remote != next_hop->remote || path->source_port != source_port ||
+		     path->port != udp_port || path->local != self->address ||
+		     length > path->mtu ||
+		     bpf_ktime_get_coarse_ns() - path->found_ns > PATH_FRESH_NS)) {
+		path->remote = next_hop->remote;
+		path->source_port = source_port;
+		path->port = udp_port;
+		path->local = self->address;
+		path->found_ns = 0;
+		reason = find_path(skb, path, length);
+		if (reason)
+			return drop(skb, port, reason);
+	}
+	if (push_room(skb, overhead) || !write_outer(skb, packet, path, overhead) ||
 	    !write_shim(skb, packet, next_hop, label))
 		return drop(skb, port, DROP_PUSH_FAILED);
 	count_tx(FABRIC_VIF, skb->len);
-	if (likely(found == BPF_FIB_LKUP_RET_SUCCESS))
-		return send(skb, path.ifindex, next_hop_id, false);
+	if (likely(!path->neighbour))
+		return send(skb, path->ifindex, next_hop_id, false);
 	/* The kernel asks for the neighbour's MAC and keeps the packet meanwhile. */
-	return decide(bpf_redirect_neigh(path.ifindex, &neighbour, sizeof(neighbour), 0), DROP_NONE,
-		      next_hop_id, path.ifindex);
+	neighbour.ipv4_nh = path->neighbour;
+	return decide(bpf_redirect_neigh(path->ifindex, &neighbour, sizeof(neighbour), 0), DROP_NONE,
+		      next_hop_id, path->ifindex);
 }
 
 /* Carry the outer header's congestion mark over to the packet inside (RFC 6040 figure 4); false

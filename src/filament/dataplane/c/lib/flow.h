@@ -17,28 +17,6 @@
 #include "route.h"
 #include "tables.gen.h"
 
-/* A packet on its way from or to a port, and all that judging it takes. */
-struct passage {
-	struct flow_key key;
-	__u32 network; /* the port's */
-	__u32 acl;     /* and its lists */
-	__u32 egress;
-	__u32 ingress;
-	__u32 firewall_egress;
-	__u32 firewall_ingress;
-	__u32 generation;
-	__u32 flow_limit;
-	__u32 remote_network; /* of the route to the far address; to a port: looked up when needed */
-	__u32 remote_groups;
-	__u32 remote_tags;
-	__u32 bytes;
-	__u32 icmp; /* type << 8 | code */
-	__u64 now_ns;
-	bool is_from_port;
-	bool is_new; /* judged: the first packet of its flow that passes */
-	__u8 version;
-	__u8 tcp_flags;
-};
 
 /* What the lists say of a flow: the rules that decided, and the action for its row. */
 struct ruling {
@@ -50,12 +28,17 @@ struct ruling {
 	__u8 action;
 };
 
-/* What judging needs and the stack has no room for. */
+/* What judging a packet needs and the stack has no room for. */
 struct judging {
 	struct question asked;
 	struct flow entry;
+	struct flow_key key;
+	struct ruling ruling;
+	struct ruling own; /* on a packet that is no answer after all */
+	__u32 remote_network; /* of the route to the far address */
+	__u32 remote_groups;
+	__u32 remote_tags;
 	__u32 member; /* which the packet came from, of several ways back to its source */
-	__u32 pad;
 };
 
 struct {
@@ -121,21 +104,23 @@ static __always_inline bool is_idle(const struct flow *flow, __u32 protocol, __u
 }
 
 /* Whether the row is this packet's flow, and not one that ended before. */
-static __always_inline bool is_alive(const struct flow *flow, const struct passage *passage)
+static __always_inline bool is_alive(const struct flow *flow, const struct packet *packet,
+				     __u64 now_ns)
 {
-	if (is_idle(flow, passage->key.protocol, passage->now_ns))
+	if (is_idle(flow, packet->protocol, now_ns))
 		return false;
 	/* A new connection by the ports of one that is closed. */
-	return (passage->tcp_flags & (TCP_SYN | TCP_ACK)) != TCP_SYN || !is_closed(flow);
+	return (packet->tcp_flags & (TCP_SYN | TCP_ACK)) != TCP_SYN || !is_closed(flow);
 }
 
-static __always_inline bool is_current(const struct flow *flow, const struct passage *passage)
+static __always_inline bool is_current(const struct flow *flow, const struct interface *port,
+				       __u32 generation)
 {
 	bool inbound = flow->flags & FLOW_INBOUND;
-	__u32 security = inbound ? passage->ingress : passage->egress;
-	__u32 firewall = inbound ? passage->firewall_ingress : passage->firewall_egress;
+	__u32 security = inbound ? port->ingress : port->egress;
+	__u32 firewall = inbound ? port->firewall_ingress : port->firewall_egress;
 
-	return flow->generation == passage->generation && flow->acl == passage->acl &&
+	return flow->generation == generation && flow->acl == port->acl &&
 	       flow->security == security && flow->firewall == firewall;
 }
 
@@ -148,16 +133,18 @@ static __always_inline bool is_forward(const struct flow *flow, bool is_from_por
 /* Judge the flow as started by the port (`outbound`), or by the far end: first by the network's
  * policy, then by the port's security groups, then by its firewall policies: all must let it pass.
  * ICMP is judged by what it began with. */
-static __always_inline void judge_tuple(const struct passage *passage, struct question *asked,
-					struct ruling *ruling, bool outbound, __u32 icmp)
+static __always_inline void judge_tuple(struct judging *judging, const struct interface *port,
+					__u8 version, struct ruling *ruling, bool outbound,
+					__u32 icmp)
 {
-	const struct flow_key *key = &passage->key;
+	const struct flow_key *key = &judging->key;
+	struct question *asked = &judging->asked;
 
 	asked->protocol = key->protocol;
-	asked->version = passage->version;
-	asked->groups = passage->remote_groups;
-	asked->source_network = outbound ? passage->network : passage->remote_network;
-	asked->destination_network = outbound ? passage->remote_network : passage->network;
+	asked->version = version;
+	asked->groups = judging->remote_groups;
+	asked->source_network = outbound ? port->network : judging->remote_network;
+	asked->destination_network = outbound ? judging->remote_network : port->network;
 	asked->source = outbound ? key->local : key->remote;
 	asked->destination = outbound ? key->remote : key->local;
 	asked->source_port = bpf_ntohs(outbound ? key->local_port : key->remote_port);
@@ -166,13 +153,13 @@ static __always_inline void judge_tuple(const struct passage *passage, struct qu
 		asked->source_port = 0;
 		asked->port = icmp;
 	}
-	asked->list = passage->acl;
+	asked->list = port->acl;
 	ask(asked);
 	ruling->rule = asked->rule;
 	ruling->action = asked->action;
-	ruling->security = outbound ? passage->egress : passage->ingress;
+	ruling->security = outbound ? port->egress : port->ingress;
 	ruling->security_rule = RULE_NONE;
-	ruling->firewall = outbound ? passage->firewall_egress : passage->firewall_ingress;
+	ruling->firewall = outbound ? port->firewall_egress : port->firewall_ingress;
 	ruling->firewall_rule = RULE_NONE;
 	if (ruling->action != ACL_PASS)
 		return;
@@ -184,25 +171,26 @@ static __always_inline void judge_tuple(const struct passage *passage, struct qu
 		return;
 	}
 	asked->list = ruling->firewall;
-	asked->groups = passage->remote_tags;
+	asked->groups = judging->remote_tags;
 	ask(asked);
 	ruling->firewall_rule = asked->rule;
 	if (asked->action != ACL_PASS)
 		ruling->action = FIREWALL_DENY;
 }
 
-static __always_inline void count_flow(struct flow *flow, const struct passage *passage)
+static __always_inline void count_flow(struct flow *flow, const struct packet *packet,
+				       bool is_from_port, __u64 now_ns)
 {
-	if (passage->is_from_port) {
+	if (is_from_port) {
 		flow->out_packets++;
-		flow->out_bytes += passage->bytes;
-		flow->tcp_out |= passage->tcp_flags;
+		flow->out_bytes += packet->length;
+		flow->tcp_out |= packet->tcp_flags;
 	} else {
 		flow->in_packets++;
-		flow->in_bytes += passage->bytes;
-		flow->tcp_in |= passage->tcp_flags;
+		flow->in_bytes += packet->length;
+		flow->tcp_in |= packet->tcp_flags;
 	}
-	flow->last_seen_ns = passage->now_ns;
+	flow->last_seen_ns = now_ns;
 }
 
 static __always_inline __u32 refusal(bool is_from_port, __u8 action)
@@ -215,79 +203,91 @@ static __always_inline __u32 refusal(bool is_from_port, __u8 action)
 }
 
 /* Enter a flow that has no row; the reason when there is no room for it. */
-static __always_inline __u32 enter(const struct passage *passage, const struct flow *entry)
+static __always_inline __u32 enter(const struct flow_key *key, const struct flow *entry,
+				   __u32 flow_limit)
 {
-	struct flows_entered_key key = {.vif = passage->key.vif};
-	struct flows_entered *entered = bpf_map_lookup_elem(&flows_entered, &key);
-	struct flows_swept *swept = bpf_map_lookup_elem(&flows_swept, &key);
+	struct flows_entered_key port_key = {.vif = key->vif};
+	struct flows_entered *entered = bpf_map_lookup_elem(&flows_entered, &port_key);
+	struct flows_swept *swept = bpf_map_lookup_elem(&flows_swept, &port_key);
 	long failed;
 
 	if (!entered || !swept)
 		return DROP_FLOW_LIMIT;
 	/* Signed: the agent may have swept out what it forgot with a port that had the number. */
-	if (passage->flow_limit &&
-	    (__s64)(entered->count - swept->count) >= (__s64)passage->flow_limit)
+	if (flow_limit && (__s64)(entered->count - swept->count) >= (__s64)flow_limit)
 		return DROP_FLOW_LIMIT;
-	failed = bpf_map_update_elem(&flows, &passage->key, entry, BPF_NOEXIST);
+	failed = bpf_map_update_elem(&flows, key, entry, BPF_NOEXIST);
 	if (!failed)
 		__sync_fetch_and_add(&entered->count, 1);
 	/* Another CPU entered it at the same moment: as good. */
 	return !failed || failed == -EEXIST ? DROP_NONE : DROP_FLOW_TABLE_FULL;
 }
 
-/* Judge a packet that has no current verdict, and enter it; DROP_NONE or why not to pass. */
-__noinline int judge(struct passage *passage, __be32 outer_source, __u32 sender_hop)
+/* Find out of what network, groups and tags the far end is: of a packet from the port the route to
+ * its destination says so, of one to the port the route back to its source. */
+static __always_inline void find_remote(struct judging *judging, const struct packet *packet,
+					const struct route *route)
 {
-	bool is_from_port, is_answer, is_known, is_denied_already, may_pass = false;
-	struct ruling ruling = {}, own = {};
+	bool is_from_port = route;
+
+	judging->member = 0;
+	if (!is_from_port)
+		route = find_route(judging->key.vrf, &packet->source, packet->version);
+	judging->remote_network = route ? route->network : 0;
+	judging->remote_groups = route ? route->groups : 0;
+	judging->remote_tags = route ? route->tags : 0;
+	if (route && !is_from_port)
+		judging->member = member_from(route->next_hop, packet->outer_source,
+					      packet->sender_hop);
+}
+
+/* Judge a packet that has no current verdict, and enter it; DROP_NONE or why not to pass. `route` is
+ * as `police` has it. */
+__noinline int judge(struct __sk_buff *skb, struct packet *packet, const struct interface *port,
+		     const struct route *route, __u32 generation)
+{
+	bool is_from_port = route, is_answer, is_known, is_denied_already, may_pass = false;
 	struct flow *known, *entry;
 	struct judging *judging;
-	struct question *asked;
+	struct ruling *ruling;
 	__u32 zero = 0, reason, icmp;
+	__u64 now_ns;
 
 	judging = bpf_map_lookup_elem(&judgings, &zero);
-	if (!passage || !judging)
+	if (!packet || !port || !judging)
 		return DROP_POLICY_FROM_PORT; /* never: it only has to be said */
-	is_from_port = passage->is_from_port;
-	known = bpf_map_lookup_elem(&flows, &passage->key);
-	asked = &judging->asked;
+	now_ns = bpf_ktime_get_coarse_ns();
+	key_of(&judging->key, packet, port, is_from_port);
+	known = bpf_map_lookup_elem(&flows, &judging->key);
 	entry = &judging->entry;
-	judging->member = 0;
-	if (!is_from_port) {
-		struct route *back = find_route(passage->key.vrf, &passage->key.remote,
-						passage->version);
-
-		passage->remote_network = back ? back->network : 0;
-		passage->remote_groups = back ? back->groups : 0;
-		passage->remote_tags = back ? back->tags : 0;
-		if (back)
-			judging->member = member_from(back->next_hop, outer_source, sender_hop);
-	}
+	ruling = &judging->ruling;
+	find_remote(judging, packet, route);
 	is_known = known;
-	if (known && is_alive(known, passage)) {
+	if (known && is_alive(known, packet, now_ns)) {
 		*entry = *known;
 		may_pass = known->action == ACL_PASS;
 	} else {
 		__builtin_memset(entry, 0, sizeof(*entry));
-		entry->started_ns = passage->now_ns;
+		entry->started_ns = now_ns;
 		entry->flags = is_from_port ? 0 : FLOW_INBOUND;
 	}
 	is_answer = !is_forward(entry, is_from_port) && entry->flags & FLOW_PASSED;
 	/* Only who started was judged, and denied: what comes the other way is not an answer. */
 	is_denied_already = !is_forward(entry, is_from_port) && !is_answer &&
-			    is_current(entry, passage);
-	icmp = is_answer ? entry->icmp : passage->icmp;
-	judge_tuple(passage, asked, &ruling, is_from_port != is_answer, icmp);
-	if (is_answer && ruling.action != ACL_PASS) {
-		judge_tuple(passage, asked, &own, is_from_port, passage->icmp);
-		if (own.action == ACL_PASS) {
-			ruling = own;
+			    is_current(entry, port, generation);
+	icmp = packet->icmp_type << 8 | packet->icmp_code;
+	judge_tuple(judging, port, packet->version, ruling, is_from_port != is_answer,
+		    is_answer ? entry->icmp : icmp);
+	if (is_answer && ruling->action != ACL_PASS) {
+		judge_tuple(judging, port, packet->version, &judging->own, is_from_port, icmp);
+		if (judging->own.action == ACL_PASS) {
+			ruling = &judging->own;
 			is_answer = false;
 		}
 	}
-	entry->generation = passage->generation;
-	entry->acl = passage->acl;
-	if (ruling.action == ACL_PASS) {
+	entry->generation = generation;
+	entry->acl = port->acl;
+	if (ruling->action == ACL_PASS) {
 		entry->flags = (is_from_port != is_answer ? 0 : FLOW_INBOUND) | FLOW_PASSED;
 	} else if (is_answer || is_denied_already) {
 		entry->flags |= FLOW_BOTH_DENIED;
@@ -295,49 +295,48 @@ __noinline int judge(struct passage *passage, __be32 outer_source, __u32 sender_
 		entry->flags &= ~(FLOW_BOTH_DENIED | FLOW_INBOUND);
 		entry->flags |= is_from_port ? 0 : FLOW_INBOUND;
 	}
-	if (!is_denied_already || ruling.action == ACL_PASS) {
-		entry->rule = ruling.rule;
-		entry->action = ruling.action;
-		entry->security = ruling.security;
-		entry->security_rule = ruling.security_rule;
-		entry->firewall = ruling.firewall;
-		entry->firewall_rule = ruling.firewall_rule;
+	if (!is_denied_already || ruling->action == ACL_PASS) {
+		entry->rule = ruling->rule;
+		entry->action = ruling->action;
+		entry->security = ruling->security;
+		entry->security_rule = ruling->security_rule;
+		entry->firewall = ruling->firewall;
+		entry->firewall_rule = ruling->firewall_rule;
 		if (!is_answer)
-			entry->icmp = passage->icmp;
+			entry->icmp = icmp;
 	}
 	/* Answers go back to where it came from. */
 	if (judging->member)
 		entry->member = judging->member;
-	count_flow(entry, passage);
+	count_flow(entry, packet, is_from_port, now_ns);
 	if (is_known) {
 		/* Whole rows only: a row may have been swept and be another flow's while we look at
 		 * it, which is good enough for statistics but not for verdicts. */
-		bpf_map_update_elem(&flows, &passage->key, entry, BPF_EXIST);
+		bpf_map_update_elem(&flows, &judging->key, entry, BPF_EXIST);
 		reason = DROP_NONE;
 	} else {
-		reason = enter(passage, entry);
+		reason = enter(&judging->key, entry, port->flow_limit);
 	}
-	if (ruling.action != ACL_PASS)
-		return refusal(is_from_port, ruling.action);
-	passage->is_new = !may_pass && !reason;
+	if (ruling->action != ACL_PASS)
+		return refusal(is_from_port, ruling->action);
+	if (!may_pass && !reason)
+		sample(skb, port->vif, port->vrf, DROP_NONE);
 	return reason;
 }
 
 /* Whether an ICMP error is about a flow that may pass: then it may too. It enters nothing: what it
  * quotes is only somebody's word. */
 __noinline int is_about_flow(struct __sk_buff *skb, struct packet *packet,
-			     const struct interface *port, struct passage *passage)
+			     const struct interface *port, __u32 generation, __u32 is_from_port)
 {
 	struct packet quoted = {};
 	struct flow_key key = {};
-	bool is_from_port;
 	struct flow *flow;
 	__u32 offset;
 
-	if (!packet || !port || !passage)
+	if (!packet || !port)
 		return false;
 	offset = packet->offset + packet->header_bytes + TRANSPORT_BYTES;
-	is_from_port = passage->is_from_port;
 	if (packet->length < packet->header_bytes + TRANSPORT_BYTES + sizeof(struct iphdr))
 		return false;
 	if (!parse_ip(skb, &quoted, offset, packet->version, true))
@@ -347,8 +346,8 @@ __noinline int is_about_flow(struct __sk_buff *skb, struct packet *packet,
 		return false;
 	key_of(&key, &quoted, port, !is_from_port);
 	flow = bpf_map_lookup_elem(&flows, &key);
-	return flow && flow->action == ACL_PASS && is_current(flow, passage) &&
-	       !is_idle(flow, key.protocol, passage->now_ns);
+	return flow && flow->action == ACL_PASS && is_current(flow, port, generation) &&
+	       !is_idle(flow, key.protocol, bpf_ktime_get_coarse_ns());
 }
 
 /* Remember what the first fragment of a packet says, or give a later one what that said. A later
@@ -393,58 +392,40 @@ __noinline int follow_fragment(struct packet *packet, __u32 vif)
  * the destination of a packet from the port, NULL of one to it. */
 static __always_inline __u32 police(struct __sk_buff *skb, struct packet *packet,
 				    const struct interface *port, __u32 generation,
-				    bool is_from_port, const struct route *route)
+				    const struct route *route)
 {
-	struct passage passage = {};
+	bool is_from_port = route;
+	struct flow_key key = {};
 	struct flow *flow;
-	__u32 reason;
+	__u64 now_ns;
 
 	if (!(port->flags & INTERFACE_POLICY))
 		return DROP_NONE;
 	if (unlikely(packet->is_fragment))
 		follow_fragment(packet, port->vif);
-	key_of(&passage.key, packet, port, is_from_port);
-	passage.acl = port->acl;
-	passage.egress = port->egress;
-	passage.ingress = port->ingress;
-	passage.firewall_egress = port->firewall_egress;
-	passage.firewall_ingress = port->firewall_ingress;
-	passage.generation = generation;
-	passage.now_ns = bpf_ktime_get_coarse_ns();
-	passage.is_from_port = is_from_port;
-	passage.tcp_flags = packet->tcp_flags;
-	passage.bytes = packet->length;
-	if (unlikely(packet->is_error) && is_about_flow(skb, packet, port, &passage))
+	if (unlikely(packet->is_error) &&
+	    is_about_flow(skb, packet, port, generation, is_from_port))
 		return DROP_NONE;
-	flow = bpf_map_lookup_elem(&flows, &passage.key);
-	if (likely(flow && is_current(flow, &passage) && is_alive(flow, &passage)) &&
-	    (flow->action == ACL_PASS || flow->flags & FLOW_BOTH_DENIED ||
-	     is_forward(flow, is_from_port))) {
-		if (is_from_port) {
-			__sync_fetch_and_add(&flow->out_packets, 1);
-			__sync_fetch_and_add(&flow->out_bytes, passage.bytes);
-			if (passage.tcp_flags & ~flow->tcp_out)
-				flow->tcp_out |= passage.tcp_flags;
-		} else {
-			__sync_fetch_and_add(&flow->in_packets, 1);
-			__sync_fetch_and_add(&flow->in_bytes, passage.bytes);
-			if (passage.tcp_flags & ~flow->tcp_in)
-				flow->tcp_in |= passage.tcp_flags;
-		}
-		flow->last_seen_ns = passage.now_ns;
-		return flow->action == ACL_PASS ? DROP_NONE : refusal(is_from_port, flow->action);
+	key_of(&key, packet, port, is_from_port);
+	flow = bpf_map_lookup_elem(&flows, &key);
+	now_ns = bpf_ktime_get_coarse_ns();
+	if (unlikely(!flow || !is_current(flow, port, generation) ||
+		     !is_alive(flow, packet, now_ns) ||
+		     (flow->action != ACL_PASS && !(flow->flags & FLOW_BOTH_DENIED) &&
+		      !is_forward(flow, is_from_port))))
+		return judge(skb, packet, port, route, generation);
+	if (is_from_port) {
+		__sync_fetch_and_add(&flow->out_packets, 1);
+		__sync_fetch_and_add(&flow->out_bytes, packet->length);
+		if (packet->tcp_flags & ~flow->tcp_out)
+			flow->tcp_out |= packet->tcp_flags;
+	} else {
+		__sync_fetch_and_add(&flow->in_packets, 1);
+		__sync_fetch_and_add(&flow->in_bytes, packet->length);
+		if (packet->tcp_flags & ~flow->tcp_in)
+			flow->tcp_in |= packet->tcp_flags;
 	}
-	passage.network = port->network;
-	passage.flow_limit = port->flow_limit;
-	passage.icmp = packet->icmp_type << 8 | packet->icmp_code;
-	if (route) {
-		passage.remote_network = route->network;
-		passage.remote_groups = route->groups;
-		passage.remote_tags = route->tags;
-	}
-	passage.version = packet->version;
-	reason = judge(&passage, packet->outer_source, packet->sender_hop);
-	if (passage.is_new)
-		sample(skb, port->vif, port->vrf, DROP_NONE);
-	return reason;
+	flow->last_seen_ns = now_ns;
+	return likely(flow->action == ACL_PASS) ? DROP_NONE
+						: refusal(is_from_port, flow->action);
 }
