@@ -315,7 +315,7 @@ class Candidate:
     def referrers(self, uuid: str, kind: str) -> Iterator[Object]:
         """See View."""
         if not self._puts and not self._deletes:
-            return self._base.referrers(uuid, kind)
+            return iter(self._base.referrers(uuid, kind))
         new = [
             item
             for item in self._puts.values()
@@ -326,7 +326,7 @@ class Candidate:
     def children(self, uuid: str, kind: str) -> Iterator[Object]:
         """See View."""
         if not self._puts and not self._deletes:
-            return self._base.children(uuid, kind)
+            return iter(self._base.children(uuid, kind))
         new = [
             item for item in self._puts.values() if item.kind == kind and item.parent_uuid == uuid
         ]
