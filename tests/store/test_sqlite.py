@@ -1,5 +1,6 @@
 """The SQLite store's own promises: durability against kill -9, one owner, schema versions."""
 
+import shutil
 import sqlite3
 import subprocess
 import sys
@@ -9,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from filament.base.errors import ConflictError, PermanentError, TransientError
+from filament.base.errors import ConflictError, NotFoundError, PermanentError, TransientError
 from filament.model.change import Allocation, Commit, Object
 from filament.store.memory import MemoryStore
 from filament.store.sqlite import FOLD_COMMITS, STATEMENTS, SqliteStore
@@ -162,6 +163,39 @@ def test_compacting_forgets_which_commits_touched_what(tmp_path):
     connection = sqlite3.connect(path)
     assert connection.execute("select uuid, revision from touched").fetchall() == [("u1", 3)]
     connection.close()
+
+
+def test_what_is_compacted_goes_with_the_next_commits_a_few_with_each(tmp_path):
+    path = tmp_path / "f.db"
+    store = SqliteStore(path)
+    store.commit_all(machines(1, 300))
+    store.compact(250)
+    assert [commit.revision for commit in store.log(249, 1)] == [250]
+    assert store.touching("u9", 300, 9) == []
+    with pytest.raises(NotFoundError, match="the log holds 250-300"):
+        store.log(248, 1)
+    revision, left = 300, [300]
+    while left[-1] > 51:
+        revision += FOLD_COMMITS
+        store.commit_all(machines(revision - FOLD_COMMITS + 1, revision))
+        left.append(sum(one < 301 for (one,) in logged(store)))
+    assert left == [300, 300, 236, 172, 108, 51]  # the first finds the tables complete
+    # One that was killed meanwhile knows more than it was to know, but nothing that is not so.
+    store.compact(300)
+    shutil.copytree(tmp_path, tmp_path / "killed")
+    again = SqliteStore(tmp_path / "killed" / "f.db")
+    assert [commit.revision for commit in again.log(249, 99)] == [*range(250, revision + 1)]
+    assert [commit.revision for commit in again.touching("u299", 999, 9)] == [299]
+    again.close()
+    store.close()
+    connection = sqlite3.connect(path)
+    assert connection.execute("select min(revision) from log").fetchall() == [(300,)]
+    assert connection.execute("select min(revision) from touched").fetchall() == [(300,)]
+    connection.close()
+
+
+def logged(store):
+    return store._connection.execute("select revision from log").fetchall()
 
 
 def machines(first, last):

@@ -24,7 +24,7 @@ class Store(Protocol):
 
     @property
     def compact_every(self) -> int:
-        """After how many commits to compact: whoever commits meanwhile waits for it."""
+        """After how many commits to compact: whoever commits meanwhile may wait for it."""
 
     def load(self) -> tuple[int, Iterator[Object], Iterator[Allocation]]:
         """Return the current revision, every object (in order of creation) and allocation.
@@ -67,7 +67,9 @@ class Store(Protocol):
         """
 
     def compact(self, before: int) -> None:
-        """Forget log entries with revisions below `before` (objects stay)."""
+        """Forget log entries with revisions below `before` (objects stay). Nobody is answered them
+        any more; one that is killed soon afterwards may know them again.
+        """
 
     def seed(
         self,

@@ -89,6 +89,7 @@ STATEMENTS = (
 )
 _ROWS_AT_ONCE = 64
 FOLD_COMMITS = 16  # that the tables take over at once; they lack fewer, and a group
+_FORGET_COMMITS = 4 * FOLD_COMMITS  # of the log at once: more than come in the same time
 # 64 MB of SQLite's own log: so seldom that those who wait for it are far less than 1 in 100.
 _CHECKPOINT_PAGES = 16_000
 _CACHE_KIB = 16 * 1024
@@ -134,7 +135,7 @@ class SqliteStore:
     """See `store.contract.Store`. One per file and process; used from one thread only."""
 
     is_shared = False
-    compact_every = 32  # small portions, since whoever writes waits for one
+    compact_every = 100
 
     def __init__(self, path: str | Path) -> None:
         """Open or create the file; TransientError when another process has it open."""
@@ -142,6 +143,7 @@ class SqliteStore:
         self._path.parent.mkdir(parents=True, exist_ok=True)
         self._news = threading.Condition()
         self._index: Index | None = None  # read when first needed
+        self._kept_from = 0  # what the log holds below is to go
         self._behind: list[tuple[Commit, tuple[msgspec.Raw, ...]]] = []  # the tables lack them
         self._connection = sqlite3.connect(
             # Serialised by SQLite itself: `follow` reads on a thread of its own.
@@ -198,6 +200,8 @@ class SqliteStore:
                 self._write_rows(_LOG_ROWS, log)
                 # In this transaction, since most of what another costs is its end.
                 self._follow(some)
+                if some:
+                    self._forget(some[-1][0].revision, _FORGET_COMMITS)
             del self._behind[: len(some)]
         except RevisionConflictError as error:
             index.revert(undo, revision)
@@ -227,8 +231,8 @@ class SqliteStore:
         self._fold()
         rows = self._connection.execute(
             "select log.body from touched join log using (revision)"
-            " where uuid = ? and revision < ? order by revision desc limit ?",
-            (uuid, before, limit),
+            " where uuid = ? and revision < ? and revision >= ? order by revision desc limit ?",
+            (uuid, before, self._kept_from, limit),
         )
         return [_decode_commit(body) for (body,) in rows]
 
@@ -239,24 +243,10 @@ class SqliteStore:
         return self.log(after, FOLLOW_COMMITS)
 
     def compact(self, before: int) -> None:
-        """See Store."""
-        if self._behind and self._behind[0][0].revision < before:
-            self._fold()  # or `touched` would take over what is forgotten
-        forgotten = self._connection.execute(
-            "select revision, body from log where revision < ?", (before,)
-        ).fetchall()
-        # By their keys: `touched` has no other index, and to look through all of it takes longer
-        # the more there is.
-        touched = [
-            (uuid, revision)
-            for revision, body in forgotten
-            for uuid in _touched(_decode_touching(body))
-        ]
-        with self._writing():
-            for some in _some(touched):
-                values = [value for row in some for value in row]
-                self._connection.execute(_UNTOUCH_ROWS.over(len(some)), values)
-            self._connection.execute("delete from log where revision < ?", (before,))
+        """See Store. Its rows go with the next commits, a few with each: to delete many at once
+        would keep everybody waiting.
+        """
+        self._kept_from = max(self._kept_from, min(before, self._revision + 1))
 
     def seed(
         self,
@@ -283,6 +273,8 @@ class SqliteStore:
         """See Store."""
         try:
             self._fold()
+            with self._writing():
+                self._forget(self._revision, -1)
         except (TransientError, PermanentError):
             pass  # the log has it
         finally:
@@ -328,7 +320,7 @@ class SqliteStore:
 
     def _oldest(self) -> int:
         (first,) = self._connection.execute("select min(revision) from log").fetchone()
-        return self._revision + 1 if first is None else first
+        return max(self._revision + 1 if first is None else first, self._kept_from)
 
     @contextlib.contextmanager
     def _transaction(self) -> Iterator[None]:
@@ -389,6 +381,27 @@ class SqliteStore:
                 self._write_rows(statement, [row for _, row in rows])
         self._write_rows(_TOUCHED_ROWS, touched)
         self._connection.execute(_FOLLOWED, (commits[-1][0].revision,))
+
+    def _forget(self, followed: int, limit: int) -> None:
+        """Delete the oldest rows of the log that are to go, up to `limit` (-1: all), and which
+        commits they say touched what. The tables must be at `followed`.
+        """
+        rows = self._connection.execute(
+            "select revision, body from log where revision < ? and revision <= ?"
+            " order by revision limit ?",
+            (self._kept_from, followed, limit),
+        ).fetchall()
+        if not rows:
+            return
+        # By their keys: `touched` has no other index, and to look through all of it takes longer
+        # the more there is.
+        touched = [
+            (uuid, revision) for revision, body in rows for uuid in _touched(_decode_touching(body))
+        ]
+        for some in _some(touched):
+            values = [value for row in some for value in row]
+            self._connection.execute(_UNTOUCH_ROWS.over(len(some)), values)
+        self._connection.execute("delete from log where revision <= ?", (rows[-1][0],))
 
     def _write_rows(self, statement: _Statement, rows: Sequence[tuple[Any, ...]]) -> None:
         """Write rows all of which must fit: what is written was checked against the index."""
