@@ -42,6 +42,12 @@ EXPECTED = {
     "fanout_added_s": 2.0,
     "fanout_withdrawn_s": 2.0,
     "fanout_longest_answer_s": 1.0,
+    "fanout_bgp_keepalive_late_s": 1.0,
+    "fanout_bgp_keepalives": 10,
+    "fanout_xmpp_keepalive_late_s": 1.0,
+    "fanout_xmpp_keepalives": 10,
+    "fanout_restart_s": 5.0,
+    "fanout_forgotten": 0,
     "fanout_rss_mb": 600.0,
     "fanout_to_others": 0,
     "bgp_vpnv4_of_frr": 2.0,
@@ -87,7 +93,7 @@ def main() -> int:
     _say("")
     for name, verdict in verdicts.items():
         _say(
-            f"{name:<22} {verdict['measured']:>8.2f}   expected {verdict['expected']}"
+            f"{name:<28} {verdict['measured']:>8.2f}   expected {verdict['expected']}"
             f"   {'kept' if verdict['kept'] else 'NOT KEPT'}"
         )
     _say(f"recorded in {path}")
@@ -179,6 +185,11 @@ def _judge(result: dict[str, object]) -> dict[str, dict[str, object]]:
         judge("fanout_added_s", statistics.median(fanned["added_s"]), at_least=False)
         judge("fanout_withdrawn_s", statistics.median(fanned["withdrawn_s"]), at_least=False)
         judge("fanout_longest_answer_s", fanned["longest_answer_s"], at_least=False)
+        for kind, kept in fanned["keepalives"].items():
+            judge(f"fanout_{kind}_keepalive_late_s", kept["latest_s"], at_least=False)
+            judge(f"fanout_{kind}_keepalives", kept["count"], at_least=True)
+        judge("fanout_restart_s", fanned["restart_s"], at_least=False)
+        judge("fanout_forgotten", fanned["forgotten"], at_least=False)
         judge("fanout_rss_mb", fanned["control_rss_mb"], at_least=False)
         judge("fanout_to_others", fanned["messages_to_others"], at_least=False)
     return verdicts

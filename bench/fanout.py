@@ -17,18 +17,22 @@ import asyncio
 import os
 import re
 import resource
+import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
+from uuid import NAMESPACE_DNS, uuid5
 
 import msgspec
+from bench.keepalives import ASN, BGP_HOLD_S, XMPP_HOLD_S
 
 from filament.base.limits import MAX_CONTROL_STANZA_BYTES
 from filament.base.net import Prefix, format_ipv4, parse_ipv4
 from filament.client.watch import Loaded
+from filament.model.change import Object
 from filament.testing.sim.api import SimApi
 from filament.testing.sim.schedule import Schedule
 from filament.wire.xmpp.codec import decode_from_control, encode_from_agent
@@ -54,12 +58,17 @@ from filament.wire.xmpp.stream import (
 )
 
 XMPP_PORT = 5269
+CONTROL_ADDRESS = "127.0.0.1"
+WITNESS_PEERS = tuple(f"127.0.0.{number}" for number in range(2, 6))
+WITNESS_AGENTS = tuple(f"witness{number}" for number in range(20))
 NETWORKS_PER_AGENT = 5
-_SYNC = re.compile(rb'<sync [^>]*sequence="(\d+)" revision="(\d+)"')
+_SYNC = re.compile(rb'<sync [^>]*sequence="(\d+)" revision="(\d+)"( whole="true")?')
 _ITEMS, _ITEMS_END = b'<items node="1/1/', b"</items>"
 _ITEM, _RETRACT = b'<item id="', b'<retract id="'
 _SAMPLE = 50  # one agent in so many parses all it is sent, to tell whether the search is right
 _LIMIT_S = 60.0
+_RETRY_S = 0.02  # between two attempts to connect, as agents do at first
+_PIPE = asyncio.subprocess.PIPE
 
 Json = dict[str, object]
 
@@ -72,25 +81,47 @@ def _seed(state: Path, agents: int, networks: int) -> None:
     """Write the copy a control node starts from, and that it awaits nobody."""
     api = SimApi(Schedule(1))
     api.create("project", ["default-domain", "demo"], parent_type="domain")
-    for number in range(agents):
+    names = [*(f"host{number}" for number in range(agents)), *WITNESS_AGENTS]
+    for number, name in enumerate(names):
         api.create(
             "virtual-router",
-            ["default-global-system-config", f"host{number}"],
+            ["default-global-system-config", name],
             virtual_router_ip_address=format_ipv4(parse_ipv4("172.20.0.1") + number),
         )
     for number in range(networks):
         api.create("virtual-network", ["default-domain", "demo", f"net{number}"])
     revision, objects, allocations = api.store.load()
-    loaded = Loaded(revision, list(objects), list(allocations))
+    loaded = Loaded(revision, [*objects, *_speakers()], list(allocations))
     (state / "control-ctl1.json").write_bytes(msgspec.json.encode(loaded))
     (state / "control-ctl1-agents.json").write_text("[]")
+
+
+def _speakers() -> list[Object]:
+    """Return the bgp-routers of the control node and of the witnesses."""
+    fabric = ("default-domain", "default-project", "ip-fabric", "__default__")
+    found = []
+    for name, address in (("ctl1", CONTROL_ADDRESS), *((each, each) for each in WITNESS_PEERS)):
+        parameters = {
+            "router_type": "control-node" if name == "ctl1" else "router",
+            "address": address,
+            "identifier": address,
+            "autonomous_system": ASN,
+            "hold_time": BGP_HOLD_S,
+            "address_families": {"family": ["e-vpn"]},
+        }
+        uuid = str(uuid5(NAMESPACE_DNS, name))
+        props = {"bgp_router_parameters": parameters}
+        found.append(Object("bgp-router", uuid, (*fabric, name), props=props, revision=1))
+    return found
 
 
 class _Agent(asyncio.Protocol):
     """One simulated agent: `has` are the routes it was sent, `strangers` those it never asked."""
 
-    def __init__(self, crowd: _Crowd, number: int) -> None:
+    def __init__(self, crowd: _Crowd, number: int, published: bytes = b"") -> None:
         self.name = f"host{number}"
+        self.published = published  # in the sessions before, and to be said again
+        self.is_whole = False
         self.address = parse_ipv4("172.20.0.1") + number
         self.instances = crowd.instances_of(number)
         self.has: set[tuple[bytes, bytes]] = set()
@@ -122,7 +153,8 @@ class _Agent(asyncio.Protocol):
 
     def write(self, data: bytes) -> None:
         assert self._transport is not None
-        self._transport.write(data)
+        if not self._transport.is_closing():
+            self._transport.write(data)
 
     def data_received(self, data: bytes) -> None:
         if self._parser is not None:
@@ -141,12 +173,17 @@ class _Agent(asyncio.Protocol):
             at = whole.find(_ITEMS, end)
         syncs = _SYNC.findall(whole)
         if syncs:
-            sequence, revision = syncs[-1]
+            sequence, revision, _ = syncs[-1]
             answer: list[FromAgent] = [Synced(int(sequence), int(revision))]
+            again = b""
             if not self.has_ended_rib:
                 self.has_ended_rib = True
                 answer.insert(0, EndOfRib())
-            self.write(self.encode(*answer))
+                again = self.published
+            self.write(again + self.encode(*answer))
+            if not self.is_whole and any(whole for *_, whole in syncs):
+                self.is_whole = True
+                self._crowd.whole(self)
         self._crowd.note()
 
     def _take(self, instance: bytes, body: bytes) -> None:
@@ -178,6 +215,8 @@ class _Agent(asyncio.Protocol):
             )
 
     def connection_lost(self, exc: Exception | None) -> None:
+        if self._crowd.is_restarting:
+            return
         self._crowd.lost.append(f"{self.name}: {exc or 'closed by the control node'}")
         self._crowd.note()
 
@@ -196,6 +235,9 @@ class _Crowd:
         self.count = 0
         self.lost: list[str] = []
         self.agents: list[_Agent] = []
+        self.is_restarting = False
+        self.held: dict[str, set[tuple[bytes, bytes]]] = {}  # before a restart, by agent
+        self.forgotten = 0  # routes that agents had and were not told again
         self._news = asyncio.Event()
 
     def instances_of(self, agent: int) -> list[str]:
@@ -209,13 +251,54 @@ class _Crowd:
     def note(self) -> None:
         self._news.set()
 
-    async def connect(self) -> None:
+    def whole(self, agent: _Agent) -> None:
+        """An agent has been told that this was all: what it had before and lacks it forgets now."""
+        self.forgotten += len(self.held.get(agent.name, set()) - agent.has)
+
+    async def connect(self, published: list[bytes] | None = None) -> None:
+        """Connect all agents, as soon as they are let in; they publish again what they had."""
         loop = asyncio.get_running_loop()
         for number in range(self.agent_count):
-            _, agent = await loop.create_connection(
-                lambda number=number: _Agent(self, number), "127.0.0.1", XMPP_PORT
-            )
+            again = published[number] if published else b""
+            deadline = loop.time() + _LIMIT_S
+            while True:
+                try:
+                    _, agent = await loop.create_connection(
+                        lambda number=number, again=again: _Agent(self, number, again),
+                        "127.0.0.1",
+                        XMPP_PORT,
+                    )
+                    break
+                except OSError:
+                    if loop.time() > deadline:
+                        raise
+                    await asyncio.sleep(_RETRY_S)
             self.agents.append(agent)
+
+    async def restart(self, control: _Control, published: list[bytes]) -> float:
+        """Kill the control node and start it again; return after how many seconds everybody has
+        been told all there is, and that it is all.
+        """
+        self.held = {agent.name: agent.has for agent in self.agents}
+        self.is_restarting = True
+        control.kill()
+        began = time.monotonic()
+        control.start()
+        self.agents, self.count = [], 0
+        await self.connect(published)
+        await self.until(lambda: all(agent.is_whole for agent in self.agents))
+        self.is_restarting = False
+        return time.monotonic() - began
+
+    async def keep_alive(self) -> None:
+        """Say now and then that everybody lives, a hundred agents at a time, until cancelled."""
+        at_once = 100
+        pause_s = XMPP_HOLD_S / 3 * at_once / self.agent_count
+        while True:
+            for first in range(0, self.agent_count, at_once):
+                for agent in self.agents[first : first + at_once]:
+                    agent.write(KEEPALIVE)
+                await asyncio.sleep(pause_s)
 
     async def until(self, condition: Callable[[], bool]) -> None:
         async with asyncio.timeout(_LIMIT_S):
@@ -289,29 +372,78 @@ async def _timed(crowd: _Crowd, pid: int, said: list[bytes], expected: int) -> _
     return _Phase(wall_s, _cpu_s(pid) - before[0], time.process_time() - before[1])
 
 
-async def _rounds(crowd: _Crowd, run: Path, pid: int, routes: int, repetitions: int) -> Json:
+class _Control:
+    """The control node's process."""
+
+    def __init__(self, run: Path, state: Path) -> None:
+        self._argv = [sys.executable, "-m", "bench.control", run, state, str(XMPP_PORT)]
+        self._argv.append(CONTROL_ADDRESS)
+        self._run = run
+        self.start()
+
+    def start(self) -> None:
+        """Start it; its log goes on where it ended."""
+        with (self._run / "control.log").open("ab") as log:
+            self._process = subprocess.Popen(self._argv, stdout=log, stderr=log)
+
+    @property
+    def pid(self) -> int:
+        """Its process id."""
+        return self._process.pid
+
+    def kill(self, number: int = signal.SIGKILL) -> None:
+        """End it."""
+        self._process.send_signal(number)
+        self._process.wait(10)
+
+
+async def _rounds(
+    crowd: _Crowd, run: Path, control: _Control, routes: int, repetitions: int
+) -> Json:
     began = time.monotonic()
     await crowd.connect()
     await crowd.until(lambda: all(agent.has_ended_rib for agent in crowd.agents))
     connected_s = time.monotonic() - began
     expected = routes * NETWORKS_PER_AGENT * crowd.agent_count // crowd.network_count
+    living = asyncio.create_task(crowd.keep_alive())
+    said = crowd.published(routes, withdrawn=False)
+    await crowd.say(said, expected)
+    restart_s = await crowd.restart(control, said)
+    pid = control.pid
+    restart_cpu_s = round(_cpu_s(pid), 2)
+    await crowd.say(crowd.published(routes, withdrawn=True), 0)
     added: list[_Phase] = []
     withdrawn: list[_Phase] = []
-    argv = [sys.executable, "-c", _PROBE, str(run / "control-ctl1.sock")]
-    pipe = asyncio.subprocess.PIPE
-    probe = await asyncio.create_subprocess_exec(*argv, stdin=pipe, stdout=pipe)
+    watchers = [
+        await asyncio.create_subprocess_exec(sys.executable, *argv, stdin=_PIPE, stdout=_PIPE)
+        for argv in (
+            ("-c", _PROBE, str(run / "control-ctl1.sock")),
+            (
+                *("-m", "bench.keepalives", str(XMPP_PORT), CONTROL_ADDRESS),
+                *(",".join(WITNESS_PEERS), ",".join(WITNESS_AGENTS)),
+            ),
+        )
+    ]
+    probe, witnesses = watchers
+    assert witnesses.stdout is not None
+    assert await witnesses.stdout.readline() == b"up\n", "the witnesses say why not"
     for _ in range(repetitions):
         said = crowd.published(routes, withdrawn=False)
         added.append(await _timed(crowd, pid, said, expected))
-        for agent in crowd.agents:
-            agent.write(KEEPALIVE)
         await asyncio.sleep(0.5)
         assert crowd.count == expected
         said = crowd.published(routes, withdrawn=True)
         withdrawn.append(await _timed(crowd, pid, said, 0))
         await asyncio.sleep(0.5)
     longest, _ = await probe.communicate(b"end")
+    kept, _ = await witnesses.communicate(b"end")
+    living.cancel()
     return {
+        "control_rss_mb": _peak_mb(pid),
+        "control_cpu_s": round(_cpu_s(pid), 2),
+        "restart_s": round(restart_s, 3),
+        "restart_cpu_s": restart_cpu_s,
+        "forgotten": crowd.forgotten,
         "agents": crowd.agent_count,
         "networks": crowd.network_count,
         "routes": routes,
@@ -323,6 +455,7 @@ async def _rounds(crowd: _Crowd, run: Path, pid: int, routes: int, repetitions: 
         "messages": sum(agent.messages for agent in crowd.agents),
         "messages_to_others": sum(agent.strangers for agent in crowd.agents),
         "longest_answer_s": round(float(longest), 3),
+        "keepalives": msgspec.json.decode(kept),
     }
 
 
@@ -356,27 +489,22 @@ def measure(
     _seed(state, agents, networks)
     files = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (files[1], files[1]))
-    environment = os.environ | {"FILAMENT_RUN": str(run), "FILAMENT_STATE": str(state)}
-    program = [str(Path(sys.executable).with_name("filament"))]
-    argv = ["serve", "--role", "control", "--name", "ctl1", "--xmpp", f"127.0.0.1:{XMPP_PORT}"]
-    with (run / "control.log").open("wb") as log:
-        control = subprocess.Popen([*program, *argv], env=environment, stdout=log, stderr=log)
+    control = _Control(run, state)
     try:
         deadline = time.monotonic() + _LIMIT_S
         while not (run / "control-ctl1.sock").exists() and time.monotonic() < deadline:
             time.sleep(0.05)
         crowd = _Crowd(agents, networks)
-        found = asyncio.run(_rounds(crowd, run, control.pid, routes, repetitions))
-        found["control_rss_mb"] = _peak_mb(control.pid)
-        found["control_cpu_s"] = round(_cpu_s(control.pid), 2)
+        found = asyncio.run(_rounds(crowd, run, control, routes, repetitions))
     finally:
-        control.terminate()
-        control.wait(10)
+        control.kill(signal.SIGTERM)
     say(
         f"fan-out: {routes} routes to {agents} agents: added in {found['added_s']} s (processor:"
         f" control, agents {found['added_cpu_s']}), withdrawn in {found['withdrawn_s']} s"
         f" ({found['withdrawn_cpu_s']}), {found['messages']} messages, longest answer"
-        f" {found['longest_answer_s']} s, {found['control_rss_mb']} MB,"
-        f" {found['messages_to_others']} messages to others"
+        f" {found['longest_answer_s']} s, keepalives {found['keepalives']},"
+        f" {found['control_rss_mb']} MB, {found['messages_to_others']} messages to others;"
+        f" restart {found['restart_s']} s (processor {found['restart_cpu_s']}),"
+        f" {found['forgotten']} routes forgotten"
     )
     return found

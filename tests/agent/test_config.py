@@ -404,6 +404,21 @@ def test_rules_beyond_the_limit_deny(script):
     assert f"only {MAX_ACL_RULES} rules are evaluated" in found.problems[0].text
 
 
+def test_a_list_that_becomes_too_long_stays_as_it_was(script):
+    graph, reader = Graph(), ConfigReader()
+    for sent in (script.network(), script.acl([rule("6")])):
+        graph.receive(sent)
+    before = reader.read(graph).filters
+    graph.receive(script.acl([rule()] * (MAX_ACL_RULES + 1)))
+    found = reader.read(graph)
+    assert found.filters == before
+    (problem,) = found.problems
+    assert problem.text == (
+        f"it has {MAX_ACL_RULES + 1} rules, and only {MAX_ACL_RULES} are evaluated: those that it"
+        " had before stay"
+    )
+
+
 def test_filters_are_read_again_only_when_they_change(script):
     graph, reader = Graph(), ConfigReader()
     graph.receive(script.network())

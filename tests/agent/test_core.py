@@ -22,7 +22,7 @@ from filament.wire.xmpp.stanza import (
     Synced,
 )
 
-ROUTER = ConfigSubscribed("virtual-router", "default-global-system-config:host1")
+ROUTER = ConfigSubscribed("virtual-router", "default-global-system-config:host1", takes_edits=True)
 
 
 def without_origin(stanzas):

@@ -173,3 +173,20 @@ def test_views_of_all_families_survive_the_disk():
     again = View(HERE, saved, ALL)
     assert collect({"r"}, [again]) == collect({"r"}, [one])
     assert again.save("ctl1") == one.save("ctl1")
+
+
+def test_what_a_new_session_tells_again_as_it_was_changes_nothing():
+    """Ten thousand routes need not be planned again because a control node was restarted."""
+    way = NextHop(THERE, 5, "red", ("udp",))
+    one = view(item(V4, way), item(V6, way))
+    before, routes = one.route_changes, collect({"r"}, [one])
+    one.begin_session()
+    one.receive(RoutesSent("r", (item(V4, way), item(V6, way)), (), TableFamily.INET))
+    one.complete(Sync(1, 1, True), is_whole=True)
+    assert one.route_changes == before
+    assert collect({"r"}, [one]) == routes
+    one.begin_session()
+    one.receive(RoutesSent("r", (item(V4, way),), (), TableFamily.INET))
+    one.complete(Sync(1, 1, True), is_whole=True)
+    assert one.route_changes == before + 1
+    assert [each.prefix for each in collect({"r"}, [one]).routes] == [V4]

@@ -335,6 +335,32 @@ def test_security_groups_are_numbered_and_checked(office):
     )
 
 
+def test_rules_that_are_written_again_keep_their_uuids(office):
+    def rule(port):
+        ports = [{"start_port": port, "end_port": port}]
+        return {
+            "direction": ">",
+            "protocol": "tcp",
+            "src_addresses": [{"security_group": "local"}],
+            "dst_addresses": [{"subnet": {"ip_prefix": "0.0.0.0", "ip_prefix_len": 0}}],
+            "dst_ports": ports,
+        }
+
+    def uuids(*ports):
+        entries = {"policy_rule": [rule(port) for port in ports]}
+        office.update(group, security_group_entries=entries)
+        found = office.get(group).props["security_group_entries"]["policy_rule"]
+        assert [one["dst_ports"][0]["start_port"] for one in found] == list(ports)
+        return [one["rule_uuid"] for one in found]
+
+    group = office.create("security-group", *PROJECT, "web")
+    first = uuids(1, 2, 3, 4)
+    second = uuids(1, 2, 9, 4)
+    assert [one in first for one in second] == [True, True, False, True]
+    assert uuids(1, 2, 9, 4) == second
+    assert len(set(uuids(1, 2, 4, 5))) == 4
+
+
 def test_flat_subnets_need_l3_forwarding(office):
     flat = [{"to": [*PROJECT, "service-chain-flat-ipam"], "attr": {"ipam_subnets": []}}]
     with pytest.raises(InputError, match="allowed only on networks forwarding in l3 mode"):

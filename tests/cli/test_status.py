@@ -63,3 +63,10 @@ def test_an_agent_whose_flow_table_is_nearly_full_says_so(tmp_path, role, ok, ru
     with role(tmp_path / "agent-host1.sock", {("GET", "/filament/status"): ok(full)}):
         run_in(tmp_path)("--api", f"unix:{tmp_path}/none", "status")
     assert "; the flow table is nearly full: 950000 of 1048576" in capsys.readouterr().out
+
+
+def test_an_agent_whose_rules_do_not_fit_says_so(tmp_path, role, ok, run_in, capsys):
+    misfit = AGENT | {"problem": "the 300 rules of ingress demo:web do not fit"}
+    with role(tmp_path / "agent-host1.sock", {("GET", "/filament/status"): ok(misfit)}):
+        run_in(tmp_path)("--api", f"unix:{tmp_path}/none", "status")
+    assert "; the 300 rules of ingress demo:web do not fit" in capsys.readouterr().out

@@ -37,6 +37,14 @@ OWN = {
                 "reason": "the peer did not ask for target:64512:1",
             },
         ],
+        "others": [
+            {
+                "peer": "d:p:gw3",
+                "next_hop": "10.9.9.3",
+                "as_path": "65001",
+                "reason": "not usable: AS path loop",
+            }
+        ],
     },
 }
 LOSER = {
@@ -80,14 +88,27 @@ UNIMPORTED = {
         }
     ],
 }
+REFUSED = {
+    "peer": "d:p:gw1",
+    "table": "bgp.l3vpn.0",
+    "first": "10.9.9.9:7:10.8.0.0/16",
+    "count": 1,
+    "reason": "malformed attributes: ORIGIN: it is missing (treated as withdraw)",
+}
+SILENT = {"peer": "d:p:gw2", "state": "Idle", "reason": "admin_down is set for gw2"}
 
 
 @pytest.fixture
 def asked(tmp_path, role, ok, run_in):
     def why(path, _):
+        answer = {"routes": [], "unimported": [], "rejected": [], "silent": []}
         if "192.0.2" in path:
-            return ok({"routes": [], "unimported": [UNIMPORTED]})
-        return ok({"routes": [ROUTE] if "10.1.1.3" in path else [], "unimported": []})
+            answer["unimported"] = [UNIMPORTED]
+        elif "10.1.1.3" in path:
+            answer["routes"] = [ROUTE]
+        elif "10.8" in path:
+            answer |= {"rejected": [REFUSED], "silent": [SILENT]}
+        return ok(answer)
 
     def routes(path, _):
         number = 2 if "next=" in path else 1
@@ -156,6 +177,7 @@ def test_why_says_everything_of_a_route(asked, capsys):
         "      chosen: best",
         "      made by virtual-machine-interface red-1, revision 7",
         "      bgp.l3vpn.0 has it as 172.30.0.1:1:10.1.1.3/32",
+        "        and from gw3: via 10.9.9.3, AS path 65001: not usable: AS path loop",
         "        sent to gw1",
         "        not sent to gw2: the peer did not ask for target:64512:1",
         "    gw1 (BGP): via 10.9.9.9, label 16, udp, AS path 64999, preference 100",
@@ -183,6 +205,14 @@ def test_why_there_is_no_route(asked, capsys):
         "ctl1 has no route to 10.7.7.7: no agent published one and no router announced one that is"
         " held\n"
     )
+
+
+def test_why_a_route_is_not_held(asked, capsys):
+    assert asked("show", "route", "10.8.0.0/16", "--why") == 0
+    assert capsys.readouterr().out.splitlines()[1:] == [
+        f"10.9.9.9:7:10.8.0.0/16 from gw1 was refused by ctl1: {REFUSED['reason']}",
+        "  gw2, which is Idle, tells nothing: admin_down is set for gw2",
+    ]
 
 
 def test_why_of_nothing_is_refused(asked, capsys):

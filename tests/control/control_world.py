@@ -276,7 +276,7 @@ class Cluster:
                 self.lose(agent)
             for name in list(self.wires):
                 busy |= self._carry(name)
-            busy |= self.core.rib.has_changes
+            busy |= self.core.has_more
         if self.core.is_loaded:
             self.core.verify()
         return self

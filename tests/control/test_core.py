@@ -4,6 +4,7 @@ import pytest
 from filament.base.errors import NotFoundError
 from filament.base.net import Prefix, RouteTarget
 from filament.control import core as core_module
+from filament.control import fanout
 from filament.control.absence import RESTART_GRACE_S, STALE_HOLD_S
 from filament.control.core import IDLE_SYNC_S, ControlCore
 from filament.rib.peer import Peer, PeerKind
@@ -130,6 +131,35 @@ def test_a_revision_waits_for_all_that_an_instance_gains_by_it(cluster):
     cluster.run()
     assert cluster.core.settled == cluster.core.revision
     assert len(routes(host2)) == had + len(told)
+
+
+def test_a_revision_waits_for_all_that_one_who_subscribes_is_to_be_told(cluster, monkeypatch):
+    """Meanwhile others are told of it, and nobody that what it was told is whole."""
+    monkeypatch.setattr(fanout, "FRESH_AT_ONCE", 10)
+    for number in range(3 * 10):
+        prefix = Prefix(0x0A020000 + number, 32)
+        cluster.core.receive("host2", RoutePublished(RED, prefix, NextHop(0xAC1E0002, 20)))
+    cluster.run()
+    core, host1 = cluster.core, cluster.agents["host1"]
+    before, take, noted = core.settled, core.take_outbox, []
+
+    def noting():
+        outbox = take()
+        if core.has_more:
+            if not noted:  # a commit while host1 is being told
+                port = cluster.world.port("x", "red", "10.1.1.9")
+                core.apply_commit(cluster.world.commit(*port), 0)
+            noted.append(core.settled)
+        return outbox
+
+    monkeypatch.setattr(core, "take_outbox", noting)
+    cluster.lose("host1")
+    cluster.connect("host1")
+    cluster.run()
+    assert len(noted) >= 3
+    assert set(noted) == {before}
+    assert core.settled == core.revision > before
+    assert [sync.whole for sync in host1.syncs].index(True) >= 3
 
 
 def test_an_unconcerned_agent_hears_of_the_revision_a_little_later(cluster):

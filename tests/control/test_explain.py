@@ -10,11 +10,15 @@ from filament.base.net import Address, Prefix, RouteDistinguisher, RouteTarget, 
 from filament.compiler.peers import PeerPlan
 from filament.control.explain import covering, explain_routes
 from filament.control.neighbour import Neighbour
-from filament.rib.peer import Peer, PeerKind
-from filament.wire.bgp.attributes import Attributes, Segment, SegmentKind
+from filament.control.peering import Peering
+from filament.rib.peer import Peer, PeerKind, Speaker
+from filament.wire.bgp.attributes import Approach, Attributes, Fault, Segment, SegmentKind
+from filament.wire.bgp.communities import NO_ADVERTISE, NO_EXPORT
 from filament.wire.bgp.family import AddressFamily
-from filament.wire.bgp.routes import PrefixRoute, encode_route
+from filament.wire.bgp.routes import EvpnPrefixRoute, PrefixRoute, encode_route
 from filament.wire.bgp.session import Offer
+from filament.wire.bgp.update import Update, Withdrawn
+from filament.wire.xmpp.stanza import NextHop, RoutePublished
 
 from .control_world import BLUE, RED, demo_world
 from .introspected import Introspected, column
@@ -38,6 +42,7 @@ class Asked(Introspected):
             world.network("red", "p"), world.network("blue", "p"), world.policy("p", "red", "blue")
         )
         super().__init__(tmp_path, world)
+        self.node.peering = Peering(self.cluster.core.rib, listens=())
         self.rib = self.cluster.core.rib
         for number, name in enumerate((GATEWAY, OTHER), start=1):
             families = (VPN,) if name == GATEWAY else (VPN, AddressFamily.ROUTE_TARGET)
@@ -53,13 +58,26 @@ class Asked(Introspected):
         [target] = self.rib.instances[RED].exports
         self.target = RouteTarget.parse(target).encode()
 
-    def announce(self, text, *, targets=None, ases=(64999,)):
-        attributes = Attributes(
-            as_path=(Segment(SegmentKind.SEQUENCE, ases),),
-            next_hop=Address(parse_ipv4("10.9.9.9"), 4),
-            extended_communities=(self.target,) if targets is None else targets,
-        )
-        self.rib.bgp.announce(GATEWAY, VPN, attributes, (vpn_route(text),))
+    def announce(self, text, *, targets=None, ases=(64999,), peer=GATEWAY, **more):
+        given = {
+            "as_path": (Segment(SegmentKind.SEQUENCE, ases),) if ases else (),
+            "next_hop": Address(parse_ipv4("10.9.9.9"), 4),
+            "extended_communities": (self.target,) if targets is None else targets,
+        }
+        self.rib.bgp.announce(peer, VPN, Attributes(**given | more), (vpn_route(text),))
+        self.settle()
+
+    def internal_peer(self, name):
+        peer = Peer(name, PeerKind.CLIENT, 64512, parse_ipv4("10.9.9.7"))
+        self.rib.bgp.peer_up(peer, (VPN,), now=0.0)
+
+    def publish(self, text):
+        """Have an agent publish a prefix into red."""
+        stanza = RoutePublished(RED, Prefix.parse(text), NextHop(parse_ipv4("172.30.0.1"), 99))
+        self.cluster.core.receive("host1", stanza)
+        self.settle()
+
+    def settle(self):
         while self.rib.bgp.has_work:
             self.rib.bgp.take(1000, lambda _: True)
         self.cluster.core.take_outbox()
@@ -147,6 +165,124 @@ async def test_a_path_that_cannot_be_used_says_so(asked):
     assert [flag.text for flag in path.iterfind("flags/list/element")] == ["AsPathLooped"]
     answer = await asked.get("why", "prefix=192.0.2.0/24&unimported=1")
     assert "AS path loop" in json.dumps(answer["unimported"])
+
+
+OTHER_TARGET = b"\x00\x02\xfc\x00\x00\x00\x00\x09"  # target:64512:9
+
+
+@pytest.mark.parametrize(
+    ("announced", "reason"),
+    [
+        ({"ases": (64999, 64512)}, "not usable: AS path loop: our AS 64512 is in its AS path"),
+        (
+            {"ases": (64998,)},
+            "not usable: the first AS of its path is 64998, not the peer's, 64999",
+        ),
+        (
+            {"peer": "rr", "ases": (), "originator_id": 0x0A000001},
+            "not usable: originator loop: we originated it",
+        ),
+        (
+            {"peer": "rr", "ases": (), "cluster_list": (77,)},
+            "not usable: cluster list loop: we reflected it before",
+        ),
+        ({"targets": ()}, "it has no route target"),
+        ({"targets": (OTHER_TARGET,)}, "no routing instance here imports target:64512:9"),
+        (
+            {"next_hop": Address(1 << 96, 6)},
+            "not usable: its next hop is IPv6, and tunnels here are IPv4",
+        ),
+    ],
+    ids=["as-loop", "first-as", "originator", "cluster", "no-target", "nobody", "next-hop"],
+)
+async def test_why_a_route_is_not_used(asked, announced, reason):
+    """Also where the prefix is known by another route, which another distinguisher makes."""
+    asked.rib.bgp.configure(Speaker(64512, 0x0A000001, 1, cluster_id=77))
+    asked.internal_peer("rr")
+    asked.publish("192.0.2.0/24")
+    asked.announce("192.0.2.0/24", **announced)
+    answer = await asked.get("why", "prefix=192.0.2.0/24")
+    assert {one["instance"] for one in answer["routes"]} == {RED, BLUE}
+    found = json.dumps(answer)
+    assert reason in found
+    assert "10.9.9.9:7:192.0.2.0/24" in found
+
+
+async def test_why_of_two_routes_with_one_key_one_is_not_used(asked):
+    asked.internal_peer("rr")
+    asked.announce("192.0.2.0/24")
+    asked.announce("192.0.2.0/24", peer="rr", ases=(), local_preference=50)
+    answer = await asked.get("why", f"prefix=192.0.2.0/24&instance={RED}")
+    [candidate] = answer["routes"][0]["candidates"]
+    assert candidate["peer"] == GATEWAY
+    [other] = candidate["vpn"]["others"]
+    assert (other["peer"], other["chosen"]) == ("rr", False)
+    assert other["reason"] == "local preference: 50, best has 100"
+
+
+@pytest.mark.parametrize(
+    ("announced", "reason"),
+    [
+        ({"communities": (NO_EXPORT,)}, "it has the community no-export"),
+        ({"communities": (NO_ADVERTISE,)}, "it has the community no-advertise"),
+        ({"ases": (64999, 64997)}, "AS path loop: the peer's AS 64997 is in its AS path"),
+        (None, "the peer did not ask for target:64512:"),
+    ],
+    ids=["no-export", "no-advertise", "as-loop", "membership"],
+)
+async def test_why_a_peer_is_not_told(asked, announced, reason):
+    peer = Peer("gw3", PeerKind.EXTERNAL, 64997, parse_ipv4("10.9.9.3"))
+    asked.rib.bgp.peer_up(peer, (VPN,), now=0.0)
+    asked.rib.bgp.end_of_rib(OTHER, AddressFamily.ROUTE_TARGET)
+    prefix = "10.1.1.3/32"
+    if announced is not None:
+        prefix = "192.0.2.0/24"
+        asked.announce(prefix, **announced)
+    asked.settle()
+    answer = await asked.get("why", f"prefix={prefix}&instance={RED}")
+    told = answer["routes"][0]["candidates"][0]["vpn"]["told"]
+    assert any(each["reason"].startswith(reason) for each in told if not each["is_sent"])
+
+
+async def test_why_a_route_is_not_held_at_all(asked):
+    """Its attributes were malformed, so that it counts as withdrawn; or its peer is away."""
+    update = Update(
+        refused=(Withdrawn(VPN, [vpn_route("192.0.2.0/24")[0]]),),
+        faults=(Fault(Approach.WITHDRAW, 1, "it is missing"),),
+    )
+    neighbours = asked.node.peering.neighbours
+    asked.node.peering._take_update(neighbours[GATEWAY], update)
+    neighbours[OTHER].machine.reason = "more than 5 inet-vpn routes, the most that gw2 may have"
+    answer = await asked.get("why", "prefix=192.0.2.0/24")
+    assert answer["routes"] == answer["unimported"] == []
+    [one] = answer["rejected"]
+    assert (one["peer"], one["first"]) == (GATEWAY, "10.9.9.9:7:192.0.2.0/24")
+    assert one["reason"] == "malformed attributes: ORIGIN: it is missing (treated as withdraw)"
+    silent = {each["peer"]: each["reason"] for each in answer["silent"]}
+    assert silent[OTHER] == "more than 5 inet-vpn routes, the most that gw2 may have"
+    asked.announce("192.0.2.0/24")
+    answer = await asked.get("why", "prefix=192.0.2.0/24")
+    assert (answer["rejected"], answer["silent"]) == ([], [])
+
+
+async def test_why_of_an_evpn_prefix(asked):
+    route = EvpnPrefixRoute(RouteDistinguisher.parse("1:7"), 0, Prefix.parse("192.0.2.0/24"), 5)
+    for targets in ((asked.target,), (OTHER_TARGET,)):
+        attributes = Attributes(
+            as_path=(Segment(SegmentKind.SEQUENCE, (64999,)),),
+            next_hop=Address(parse_ipv4("10.9.9.9"), 4),
+            extended_communities=targets,
+        )
+        told = encode_route(AddressFamily.E_VPN, route)
+        asked.rib.bgp.announce(GATEWAY, AddressFamily.E_VPN, attributes, (told,))
+        asked.settle()
+        answer = await asked.get("why", "prefix=192.0.2.9")
+        if targets == (asked.target,):
+            assert {one["instance"] for one in answer["routes"]} == {RED, BLUE}
+        else:
+            assert answer["routes"] == []
+            [one] = answer["unimported"]
+            assert one["not_imported"] == "no routing instance here imports target:64512:9"
 
 
 async def test_a_prefix_that_is_none_is_refused(asked):

@@ -3,6 +3,7 @@
 import pytest
 
 from filament.base.net import Prefix, RouteDistinguisher
+from filament.control import fanout
 from filament.control.fanout import Fanout
 from filament.control.translate import FLOOD, destination_of, key_of, path_of
 from filament.rib.keys import EvpnEthernetSegment, EvpnInclusive, evpn, order_of, unicast
@@ -119,6 +120,64 @@ def test_one_who_subscribes_later_is_sent_all_and_the_others_nothing_twice(world
     sent = world.fanout.take()
     assert [one.family for one in sent["a"]] == [TableFamily.INET6]
     assert [one.family for one in sent["b"]] == [TableFamily.INET, TableFamily.INET6]
+
+
+def told(sent, agent):
+    return [str(item.destination) for one in sent.get(agent, ()) for item in one.items]
+
+
+def test_an_instance_of_any_size_is_told_in_portions_with_what_changes_meanwhile(
+    world, monkeypatch
+):
+    monkeypatch.setattr(fanout, "FRESH_AT_ONCE", 4)
+    prefixes = [Prefix(0x0A020000 + number, 32) for number in range(10)]
+    for prefix in prefixes:
+        world.publish("x", "red", prefix)
+    world.publish("x", "blue", V4)
+    world.listen("a", "b")
+    world.listen("c", instance="blue")
+    first = world.fanout.take()
+    assert told(first, "a") == told(first, "b") == [str(each) for each in prefixes[:4]]
+    assert world.fanout.has_work
+    # A new route, one that changes after and one before it was told, one that goes before.
+    world.publish("x", "red", V4)
+    world.publish("x", "red", prefixes[5], label=18)
+    world.publish("x", "red", prefixes[0], label=18)
+    world.rib.withdraw("x", "red", unicast(prefixes[9]))
+    world.fanout.leave("b", "red")
+    world.listen("d")
+    second = world.fanout.take()
+    assert told(second, "a") == [
+        *map(str, (V4, prefixes[5], prefixes[0])),
+        *map(str, prefixes[4:8]),
+    ]
+    assert second["a"][0].retracted == (prefixes[9],)
+    assert set(second) == {"a"}
+    third = world.fanout.take()
+    assert told(third, "a") == [str(prefixes[8])]
+    assert told(third, "c") == [str(V4)]
+    last = [world.fanout.take() for _ in range(3)]
+    assert sorted(each for one in last for each in told(one, "d")) == sorted(
+        map(str, (V4, *prefixes[:9]))
+    )
+    assert all(set(one) == {"d"} for one in last)
+    assert not world.fanout.has_work
+    assert world.fanout.take() == {}
+
+
+def test_one_who_is_served_no_more_is_told_no_rest(world, monkeypatch):
+    monkeypatch.setattr(fanout, "FRESH_AT_ONCE", 1)
+    for prefix in (V4, V6):
+        world.publish("x", "red", prefix)
+    world.listen("a")
+    world.fanout.take()
+    world.fanout.stop_serving("a")
+    assert not world.fanout.has_work
+    assert world.fanout.take() == {}
+    world.fanout.serve("a", ["red"])
+    world.fanout.serve("b", ["red"])
+    world.fanout.stop_serving("b")
+    assert {agent for _ in range(3) for agent in world.fanout.take()} == {"a"}
 
 
 def test_one_who_left_or_is_not_served_hears_nothing(world):

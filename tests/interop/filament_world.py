@@ -40,6 +40,7 @@ class FilamentWorld:
 
     def __init__(self, run, stack: contextlib.ExitStack) -> None:
         self.steps: list[str] = []
+        self.encapsulations: tuple[str, ...] = ()
         self.lab = build_scenario(run, self.steps.append)
         stack.callback(self.lab.close)
         self.intent = self.lab.intent
@@ -74,6 +75,12 @@ class FilamentWorld:
             peer.wait_for(peer.is_ready, "takes commands")
         for peer in self.peers.values():
             peer.wait_established()
+
+    def prefer(self, encapsulations: tuple[str, ...]) -> None:
+        """Have the cluster prefer encapsulations in this order, unless it does."""
+        if encapsulations != self.encapsulations:
+            self.intent.set_encapsulations(encapsulations, wait="agents")
+            self.encapsulations = encapsulations
 
     def families(self, name: str) -> tuple[str, ...]:
         return (*VPN, "route-target") if name == "gobgp" else VPN

@@ -198,26 +198,47 @@ def in_another_session(lab, gobgp, change):
     gobgp.wait_established()
 
 
-@pytest.fixture(scope="module")
-def graceful(lab, gobgp):
-    """From here on sessions are kept over restarts."""
-    in_another_session(
-        lab, gobgp, lambda: lab.intent.set_graceful_restart(restart_time_s=RESTART_TIME_S)
-    )
+class Restarts:
+    """How long both ends keep what the other told, and the way from any such state to another."""
+
+    def __init__(self, lab, gobgp):
+        self._lab, self._gobgp = lab, gobgp
+        self._now = None
+
+    def set(self, restart_time_s, long_lived_time_s=0):
+        wanted = {"restart_time_s": restart_time_s, "long_lived_time_s": long_lived_time_s}
+        if self._now == wanted:
+            return
+        lab, gobgp, self._now = self._lab, self._gobgp, wanted
+        (before,) = gobgp.settings.neighbours
+        session = msgspec.structs.replace(before, **wanted)
+        if session == before:
+            in_another_session(lab, gobgp, lambda: lab.intent.set_graceful_restart(**wanted))
+            return
+        gobgp.settings = msgspec.structs.replace(gobgp.settings, neighbours=(session,))
+        gobgp.has_restarted = False
+        gobgp.stop()
+        until(lambda: neighbour(lab)["state"] != "Established", "gobgp has ended")
+        lab.intent.set_graceful_restart(**wanted)
+        gobgp.start()
+        gobgp.wait_established()
 
 
 @pytest.fixture(scope="module")
-def long_lived(lab, gobgp, graceful):
-    """From here on sessions are kept for longer than restarts take."""
-    (session,) = gobgp.settings.neighbours
-    session = msgspec.structs.replace(session, restart_time_s=1, long_lived_time_s=600)
-    gobgp.settings = msgspec.structs.replace(gobgp.settings, neighbours=(session,))
-    gobgp.has_restarted = False
-    gobgp.stop()
-    until(lambda: neighbour(lab)["state"] != "Established", "gobgp has ended")
-    lab.intent.set_graceful_restart(restart_time_s=1, long_lived_time_s=600)
-    gobgp.start()
-    gobgp.wait_established()
+def restarts(lab, gobgp):
+    return Restarts(lab, gobgp)
+
+
+@pytest.fixture
+def graceful(restarts):
+    """Sessions are kept over restarts."""
+    restarts.set(RESTART_TIME_S)
+
+
+@pytest.fixture
+def long_lived(restarts):
+    """Sessions are kept for longer than restarts take."""
+    restarts.set(1, 600)
 
 
 def workloads(gobgp):

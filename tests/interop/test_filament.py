@@ -7,7 +7,9 @@ import subprocess
 
 import pytest
 
+from filament.base.net import Prefix
 from filament.testing.lab import namespaces
+from filament.testing.lab.dual import add_ipv6
 from filament.testing.lab.lab import CONTROL_NAME
 from filament.testing.peers.route import PeerRoute
 from filament.testing.peers.router import Router
@@ -22,12 +24,28 @@ pytestmark = pytest.mark.interop
 NAMES = tuple(ASNS)
 # Peers whose VPN routes lead somewhere, and the number of the network behind each.
 ROUTERS = {"gobgp": 201, "frr": 202, "edge": 203}
+MPLS_FIRST = ("MPLSoUDP", "MPLSoGRE", "VXLAN")
+VXLAN_FIRST = ("VXLAN", "MPLSoUDP", "MPLSoGRE")
+ADDRESSES6 = {
+    "red": {"red-1": "2001:db8:1::3", "red-2": "2001:db8:1::4"},
+    "blue": {"blue-1": "2001:db8:2::3", "blue-2": "2001:db8:2::4"},
+}
 
 
 @pytest.fixture(scope="module")
 def world(run_directory):
+    """Whatever the tests did, tshark must find nothing wrong with what was said."""
     with shown(run_directory), contextlib.ExitStack() as stack:
-        yield FilamentWorld(run_directory, stack)
+        made = FilamentWorld(run_directory, stack)
+        yield made
+        made.capture.stop()
+        made.capture.require_clean()
+
+
+@pytest.fixture(autouse=True)
+def preferred(world, request):
+    """The encapsulations that a test asks for, whatever the one before it had."""
+    world.prefer(VXLAN_FIRST if "vxlan_first" in request.fixturenames else MPLS_FIRST)
 
 
 @pytest.fixture(scope="module")
@@ -91,6 +109,51 @@ def test_packets_to_and_from_behind_a_router(world, routers, name):
     assert world.pings("red-2", address)
     assert not world.pings("blue-1", address)
     assert ping(outside, world.route_of("red-1").partition("/")[0])
+
+
+@pytest.fixture(scope="module")
+def dual(world):
+    """Networks with an IPv6 subnet each, and addresses of it on all workloads."""
+    for network, addresses in ADDRESSES6.items():
+        first = next(iter(addresses.values()))
+        add_ipv6(world.lab, network, Prefix.parse(f"{first.rpartition('::')[0]}::/64"), addresses)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_workloads_ipv6_route_is_on_every_peer(world, dual, name):
+    """The tunnel's end is IPv4, so the next hop is a mapped address (RFC 4659 section 3.2.1)."""
+    prefix = f"{ADDRESSES6['red']['red-1']}/128"
+    heard = world.peers[name].wait_received("inet6-vpn", prefix=prefix)
+    assert heard.rd.startswith(f"{world.host_of('red-1')}:")
+    assert heard.next_hop == world.host_of("red-1")
+    assert RED in heard.targets
+    assert "udp" in heard.encapsulations
+    assert heard.label >= 16
+
+
+@pytest.mark.parametrize("name", ROUTERS)
+def test_ipv6_packets_to_and_from_behind_a_router(world, routers, dual, name):
+    """The same by inet6-vpn: MPLS over UDP to the router's label, and to the workload's."""
+    peer, (router, outside) = world.peers[name], routers[name]
+    number, addresses = ROUTERS[name], ADDRESSES6["red"]
+    address = f"fd00:{number}::9"
+    if name == "gobgp":
+        peer.announce(world.peer_route(name, f"fd00:{number}::/64"))
+    for each in addresses.values():
+        peer.wait_received("inet6-vpn", prefix=f"{each}/128")
+    router.follow()
+    wait_reached(world, "red-1", address)
+    before = router.refresh_counts()
+    assert world.pings("red-1", address)
+    assert world.pings("red-2", address)
+    assert not world.pings("blue-1", address)
+    assert ping(outside, addresses["red-1"])
+    after = router.refresh_counts()
+    assert after["udp in"] - before["udp in"] >= 9
+    assert after["udp out"] - before["udp out"] >= 9
+    if name == "gobgp":
+        peer.withdraw(world.peer_route(name, f"fd00:{number}::/64"))
+        until(lambda: not world.pings("red-1", address, 1), "the way is gone")
 
 
 def wait_reached(world, source, address):
@@ -318,10 +381,9 @@ def test_a_crash_of_a_peer_costs_no_packet(world, pings_behind_frr):
         assert received >= sent - 1
 
 
-@pytest.fixture(scope="module")
-def vxlan_first(world):
-    """From here on the cluster prefers VXLAN: what MAC routes are announced by (as in TF)."""
-    world.intent.set_encapsulations(["VXLAN", "MPLSoUDP", "MPLSoGRE"], wait="agents")
+@pytest.fixture
+def vxlan_first():
+    """The cluster prefers VXLAN: what MAC routes are announced by (as in TF). See `preferred`."""
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -356,7 +418,7 @@ def test_frr_forwards_by_a_workloads_mac(world, vxlan_first):
 
 @pytest.mark.parametrize("name", ["frr", "edge"])
 def test_a_routers_mac_and_prefix_are_in_the_networks_tables(world, vxlan_first, name):
-    """Types 2 and 5 of an FRR, in the network's own table and on another router."""
+    """Types 2, 3 and 5 of an FRR, in the network's own table and on another router."""
     peer, other = world.peers[name], world.peers["edge" if name == "frr" else "gobgp"]
     number = ROUTERS[name]
     mac = f"02:00:00:00:00:{number:02x}"
@@ -368,6 +430,8 @@ def test_a_routers_mac_and_prefix_are_in_the_networks_tables(world, vxlan_first,
     heard = other.wait_received("e-vpn", evpn_type=2, mac=mac)
     assert (heard.rd, heard.label) == (segment.rd, world.vni)
     assert heard.next_hop == peer.settings.address
+    heard = other.wait_received("e-vpn", evpn_type=3, rd=segment.rd)
+    assert (heard.prefix, heard.label) == (f"{peer.settings.address}/32", world.vni)
     heard = other.wait_received("e-vpn", evpn_type=5, prefix=routed.prefix)
     assert (heard.rd, heard.label, heard.router_mac) == (blue.rd, L3_VNI, blue.router_mac)
     assert heard.targets == {BLUE}
@@ -380,16 +444,23 @@ def test_a_routers_mac_and_prefix_are_in_the_networks_tables(world, vxlan_first,
     other.wait_gone("e-vpn", evpn_type=5, prefix=routed.prefix)
 
 
-def test_packets_by_vxlan_to_a_prefix_of_evpn(world, routers, vxlan_first):
+@pytest.mark.parametrize(
+    ("gateway", "address"),
+    [("10.218.0.1", "10.218.0.9"), ("fd00:218::1", "fd00:218::9")],
+    ids=["ipv4", "ipv6"],
+)
+def test_packets_by_vxlan_to_a_prefix_of_evpn(world, routers, dual, vxlan_first, gateway, address):
     """Type 5 from GoBGP: out by VXLAN to the router's MAC, back by MPLS over UDP."""
-    peer = world.peers["gobgp"]
+    peer, (router, _) = world.peers["gobgp"], routers["gobgp"]
     blue = peer.settings.vrfs[1]
-    router, _ = routers["gobgp"]
-    outside = router.add_outside("blue", "10.218.0.1/24", "10.218.0.9/24")
+    is_ipv6 = ":" in address
+    length = 64 if is_ipv6 else 24
+    outside = router.outside("blue")
+    router.add_addresses("blue", f"{gateway}/{length}", f"{address}/{length}")
     route = PeerRoute(
         family="e-vpn",
         evpn_type=5,
-        prefix="10.218.0.0/24",
+        prefix=f"{gateway[:-1]}{'' if is_ipv6 else '0'}/{length}",
         rd=blue.rd,
         label=L3_VNI,
         targets=frozenset({BLUE}),
@@ -397,18 +468,14 @@ def test_packets_by_vxlan_to_a_prefix_of_evpn(world, routers, vxlan_first):
         router_mac=blue.router_mac,
     )
     peer.announce(route)
-    peer.wait_received("inet-vpn", prefix=world.route_of("blue-1"))
+    own = f"{ADDRESSES6['blue']['blue-1']}/128" if is_ipv6 else world.route_of("blue-1")
+    peer.wait_received("inet6-vpn" if is_ipv6 else "inet-vpn", prefix=own)
     router.follow()
     before = router.refresh_counts()
-    wait_reached(world, "blue-1", "10.218.0.9")
-    assert world.pings("blue-1", "10.218.0.9")
-    assert ping(outside, world.route_of("blue-1").partition("/")[0])
+    wait_reached(world, "blue-1", address)
+    assert world.pings("blue-1", address)
+    assert ping(outside, own.partition("/")[0])
     after = router.refresh_counts()
     assert after["vxlan in"] - before.get("vxlan in", 0) >= 6
     assert after["udp out"] - before.get("udp out", 0) >= 6
     peer.withdraw(route)
-
-
-def test_every_capture_decodes(world):
-    world.capture.stop()
-    world.capture.require_clean()

@@ -9,15 +9,17 @@ from pathlib import Path
 
 import pytest
 
-from filament.base.net import format_ipv4
+from filament.base.net import format_ipv4, format_mac
 from filament.testing.lab import namespaces
 from filament.testing.lab.lab import Lab
 from filament.testing.lab.scenario import build_scenario
 from filament.testing.peers.frr import Frr, configure
 from filament.testing.peers.gobgp import GoBgp
-from filament.testing.peers.settings import Neighbour, PeerSettings, Vrf
+from filament.testing.peers.route import PeerRoute
+from filament.testing.peers.settings import Neighbour, PeerSettings, Segment, Vrf
 
 from .logs import shown
+from .waiting import until
 
 pytestmark = pytest.mark.interop
 
@@ -34,6 +36,13 @@ class PageFrr(Frr):
     def programs(self):
         found = super().programs()
         (self.directory / "bgpd.conf").write_text(blocks()["bgpd.conf"])
+        return found
+
+
+class PageCumulus(Frr):
+    def programs(self):
+        found = super().programs()
+        (self.directory / "bgpd.conf").write_text(blocks()["frr.conf"])
         return found
 
 
@@ -97,3 +106,39 @@ def test_the_pages_routers_learn_from_each_other(run_directory):
             assert "target:64512:5" in heard.targets
         gobgp.wait_received("inet-vpn", prefix="10.201.0.0/24")
         frr.wait_received("inet-vpn", prefix="10.202.0.0/24", as_path=(65010,))
+
+
+def test_the_pages_switch_bridges_a_network(run_directory):
+    """Cumulus is FRR; its interfaces are made here as its file asks for."""
+    build_scenario(run_directory, print).close()
+    lab = Lab.open(run_directory)
+    for name in ("frr1", "gobgp1", "junos1", "cumulus1"):
+        lab.add_router(name)
+    with shown(run_directory), contextlib.ExitStack() as stack:
+        stack.callback(lab.close)
+        rd = "172.30.0.204:4000"
+        cumulus = peer(
+            PageCumulus, lab, "cumulus1", segments=(Segment(vni=4000, rd=rd, targets=()),)
+        )
+        stack.callback(cumulus.stop)
+        cumulus.spawn()
+        shell(lab, blocks()["filament"])
+        shell(lab, blocks()["cumulus"])
+        cumulus.wait_for(cumulus.is_ready, "takes commands")
+        cumulus.wait_established()
+        workload = lab.plan.workload("red-1")
+        mac, host = format_mac(workload.mac), format_ipv4(lab.plan.host(workload.host).address)
+        heard = cumulus.wait_received("e-vpn", evpn_type=2, mac=mac)
+        assert (heard.label, heard.next_hop) == (4000, host)
+        cumulus.wait_for(
+            lambda: f"{mac} dst {host} self" in cumulus.run(["bridge", "fdb", "show"]),
+            "bridges to the workload",
+        )
+        cumulus.announce(PeerRoute(family="e-vpn", evpn_type=2, mac="02:00:00:00:00:c1", rd=rd))
+        until(
+            lambda: (
+                "02:00:00:00:00:c1"
+                in shell(lab, "filament show bgp routes --instance default-domain:demo:red:red")
+            ),
+            "the switch's MAC address is in the network's table",
+        )

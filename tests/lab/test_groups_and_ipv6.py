@@ -6,6 +6,8 @@ import time
 import pytest
 
 from filament.base.limits import MAX_SAMPLES
+from filament.base.net import Prefix
+from filament.testing.lab.dual import LINK_LOCAL_GATEWAY, add_ipv6
 from filament.testing.lab.intent import DOMAIN, PROJECT, require_followed
 from filament.testing.lab.lab import agent_of
 
@@ -13,7 +15,7 @@ pytestmark = pytest.mark.lab
 
 ADDRESSES = {"red-1": "10.1.1.3", "red-2": "10.1.1.4"}
 ADDRESSES6 = {"red-1": "2001:db8:1::3", "red-2": "2001:db8:1::4"}
-GATEWAY6, LINK_LOCAL_GATEWAY = "2001:db8:1::1", "fe80::5e00:100"
+GATEWAY6 = "2001:db8:1::1"
 
 
 def received(lab, source, target, *options):
@@ -86,34 +88,7 @@ def test_members_of_a_remote_group_come_in_and_others_do_not(lab):
 @pytest.fixture(scope="module")
 def dual(lab):
     """Red with a second, IPv6 subnet, and an address of it on both its workloads."""
-    client = lab.intent.client
-    uuid = client.uuid_of("virtual-network", [DOMAIN, PROJECT, "red"])
-    ref = client.get("virtual-network", uuid)["network_ipam_refs"][0]
-    subnets = [
-        *ref["attr"]["ipam_subnets"],
-        {
-            "subnet": {"ip_prefix": "2001:db8:1::", "ip_prefix_len": 64},
-            "default_gateway": GATEWAY6,
-            "addr_from_start": True,
-        },
-    ]
-    attr = {**ref["attr"], "ipam_subnets": subnets}
-    client.update("virtual-network", uuid, network_ipam_refs=[{"to": ref["to"], "attr": attr}])
-    for name, address in ADDRESSES6.items():
-        client.create(
-            "instance-ip",
-            [f"{name}-v6"],
-            instance_ip_address=address,
-            instance_ip_family="v6",
-            virtual_network_refs=[{"to": [DOMAIN, PROJECT, "red"]}],
-            virtual_machine_interface_refs=[{"to": [DOMAIN, PROJECT, f"{name}-port"]}],
-        )
-        for scope in ("all", "eth0"):
-            lab.run(name, ["sysctl", "-qw", f"net.ipv6.conf.{scope}.disable_ipv6=0"])
-        lab.run(name, ["ip", "addr", "add", f"{address}/64", "dev", "eth0", "nodad"])
-        way = ["default", "via", LINK_LOCAL_GATEWAY, "dev", "eth0"]
-        lab.run(name, ["ip", "-6", "route", "add", *way])
-    lab.settle()
+    add_ipv6(lab, "red", Prefix.parse("2001:db8:1::/64"), ADDRESSES6)
     return lab
 
 

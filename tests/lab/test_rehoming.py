@@ -113,6 +113,38 @@ def test_routes_cross_from_one_pair_of_control_nodes_to_another(lab):
     until(lab, lambda: reach.measure(lab) == reach.expected(lab.plan))
 
 
+def test_waiting_for_agents_is_for_those_of_every_control_node(lab):
+    """What docs/limits.md promises: hosts apart have applied the change when the write answers, and
+    only the routes that follow from it on the other side may still be on their way by BGP.
+    """
+    until(lab, lambda: all(len(each) == 2 for each in homes(lab).values()))
+    client, number = lab.intent.client, apart(lab)
+    policy = lab.intent.create_policy("red-blue", "red", "blue")
+    uuid = client.uuid_of("virtual-network", [DOMAIN, PROJECT, "red"])
+    for policies in (["red-blue"], [], ["red-blue"], []):
+        refs = [
+            {"to": [DOMAIN, PROJECT, name], "attr": {"sequence": {"major": 0, "minor": 0}}}
+            for name in policies
+        ]
+        answer = client.update("virtual-network", uuid, wait="agents", network_policy_refs=refs)
+        assert not answer.lagging
+        applied = {
+            host.name: lab.ask(f"agent-{host.name}", "/filament/status")["applied"]
+            for host in lab.plan.hosts
+        }
+        assert set(applied.values()) == {answer.revision}, applied
+        settled = [lab.ask(name, "/filament/status")["settled"] for name in lab.controls]
+        assert set(settled) == {answer.revision}
+    client.delete("network-policy", policy)
+    network = lab.intent.find_network([DOMAIN, PROJECT, "red"])
+    workload = lab.add_workload("red-9", f"host{number}", network)
+    lab.wait_plugged()
+    ping = ["ping", "-nqc1", "-W0.5", format_ipv4(workload.address)]
+    until(lab, lambda: lab.run("red-1", ping).returncode == 0)
+    lab.remove_workload("red-9")
+    lab.settle()
+
+
 def test_a_home_that_is_lost_for_good_is_replaced_without_losing_a_packet(lab):
     until(lab, lambda: reach.measure(lab) == reach.expected(lab.plan))
     before = homes(lab)

@@ -77,7 +77,7 @@ def host_of(compiled):
     filters, acl_by_network = [], {}
     for network, instance in instances.items():
         for acl in rendered.children(instance.network_uuid, "access-control-list"):
-            made, faults = read_filter(Node(acl.kind, acl.name, acl.props, 1))
+            made, faults, *_ = read_filter(Node(acl.kind, acl.name, acl.props, 1))
             assert not faults
             filters.append(made)
             acl_by_network[network] = made.name

@@ -21,6 +21,7 @@ from filament.base.errors import ConflictError, NotFoundError, TransientError
 from filament.dataplane.reconcile import Rows
 from filament.forward.audit import RowDifference, StaleFlow, compare_rows, stale_flows
 from filament.forward.ids import Ids
+from filament.forward.lists import Memo
 from filament.forward.plan import plan
 from filament.forward.tables import Key, Tables
 from filament.runtime.web import answering_errors, json_response
@@ -107,11 +108,13 @@ class Audit:
         """
         host = self._host
         inputs, before, ids = host.planned, host.tables, host.ids.export()
+        editions = host.editions()
         if inputs is None:
             raise TransientError(f"{host.core.host.name} has not planned any rows yet")
 
         def look() -> _Found:
-            replanned = _compare_plans(plan(inputs, Ids(ids), whole=False), before)
+            anew = plan(inputs, Ids(ids), whole=False, memo=Memo(editions))
+            replanned = _compare_plans(anew, before)
             rows, flows = host.maps.read_planned(), host.maps.read_all("flows")
             drifted, stale = _compare(before, rows, flows, finds_surplus=finds_surplus)
             if host.tables is not before:

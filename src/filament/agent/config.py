@@ -13,7 +13,7 @@ from typing import TypeVar
 import msgspec
 from msgspec import Struct
 
-from filament.agent.filters import is_dynamic, read_filter
+from filament.agent.filters import ReadFilter, is_dynamic, read_filter
 from filament.agent.firewall import FirewallMemory, FirewallReading
 from filament.agent.graph import Graph
 from filament.agent.interface import HashedFields, Interface, flow_limit, listed, load_balance
@@ -166,7 +166,7 @@ class ConfigReader:
 
     def __init__(self, abilities: Abilities = ABILITIES) -> None:
         self.ip_versions = abilities.ip_versions
-        self._filters: dict[str, tuple[Node, Filter, list[str]]] = {}
+        self._filters: dict[str, tuple[Node, ReadFilter]] = {}
         self._groups: dict[str, SecurityGroup] = {}
         self.firewall = FirewallMemory()
 
@@ -178,9 +178,9 @@ class ConfigReader:
         """Return an access list's filter and what is wrong with it."""
         known = self._filters.get(node.name)
         if known is None or known[0] is not node:
-            known = (node, *read_filter(node))
+            known = node, read_filter(node, known[1] if known is not None else None)
             self._filters[node.name] = known
-        return known[1], known[2]
+        return known[1].filter, known[1].faults
 
     def remember_groups(self, groups: list[SecurityGroup]) -> tuple[SecurityGroup, ...]:
         """Return the groups, those that did not change as the objects they were: planners know

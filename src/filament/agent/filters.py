@@ -6,6 +6,8 @@ passing over it might let through what it denies.
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import msgspec
 from msgspec import Struct
 
@@ -13,6 +15,7 @@ from filament.base.errors import InputError
 from filament.base.limits import MAX_ACL_RULES
 from filament.base.net import Prefix, parse_address
 from filament.base.origin import Origin
+from filament.base.splice import splice_of
 from filament.forward.inputs import Filter, FilterMatch, FilterRule
 from filament.wire.xmpp.stanza import Node
 
@@ -53,7 +56,9 @@ class _Actions(Struct):
 
 
 class _Rule(Struct):
-    """One rule; `origin` is Filament's addition: the policy's rule that it was made from."""
+    """One rule; `origin` is Filament's addition: the policy's rule that it was made from. One
+    without a revision has its list's.
+    """
 
     match_condition: _Match | None = None
     action_list: _Actions | None = None
@@ -69,13 +74,25 @@ def is_dynamic(node: Node) -> bool:
     return str(given).lower() == "true"
 
 
-def read_filter(node: Node) -> tuple[Filter, list[str]]:
-    """Read an access-control-list node; also return what is wrong with it.
+class ReadFilter(NamedTuple):
+    """What a node was read as: its filter, and what is wrong with it. `read` are the rules as they
+    were given, with what they mean; None is what no packet can match.
+    """
 
-    A malformed rule, and every rule after it, is left out.
+    filter: Filter
+    faults: list[str]
+    given: list[object]
+    read: tuple[FilterRule | None, ...]
+
+
+def read_filter(node: Node, before: ReadFilter | None = None) -> ReadFilter:
+    """Read an access-control-list node. A malformed rule, and every rule after it, is left out.
+
+    Of rules that `before` had too, the reading of then is taken; all of it where now there are too
+    many.
     """
     name = f"access-control-list {node.name}"
-    rules: list[FilterRule] = []
+    read: list[FilterRule | None] = []
     faults: list[str] = []
     entries = node.props.get("access_control_list_entries") or {}
     given = entries.get("acl_rule") if isinstance(entries, dict) else entries
@@ -86,20 +103,43 @@ def read_filter(node: Node) -> tuple[Filter, list[str]]:
             f"access_control_list_entries is {given!r:.64}, not a list of rules: denies all"
         )
         given = None
-    for index, value in enumerate(given or []):
+    given = given or []
+    start, end = 0, len(given)
+    rest: tuple[FilterRule | None, ...] = ()
+    if before is not None and len(given) > MAX_ACL_RULES:
+        faults.append(
+            f"it has {len(given)} rules, and only {MAX_ACL_RULES} are evaluated: those that it had"
+            " before stay"
+        )
+        return before._replace(faults=faults)
+    may_splice = len(given) <= MAX_ACL_RULES and all(map(_has_origin, given))
+    if before is not None and not before.faults and may_splice:
+        # Rules without an origin are called by their place.
+        start, old_end, end = splice_of(before.given, given)
+        read, rest = list(before.read[:start]), before.read[old_end:]
+    count = sum(rule is not None for rule in (*read, *rest))
+    for index, value in enumerate(given[start:end], start):
         try:
-            if len(rules) == MAX_ACL_RULES:
+            if count == MAX_ACL_RULES:
                 raise InputError("too-many-rules", f"only {MAX_ACL_RULES} rules are evaluated")
             rule = _rule(value, name, index, node.revision)
-            if rule is not None:
-                rules.append(rule)
+            count += rule is not None
+            read.append(rule)
         except (InputError, msgspec.ValidationError) as error:
             faults.append(
                 f"access_control_list_entries.acl_rule[{index}]: {error}; "
                 "this rule and those after it are replaced by deny"
             )
+            rest = ()
             break
-    return Filter(node.name, tuple(rules), Origin(name, "filter", node.revision)), faults
+    read += rest
+    rules = tuple(rule for rule in read if rule is not None)
+    made = Filter(node.name, rules, Origin(name, "filter", node.revision))
+    return ReadFilter(made, faults, given, tuple(read))
+
+
+def _has_origin(value: object) -> bool:
+    return isinstance(value, dict) and "origin" in value
 
 
 def _rule(value: object, name: str, index: int, revision: int) -> FilterRule | None:

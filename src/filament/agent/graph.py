@@ -9,9 +9,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from itertools import chain
 
-from filament.wire.xmpp.stanza import ConfigSent, Link, Node
+from filament.base.errors import ProtocolError
+from filament.wire.xmpp.stanza import ConfigSent, Link, Node, RulesEdited
 
+_LIST = "access-control-list"
 NodeKey = tuple[str, str]  # kind, name
 
 
@@ -29,12 +32,14 @@ class Graph:
         self.receive(ConfigSent(nodes=tuple(nodes), links=tuple(links)))
 
     def receive(self, sent: ConfigSent) -> None:
-        """Take one configuration stanza: deletions first, then what is new or changed."""
+        """Take one configuration stanza: deletions first, then what is new or changed. Raises
+        ProtocolError when it edits a list that is not here as it says.
+        """
         for link in sent.deleted_links:
             self._forget_link(link)
         for key in sent.deleted_nodes:
             self._forget_node(key)
-        for node in sent.nodes:
+        for node in chain(sent.nodes, map(self._edited, sent.edits)):
             key = (node.kind, node.name)
             self._nodes[key] = node
             self._changes[node.kind] += 1
@@ -46,6 +51,35 @@ class Graph:
             left, right = _ends_of(link)
             self._ends.setdefault(left, {}).setdefault(link.metadata, set()).add(right)
             self._ends.setdefault(right, {}).setdefault(link.metadata, set()).add(left)
+
+    def _edited(self, edit: RulesEdited) -> Node:
+        """Return a list of rules as it is after an edit."""
+        node = self._nodes.get((_LIST, edit.name))
+        known = node.props.get("access_control_list_hash") if node is not None else None
+        if node is None or known != edit.before:
+            raise ProtocolError(
+                "policy-violation",
+                f"rules of {_LIST} {edit.name[:128]} with hash {edit.before} are edited; here it "
+                + ("is not known" if node is None else f"has hash {known}"),
+            )
+        entries = node.props.get("access_control_list_entries")
+        rules = entries.get("acl_rule") if isinstance(entries, dict) else None
+        end = edit.start + edit.count
+        if not isinstance(entries, dict) or not isinstance(rules, list) or end > len(rules):
+            raise ProtocolError(
+                "policy-violation",
+                f"rules {edit.start} to {end} of {_LIST} {edit.name[:128]} are edited, which has "
+                + (f"{len(rules)} rules" if isinstance(rules, list) else "no list of rules"),
+            )
+        props = {
+            **node.props,
+            "access_control_list_entries": {
+                **entries,
+                "acl_rule": [*rules[: edit.start], *edit.rules, *rules[end:]],
+            },
+            "access_control_list_hash": edit.hash,
+        }
+        return Node(node.kind, node.name, props, edit.revision)
 
     def mark_stale(self) -> None:
         """A new session begins: everything here must be received again to outlive `sweep`."""

@@ -21,7 +21,7 @@ from filament.dataplane.sweep import Sweeper
 from filament.forward.ids import Ids, IdsState
 from filament.forward.inputs import Inputs
 from filament.forward.layout import PLANNED, TABLE_BY_NAME
-from filament.forward.lists import Memo
+from filament.forward.lists import Edition, Memo
 from filament.forward.plan import plan
 from filament.forward.tables import Tables
 from filament.runtime.log import logger
@@ -35,7 +35,8 @@ class AgentHost:
     """The agent of one host, from start to end of its process.
 
     `changed` is called when a turn has become due, `send` with what control nodes are to be told.
-    `tables` are the rows of the last turn, `problem` says why there are no newer ones.
+    `tables` are the rows of the last turn, `problem` says why there are no newer ones, or which
+    rules did not fit.
     """
 
     def __init__(
@@ -154,7 +155,10 @@ class AgentHost:
                 _log.error("rows-not-planned", reason=str(error))
             self.problem = str(error)
         else:
-            self.problem = ""
+            problem = "; ".join(self.tables.misfits)
+            if problem and self.problem != problem:
+                _log.error("rules-do-not-fit", reason=problem)
+            self.problem = problem
             self._done = inputs
         self._send(self.core.take_outbox())
 
@@ -169,6 +173,10 @@ class AgentHost:
             _log.warning("rows-drifted", count=len(drifted), first=str(drifted[0]))
             self._is_due = True
         return len(drifted)
+
+    def editions(self) -> dict[str, Edition]:
+        """Return how lists of rules that were edited are numbered, to prove their rows by."""
+        return self._memo.editions()
 
     def plan_anew(self) -> None:
         """Make the next turn plan all rows without what is remembered of the last plan."""

@@ -44,7 +44,7 @@ class Session:
         self._routes: dict[RouteKey, RoutePublished] = {}
         self._machines: set[str] = set()
         self._outbox: list[FromAgent] = [
-            ConfigSubscribed("virtual-router", f"{ROUTER_PARENT}:{host}")
+            ConfigSubscribed("virtual-router", f"{ROUTER_PARENT}:{host}", takes_edits=True)
         ]
 
     def take(self) -> list[FromAgent]:

@@ -166,25 +166,29 @@ class View:
     def _take_routes(self, sent: RoutesSent) -> None:
         items = self._items.setdefault(sent.instance, {})
         usable = self._usable.setdefault(sent.instance, {})
+        is_changed = False
         for destination in sent.retracted:
-            items.pop(destination, None)
+            is_changed |= items.pop(destination, None) is not None
             usable.pop(destination, None)
             self._stale.discard((sent.instance, destination))
         for item in sent.items:
-            items[item.destination] = item
             self._stale.discard((sent.instance, item.destination))
+            if items.get(item.destination) == item:
+                continue  # as it was: a new session tells everything again
+            is_changed = True
+            items[item.destination] = item
             found = usable_of(sent.instance, item, self._own_address, self._abilities)
             if found is None:
                 usable.pop(item.destination, None)
             else:
                 usable[item.destination] = found
-        self.route_changes += 1
+        self.route_changes += is_changed
 
     def _sweep(self) -> None:
         self.graph.sweep()
         self.config_changes += 1
+        self.route_changes += bool(self._stale)
         for instance, destination in self._stale:
             self._items.get(instance, {}).pop(destination, None)
             self._usable.get(instance, {}).pop(destination, None)
         self._stale.clear()
-        self.route_changes += 1

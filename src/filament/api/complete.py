@@ -14,6 +14,7 @@ import msgspec
 from filament.api.firewall import NewUuid, firewall_rule, tag, tag_type, with_props
 from filament.base.errors import ConflictError, InputError, NotFoundError
 from filament.base.net import parse_address
+from filament.base.splice import keep_equal, splice_of
 from filament.model.address import Subnet, choose_address, complete_subnet, subnet_values
 from filament.model.change import Object, Ref
 from filament.model.check import SYSTEM_NETWORKS
@@ -381,16 +382,29 @@ def _list_subnets(subnets: list[Subnet]) -> str:
 
 
 def _with_rule_uuids(field: str) -> Callable[..., Object]:
+    """Return what gives uuids to new rules. Rules that are written again as they were, before the
+    first that changed or after the last, are the ones that were there, uuids or not.
+    """
+
     def complete(
         change: Candidate, item: Object, before: Object | None, new_uuid: NewUuid
     ) -> Object:
-        del change, before
+        del change
         entries = item.props.get(field)
         if not entries:
             return item
+        was = (before.props.get(field) or {}) if before is not None else {}
+        known: list[dict[str, Any]] = was.get("policy_rule") or []
+        given: list[dict[str, Any]] = entries.get("policy_rule") or []
+        # Who looks at what changed (checks, the compiler) need not compare the others.
+        if known and not any(rule.get("rule_uuid") for rule in given):
+            bare = [{key: rule[key] for key in rule if key != "rule_uuid"} for rule in known]
+            start, old_end, new_end = splice_of(bare, given)
+            rules = [*known[:start], *given[start:new_end], *known[old_end:]]
+        else:
+            rules = keep_equal(known, given)
         rules = [
-            rule if rule.get("rule_uuid") else {**rule, "rule_uuid": new_uuid()}
-            for rule in entries.get("policy_rule") or ()
+            rule if rule.get("rule_uuid") else {**rule, "rule_uuid": new_uuid()} for rule in rules
         ]
         return with_props(item, **{field: {**entries, "policy_rule": rules}})
 

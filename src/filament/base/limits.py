@@ -1,6 +1,6 @@
 """Every limit on what a caller or a peer may make us hold, in one place. Each has a test."""
 
-MAX_REQUEST_BYTES = 1_024_000  # contrail-api's max_request_size
+MAX_REQUEST_BYTES = 8_388_608  # contrail-api takes 1,024,000: no group of 10,000 rules fits that
 MAX_JSON_DEPTH = 64
 MAX_STANZA_BYTES = 1_048_576  # one XMPP stanza from an agent
 MAX_CONTROL_STANZA_BYTES = 16_777_216  # one from a control node: an object is never cut in two
@@ -20,7 +20,8 @@ MIN_FLOW_TABLE = 1024  # flows that an operator may choose for a host, and the m
 MAX_FLOW_TABLE = 1 << 26  # some 13 GiB
 MAX_REHEARSED_PACKETS = 64  # of one question what an agent's programs would do
 MAX_REHEARSED_BYTES = 2048  # of one of them
-MAX_ACL_RULES = 20_000  # per access control list, of a network or a security group, in an agent
+MAX_ACL_RULES = 20_000  # per access control list, of a network or a security group
+MAX_RULE_SHAPES = 1_024  # that the rules of one list have: what a first packet costs, at most
 MAX_ADDRESS_PAIRS = 256  # allowed address pairs of one port, in an agent
 MAX_ECMP_MEMBERS = 128  # ways to one destination that share its load (TF's number)
 WATCH_BACKLOG_COMMITS = 10_000  # a watcher further behind is told to list again

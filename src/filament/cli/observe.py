@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import queue
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import urlencode
 
 import click
@@ -30,8 +31,36 @@ _TRY_AGAIN_S = 1.0
 _MOST_WAITING = 10_000  # records that agents sent and nobody has printed
 
 
-def end_options(command: Any) -> Any:
-    """Add the options that choose flows by their ends and protocol."""
+class Ends(NamedTuple):
+    """Which flows are asked for, by their ends and protocol, and at the agents of which hosts."""
+
+    vrf: str | None
+    sources: tuple[str, ...]
+    destinations: tuple[str, ...]
+    ports: tuple[int, ...]
+    protocols: tuple[str, ...]
+    hosts: tuple[str, ...]
+
+    def query(self, workloads: dict[str, str], *, is_denied: bool) -> list[tuple[str, str]]:
+        """Write what is asked for as the parameters that agents know."""
+        query = [("vrf", self.vrf)] if self.vrf else []
+        for name, texts in (("from", self.sources), ("to", self.destinations)):
+            query += [(name, one) for text in texts for one in alternatives(text, workloads)]
+        query += [("port", str(port)) for port in self.ports]
+        query += [("proto", protocol) for protocol in self.protocols]
+        return query + ([("denied", "1")] if is_denied else [])
+
+
+def end_options(command: Callable[..., None]) -> Any:
+    """Add the options that choose flows by their ends and protocol, and hosts; the command gets
+    them as `ends`.
+    """
+
+    @functools.wraps(command)
+    def with_ends(*args: Any, **options: Any) -> None:
+        ends = Ends(*(options.pop(name) for name in Ends._fields))
+        command(*args, ends=ends, **options)
+
     options = (
         click.option("--vrf", metavar="VRF", help="Only in this VRF; a network's name will do."),
         click.option(
@@ -65,49 +94,22 @@ def end_options(command: Any) -> Any:
             metavar="P",
             help="Only icmp, tcp, udp, or a number (may be repeated).",
         ),
+        host_option,
     )
+    made: Any = with_ends
     for option in reversed(options):
-        command = option(command)
-    return command
-
-
-def query_of(
-    workloads: dict[str, str],
-    *,
-    vrf: str | None,
-    sources: Sequence[str],
-    destinations: Sequence[str],
-    ports: Sequence[int],
-    protocols: Sequence[str],
-    is_denied: bool,
-) -> list[tuple[str, str]]:
-    """Write what is asked for as the parameters that agents know."""
-    query = [("vrf", vrf)] if vrf else []
-    for name, texts in (("from", sources), ("to", destinations)):
-        query += [(name, one) for text in texts for one in alternatives(text, workloads)]
-    query += [("port", str(port)) for port in ports]
-    query += [("proto", protocol) for protocol in protocols]
-    return query + ([("denied", "1")] if is_denied else [])
+        made = option(made)
+    return made
 
 
 @click.command("observe")
 @click.option("--drop", "only_drops", is_flag=True, help="Only packets that are dropped.")
 @end_options
 @click.option("--count", type=click.IntRange(min=1), metavar="N", help="Stop after N verdicts.")
-@host_option
 @json_option
 @pass_session
 def observe(
-    session: Session,
-    only_drops: bool,
-    vrf: str | None,
-    sources: tuple[str, ...],
-    destinations: tuple[str, ...],
-    ports: tuple[int, ...],
-    protocols: tuple[str, ...],
-    count: int | None,
-    hosts: tuple[str, ...],
-    as_json: bool,
+    session: Session, ends: Ends, only_drops: bool, count: int | None, as_json: bool
 ) -> None:
     """Print what data planes decide, as it happens.
 
@@ -117,21 +119,13 @@ def observe(
     A busy host shows a part of them, and how many it did not. For example:
     filament observe --drop --to blue-1
     """
-    interfaces = ask_role(session, "agent", "/filament/interfaces", hosts)
+    interfaces = ask_role(session, "agent", "/filament/interfaces", ends.hosts)
     workloads = workloads_of(list(local.rows(interfaces, "interfaces")))
-    query = query_of(
-        workloads,
-        vrf=vrf,
-        sources=sources,
-        destinations=destinations,
-        ports=ports,
-        protocols=protocols,
-        is_denied=only_drops,
-    )
+    query = urlencode(ends.query(workloads, is_denied=only_drops))
     found = local.sockets(session.run_dir, "agent")
-    chosen = {name: found[name] for name in (hosts or found)}
+    chosen = {name: found[name] for name in (ends.hosts or found)}
     number = 0
-    for record in _joined(chosen, f"/filament/verdicts?{urlencode(query)}"):
+    for record in _joined(chosen, f"/filament/verdicts?{query}"):
         match record["verdict"]:
             case "listening":
                 print_note(f"listening to {record['host']}")

@@ -10,8 +10,8 @@ import click
 from filament.cli import local
 from filament.cli.complete import complete_workloads
 from filament.cli.flows import flow_row, ports_named
-from filament.cli.merged import ask_role, host_option, print_merged, silent_rows
-from filament.cli.observe import end_options, query_of
+from filament.cli.merged import ask_role, print_merged, silent_rows
+from filament.cli.observe import Ends, end_options
 from filament.cli.options import json_option, pass_session
 from filament.cli.session import Session
 from filament.cli.verdicts import workloads_of
@@ -39,42 +39,28 @@ _DEFAULT_LIMIT = 1000
     metavar="N",
     help="At most so many of each host, the last seen.",
 )
-@host_option
 @json_option
 @pass_session
 def show_flows(
     session: Session,
-    vrf: str | None,
-    sources: tuple[str, ...],
-    destinations: tuple[str, ...],
-    ports: tuple[int, ...],
-    protocols: tuple[str, ...],
+    ends: Ends,
     only_denied: bool,
     interfaces: tuple[str, ...],
     limit: int,
-    hosts: tuple[str, ...],
     as_json: bool,
 ) -> None:
     """Show the flows that hosts have judged, the last seen first: at each port both directions of
     a connection (out and in are the port's), what policy said, and which rule.
     """
-    held = ask_role(session, "agent", "/filament/interfaces", hosts)
+    held = ask_role(session, "agent", "/filament/interfaces", ends.hosts)
     known = list(local.rows(held, "interfaces"))
     workloads = workloads_of(known)
-    query = query_of(
-        workloads,
-        vrf=vrf,
-        sources=sources,
-        destinations=destinations,
-        ports=ports,
-        protocols=protocols,
-        is_denied=only_denied,
-    )
+    query = ends.query(workloads, is_denied=only_denied)
     query += [("limit", str(limit))]
     if interfaces:
         vifs = sorted({vif for _, vif in ports_named(interfaces, known)})
         query += [("vif", str(vif)) for vif in vifs]
-    answers = ask_role(session, "agent", f"/filament/flows?{urlencode(query)}", hosts)
+    answers = ask_role(session, "agent", f"/filament/flows?{urlencode(query)}", ends.hosts)
     flows = list(local.rows(answers, "flows"))
     if interfaces:
         wanted = ports_named(interfaces, known)

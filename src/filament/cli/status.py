@@ -74,4 +74,6 @@ def _agent_row(answer: local.Answer) -> dict[str, Any]:
     flows = value.get("flows", {})
     if flows.get("pressed"):
         details += f"; the flow table is nearly full: {flows['held']} of {flows['limit']}"
+    if value.get("problem"):
+        details += f"; {value['problem']}"
     return _row("agent", answer.name, "up", value["applied"], details)

@@ -39,6 +39,16 @@ def why_lines(answers: Sequence[Answer], prefix: str) -> list[str]:
                 f"{answer.name} has no route to {prefix}: no agent published one and no router"
                 " announced one that is held"
             )
+        lines += [
+            f"{each['first']} from {short_name(each['peer'])} was refused by {answer.name}:"
+            f" {each['reason']}"
+            for each in answer.value["rejected"]
+        ]
+        lines += [
+            f"  {short_name(each['peer'])}, which is {each['state']}, tells nothing:"
+            f" {each['reason']}"
+            for each in answer.value["silent"]
+        ]
     return lines
 
 
@@ -83,6 +93,12 @@ def _vpn_lines(vpn: Record | None) -> Iterator[str]:
         yield f"      not told to other routers: {vpn['not_exported']}"
         return
     yield f"      {vpn['table']} has it as {vpn['route']}"
+    for each in vpn.get("others", ()):
+        path = f", AS path {each['as_path']}" if each["as_path"] else ""
+        yield (
+            f"        and from {short_name(each['peer'])}: via {each['next_hop']}{path}:"
+            f" {each['reason']}"
+        )
     for each in vpn["imports"]:
         yield f"        imported by {short_instance(each['instance'])}, by {each['target']}"
     if vpn["not_imported"]:

@@ -2,7 +2,7 @@
 
     objects, allocations ─> settings, policies ─> networks ─> stances ─> listers ─> partners
                                                      └──────────┴─> instances, acls <─┘
-    objects ─> groups ─> quoted ─> acls
+    objects ─> groups ─> quoted ─> pieces ─> acls
     objects, allocations, settings ─> extras ─> wanted ─> linked <─ rendered <─ networks
                                         └───────────────> linked ─> instances
 

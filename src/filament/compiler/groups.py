@@ -9,7 +9,7 @@ as -1. Which address may use which group is not decided here: groups go with por
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from itertools import product
+from itertools import chain, product
 from typing import Any
 
 import msgspec
@@ -17,6 +17,7 @@ import msgspec
 from filament.base.errors import InputError
 from filament.base.net import Prefix, mask_of, parse_address
 from filament.base.origin import Origin
+from filament.base.splice import splice_of
 from filament.compiler.plan import ANY_GROUP, Acl, AclMatch, AclRule
 from filament.compiler.policies import (
     LOCAL,
@@ -47,7 +48,9 @@ class Peer(msgspec.Struct, frozen=True):
 
 
 class GroupRule(msgspec.Struct, frozen=True):
-    """One rule as read. `protocol` None is any; `version` None is both."""
+    """One rule as read. `protocol` None is any; `version` None is both. `mentions` are the fq names
+    of the groups it is about.
+    """
 
     sources: tuple[Peer, ...]
     destinations: tuple[Peer, ...]
@@ -56,19 +59,29 @@ class GroupRule(msgspec.Struct, frozen=True):
     protocol: int | None
     version: int | None
     rule_uuid: str
+    mentions: tuple[str, ...] = ()
 
 
 class Group(msgspec.Struct, frozen=True):
     """One security-group. `number` is what routes and rules call it, 0 until it has one;
-    `mentions` are the fq names of other groups in its rules.
+    `mentions` are the fq names of other groups in its rules. `rules` are those of `entries`, None
+    where nothing can be understood.
     """
 
     name: str
     uuid: str
     number: int
-    rules: tuple[GroupRule, ...]
+    rules: tuple[GroupRule | None, ...]
     mentions: frozenset[str]
     revision: int
+    entries: list[dict[str, Any]]
+
+
+class Pieces(msgspec.Struct, frozen=True):
+    """What the rules of a group become, one by one, in its egress and in its ingress list."""
+
+    egress: tuple[tuple[AclRule, ...], ...]
+    ingress: tuple[tuple[AclRule, ...], ...]
 
 
 def acl_names(group: str) -> tuple[str, str]:
@@ -76,44 +89,85 @@ def acl_names(group: str) -> tuple[str, str]:
     return f"{group}:{EGRESS}", f"{group}:{INGRESS}"
 
 
-def read_group(item: Object) -> Group:
-    """Read a security-group; rules of which nothing can be understood are left out."""
-    entries = item.props.get("security_group_entries") or {}
-    read = (_read_rule(rule) for rule in entries.get("policy_rule") or ())
-    rules = tuple(rule for rule in read if rule is not None)
-    named = (peer.group for rule in rules for peer in (*rule.sources, *rule.destinations))
+def read_group(item: Object, before: Group | None = None) -> Group:
+    """Read a security-group. Of rules that `before` had too, the reading of then is taken."""
+    entries = (item.props.get("security_group_entries") or {}).get("policy_rule") or []
     number = item.props.get("security_group_id")
+    if before is None:
+        rules = tuple(map(_read_rule, entries))
+    else:
+        start, old_end, new_end = splice_of(before.entries, entries)
+        known = before.rules
+        rules = (*known[:start], *map(_read_rule, entries[start:new_end]), *known[old_end:])
     return Group(
         name=item.name,
         uuid=item.uuid,
         number=number if isinstance(number, int) else 0,
         rules=rules,
-        mentions=frozenset(name for name in named if ":" in name),
+        mentions=frozenset(name for rule in rules if rule is not None for name in rule.mentions),
         revision=item.revision,
+        entries=entries,
     )
 
 
-def group_acls(group: Group, number_of: NumberOf) -> tuple[Acl, Acl]:
-    """Make the egress and the ingress list of a group."""
-    rules: dict[str, list[AclRule]] = {EGRESS: [], INGRESS: []}
-    for rule in group.rules:
-        for direction, made in _expanded(group, rule, number_of):
-            rules[direction].append(made)
+def group_pieces(
+    group: Group, number_of: NumberOf, before: tuple[Group, Pieces] | None = None
+) -> Pieces:
+    """Return what a group's rules become. `before` are the group and its pieces of some time when
+    `number_of` gave the same numbers: what rules became then that are still there is taken.
+    """
+    if before is None:
+        made = [_piece(group, rule, number_of) for rule in group.rules]
+        return Pieces(tuple(one[0] for one in made), tuple(one[1] for one in made))
+    was, known = before
+    start, old_end, new_end = splice_of(was.rules, group.rules)
+    made = [_piece(group, rule, number_of) for rule in group.rules[start:new_end]]
+    return Pieces(
+        (*known.egress[:start], *(one[0] for one in made), *known.egress[old_end:]),
+        (*known.ingress[:start], *(one[1] for one in made), *known.ingress[old_end:]),
+    )
+
+
+def group_acls(group: Group, pieces: Pieces) -> tuple[Acl, Acl]:
+    """Make the egress and the ingress list of a group.
+
+    Its rules have the revision of their list, which is not repeated in each: what did not change is
+    the same from one revision to the next.
+    """
     egress, ingress = (
         Acl(
             name=name,
             network="",
             parent_uuid=group.uuid,
-            rules=tuple(rules[direction]),
+            rules=tuple(chain.from_iterable(rules)),
             origin=Origin(f"{SECURITY_GROUP} {group.name}", direction, group.revision),
             parent_kind=SECURITY_GROUP,
         )
-        for name, direction in zip(acl_names(group.name), (EGRESS, INGRESS), strict=True)
+        for name, direction, rules in zip(
+            acl_names(group.name),
+            (EGRESS, INGRESS),
+            (pieces.egress, pieces.ingress),
+            strict=True,
+        )
     )
     return egress, ingress
 
 
+def _piece(
+    group: Group, rule: GroupRule | None, number_of: NumberOf
+) -> tuple[tuple[AclRule, ...], tuple[AclRule, ...]]:
+    """Return what a rule becomes in the egress and in the ingress list."""
+    if rule is None:
+        return (), ()
+    made = list(_expanded(group, rule, number_of))
+    return (
+        tuple(one for direction, one in made if direction == EGRESS),
+        tuple(one for direction, one in made if direction == INGRESS),
+    )
+
+
 def _expanded(group: Group, rule: GroupRule, number_of: NumberOf) -> Iterator[tuple[str, AclRule]]:
+    origin = Origin(f"{SECURITY_GROUP} {group.name}", f"group-rule {rule.rule_uuid}".rstrip())
     sides = product(rule.sources, rule.source_ports, rule.destinations, rule.destination_ports)
     for source, source_ports, destination, destination_ports in sides:
         directions = [EGRESS] if source.group == LOCAL else []
@@ -132,11 +186,7 @@ def _expanded(group: Group, rule: GroupRule, number_of: NumberOf) -> Iterator[tu
                         passes=True,
                         both_ways=False,
                         rule_uuid=rule.rule_uuid,
-                        origin=Origin(
-                            f"{SECURITY_GROUP} {group.name}",
-                            f"group-rule {rule.rule_uuid}".rstrip(),
-                            group.revision,
-                        ),
+                        origin=origin,
                         version=rule.version,
                     ),
                 )
@@ -174,14 +224,17 @@ def _read_rule(rule: dict[str, Any]) -> GroupRule | None:
     ports = [read_ports(rule.get(side)) for side in ("src_ports", "dst_ports")]
     if not are_possible(protocol, (*ports[0], *ports[1])):
         return None
+    sources = tuple(map(_read_peer, rule.get("src_addresses") or ()))
+    destinations = tuple(map(_read_peer, rule.get("dst_addresses") or ()))
     return GroupRule(
-        sources=tuple(map(_read_peer, rule.get("src_addresses") or ())),
-        destinations=tuple(map(_read_peer, rule.get("dst_addresses") or ())),
+        sources=sources,
+        destinations=destinations,
         source_ports=ports[0],
         destination_ports=ports[1],
         protocol=protocol,
         version=version,
         rule_uuid=rule.get("rule_uuid") or "",
+        mentions=tuple(peer.group for peer in (*sources, *destinations) if ":" in peer.group),
     )
 
 

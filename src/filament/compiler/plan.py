@@ -60,7 +60,8 @@ class AclRule(msgspec.Struct, frozen=True):
 
     `protocol` is an IP protocol number or None for any; `both_ways` is TF's direction `<>`;
     `version` is 4 or 6, None for both. In rules on ICMP the ports of the destination are a type and
-    a code, as OpenStack writes them; the code is 65535, or the type again, for any.
+    a code, as OpenStack writes them; the code is 65535, or the type again, for any. An `origin` of
+    revision 0 is of its list's revision.
     """
 
     source: AclMatch

@@ -11,11 +11,12 @@ from __future__ import annotations
 import hashlib
 import uuid
 from collections.abc import Iterable, Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
 from filament.base.net import Prefix, format_address
+from filament.base.splice import splice_of
 from filament.compiler.acls import IMPLICIT_ALLOW, IMPLICIT_DENY
 from filament.compiler.groups import SECURITY_GROUP
 from filament.compiler.plan import Acl, AclMatch, AclRule, Plan, PlanDelta, RoutingInstance
@@ -24,8 +25,10 @@ from filament.model.change import Object, Ref
 ROUTING_INSTANCE = "routing-instance"
 ROUTE_TARGET = "route-target"
 ACCESS_CONTROL_LIST = "access-control-list"
+ACL_ENTRIES, ACL_HASH = "access_control_list_entries", "access_control_list_hash"
 RENDERED_KINDS = (ROUTING_INSTANCE, ROUTE_TARGET, ACCESS_CONTROL_LIST)
 
+_DIGEST_BYTES = 8  # TF's type has room for so many
 _NAMESPACE = uuid.UUID("5b9d5e0c-7c0e-5a54-9d1f-3f6f7c0a8f11").bytes
 
 
@@ -56,7 +59,9 @@ class Rendered:
         self._targets: dict[str, frozenset[str]] = {}  # instance -> targets it refers to
         self._users: dict[str, dict[str, None]] = {}  # target -> instances that refer to it
         self._parents: dict[tuple[str, str], str] = {}  # (kind, name) -> parent uuid
-        self._explained: dict[str, Object] = {}  # access control lists with origins, once asked
+        # Access control lists with origins, once asked: as they are, and as they were before.
+        self._explained: dict[str, Explained] = {}
+        self._stale: dict[str, Explained] = {}
         self.update(
             plan,
             PlanDelta(
@@ -75,9 +80,11 @@ class Rendered:
             if uuid_of(ROUTING_INSTANCE, name) in self._keys:
                 self._forget(ROUTING_INSTANCE, name)
             self._refer(name, frozenset())
-        for name in delta.acls_deleted | delta.acls_put:
-            self._explained.pop(name, None)
+        for name in delta.acls_put & self._explained.keys():
+            self._stale[name] = self._explained.pop(name)
         for name in delta.acls_deleted:
+            self._explained.pop(name, None)
+            self._stale.pop(name, None)
             self._forget(ACCESS_CONTROL_LIST, name)
         for name in sorted(delta.instances_put):
             instance = plan.routing_instances[name]
@@ -123,17 +130,26 @@ class Rendered:
             names = self._plan.routing_instances[name].connections  # they go both ways
         return (self._render(kind, each) for each in names if not self._is_intent(kind, each))
 
+    def explained_acls(self, uuid: str) -> Iterator[Object]:
+        """Yield the access control lists of a parent, explained."""
+        for name in self._children.get((uuid, ACCESS_CONTROL_LIST), ()):
+            explained = self.explained_acl(name)
+            if explained is not None:
+                yield explained
+
     def explained_acl(self, name: str) -> Object | None:
         """Return an access control list whose rules also tell their `origin`, for agents.
 
-        Kept, because every agent with a port in the network gets it.
+        Kept, because every agent with a port in the network gets it. Rules that did not change are
+        the same objects as before.
         """
-        if name not in self._explained:
+        known = self._explained.get(name)
+        if known is None:
             acl = self._plan.acls.get(name)
             if acl is None:
                 return None
-            self._explained[name] = render_acl(acl, with_origins=True)
-        return self._explained[name]
+            known = self._explained[name] = explain_acl(acl, self._stale.pop(name, None))
+        return known.object
 
     def _is_intent(self, kind: str, name: str) -> bool:
         """Whether a client made the instance, so that it is read as intent and not rendered."""
@@ -221,31 +237,61 @@ def render_instance(instance: RoutingInstance, connected: Iterable[str]) -> Obje
     )
 
 
-def render_acl(acl: Acl, *, with_origins: bool = False) -> Object:
-    """Render an access control list: AclEntriesType and a hash that changes with it.
+class Explained(NamedTuple):
+    """An access control list and its object; `digests` are of its rules, one by one."""
 
-    `with_origins` adds `origin` to each rule; TF's types have no such field, so its API clients
-    must not see it.
+    acl: Acl
+    object: Object
+    digests: list[bytes]
+
+
+def render_acl(acl: Acl) -> Object:
+    """Render an access control list: AclEntriesType and a hash that changes with it."""
+    rules = [_render_rule(rule, acl) for rule in acl.rules]
+    return _list_of(acl, rules, [_digest(rule) for rule in rules])
+
+
+def explain_acl(acl: Acl, before: Explained | None = None) -> Explained:
+    """Render an access control list with the `origin` of each rule, which TF's types have no field
+    for, so that its API clients must not see it. The revision of an origin is left out where it is
+    the list's own. Of rules that `before` had too, what was rendered then is taken.
     """
-    is_of_group = acl.parent_kind == SECURITY_GROUP
-    rules = [_render_rule(rule, is_of_group=is_of_group) for rule in acl.rules]
-    if with_origins:
-        for rendered, rule in zip(rules, acl.rules, strict=True):
-            rendered["origin"] = msgspec.to_builtins(rule.origin)
-    entries = {"dynamic": None, "acl_rule": rules}
-    digest = hashlib.blake2b(msgspec.json.encode(entries), digest_size=8).digest()
-    props = {
-        "access_control_list_entries": entries,
-        "access_control_list_hash": int.from_bytes(digest, "big"),
-    }
+    if before is None:
+        rules = [_explain_rule(rule, acl) for rule in acl.rules]
+        digests = [_digest(rule) for rule in rules]
+    else:
+        start, old_end, new_end = splice_of(before.acl.rules, acl.rules)
+        new = [_explain_rule(rule, acl) for rule in acl.rules[start:new_end]]
+        known = before.object.props[ACL_ENTRIES]["acl_rule"]
+        rules = [*known[:start], *new, *known[old_end:]]
+        digests = [*before.digests[:start], *map(_digest, new), *before.digests[old_end:]]
+    return Explained(acl, _list_of(acl, rules, digests), digests)
+
+
+def _list_of(acl: Acl, rules: list[dict[str, Any]], digests: list[bytes]) -> Object:
+    digest = hashlib.blake2b(b"".join(digests), digest_size=_DIGEST_BYTES).digest()
     return _child(
         ACCESS_CONTROL_LIST,
         acl.name,
         acl.parent_uuid,
-        props,
+        {
+            ACL_ENTRIES: {"dynamic": None, "acl_rule": rules},
+            ACL_HASH: int.from_bytes(digest, "big"),
+        },
         revision=acl.origin.revision,
         parent_kind=acl.parent_kind,
     )
+
+
+def _digest(rule: dict[str, Any]) -> bytes:
+    return hashlib.blake2b(msgspec.json.encode(rule), digest_size=_DIGEST_BYTES).digest()
+
+
+def _explain_rule(rule: AclRule, acl: Acl) -> dict[str, Any]:
+    origin = msgspec.to_builtins(rule.origin)
+    if not rule.origin.revision:
+        del origin["revision"]
+    return {**_render_rule(rule, acl), "origin": origin}
 
 
 def render_target(name: str, revision: int) -> Object:
@@ -292,10 +338,11 @@ def _directions(instance: RoutingInstance) -> dict[str, str | None]:
     }
 
 
-def _render_rule(rule: AclRule, *, is_of_group: bool) -> dict[str, Any]:
+def _render_rule(rule: AclRule, acl: Acl) -> dict[str, Any]:
     """Return one AclRuleType. Implicit rules of one way, and those of security groups, have no
     direction, as TF writes them.
     """
+    is_of_group = acl.parent_kind == SECURITY_GROUP
     direction = "<>" if rule.both_ways else ">"
     is_implicit = rule.rule_uuid in {IMPLICIT_ALLOW, IMPLICIT_DENY}
     if (is_implicit or is_of_group) and not rule.both_ways:

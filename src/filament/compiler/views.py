@@ -13,15 +13,22 @@ from typing import TypeVar
 
 import msgspec
 
+from filament.base.splice import splice_of
 from filament.compiler.firewall_view import POLICY_SET, FirewallWalk, touched_by_set
 from filament.compiler.groups import GROUP_LISTS, SECURITY_GROUP
 from filament.compiler.plan import AgentView, Plan, PlanDelta
-from filament.compiler.render import ACCESS_CONTROL_LIST, ROUTING_INSTANCE, Rendered
+from filament.compiler.render import (
+    ACCESS_CONTROL_LIST,
+    ACL_ENTRIES,
+    ACL_HASH,
+    ROUTING_INSTANCE,
+    Rendered,
+)
 from filament.compiler.shown import NodeKey, Shown
 from filament.compiler.targets import GLOBAL_SYSTEM_CONFIG
 from filament.model.change import Commit, Object, Ref
 from filament.model.view import View
-from filament.wire.xmpp.stanza import ConfigSent
+from filament.wire.xmpp.stanza import ConfigSent, Node, RulesEdited
 
 KeyT = TypeVar("KeyT")
 _SYSTEM = "global-system-config"
@@ -36,6 +43,8 @@ _PROJECT = "project"
 _GROUP_PROPS = frozenset(
     {"display_name", "id_perms", "security_group_id", "configured_security_group_id"}
 )
+_SHORT_LIST = 16  # rules; a shorter list is sent whole
+_RULES_AT_ONCE = 1000  # of a longer one
 NOTHING = AgentView({}, frozenset())
 
 
@@ -171,28 +180,98 @@ class _Walk:
     def _visit_lists(self, parent: Object) -> None:
         """Access control lists of a network or a security group, rendered and client-made."""
         metadata = f"{parent.kind}-access-control-list"
-        for acl in self._rendered.children(parent.uuid, ACCESS_CONTROL_LIST):
-            explained = self._rendered.explained_acl(acl.name)
-            self._shown.show(explained or acl)
+        for acl in self._rendered.explained_acls(parent.uuid):
+            self._shown.show(acl)
             self._shown.link(parent, acl, metadata)
         for acl in self._view.children(parent.uuid, ACCESS_CONTROL_LIST):
             self._shown.show(acl)
             self._shown.link(parent, acl, metadata)
 
 
-def diff(old: AgentView, new: AgentView) -> ConfigSent:
-    """Return what an agent that has `old` must be sent to have `new`, in a stable order."""
+def diff(old: AgentView, new: AgentView, *, edits: bool = False) -> ConfigSent:
+    """Return what an agent that has `old` must be sent to have `new`, in a stable order; with
+    `edits`, of long lists of rules only what changed in them.
+    """
+    nodes: list[Node] = []
+    edited: list[RulesEdited] = []
+    for key, node in new.nodes.items():
+        before = old.nodes.get(key)
+        if before == node:
+            continue
+        edit = _edit(before, node) if edits and before is not None else None
+        if edit is not None:
+            edited.append(edit)
+        elif edits:
+            bare, filling = _in_parts(node)
+            nodes.append(bare)
+            edited += filling
+        else:
+            nodes.append(node)
     return ConfigSent(
-        nodes=tuple(node for key, node in new.nodes.items() if old.nodes.get(key) != node),
+        nodes=tuple(nodes),
         links=tuple(sorted(new.links - old.links)),
         deleted_nodes=tuple(sorted(old.nodes.keys() - new.nodes.keys())),
         deleted_links=tuple(sorted(old.links - new.links)),
+        edits=tuple(edited),
     )
+
+
+def _edit(old: Node, new: Node) -> RulesEdited | None:
+    """Return what leads from one state of a list of rules to another; None where it says more, or
+    not much less.
+    """
+    if new.kind != ACCESS_CONTROL_LIST or old.props.keys() != new.props.keys():
+        return None
+    known, rules = _rules_of(old), _rules_of(new)
+    if known is None or rules is None or len(rules) < _SHORT_LIST:
+        return None
+    if any(
+        old.props[name] != value
+        for name, value in new.props.items()
+        if name not in (ACL_ENTRIES, ACL_HASH)
+    ):
+        return None
+    start, old_end, new_end = splice_of(known, rules)
+    if 2 * (new_end - start) > len(rules):
+        return None
+    before, now = old.props[ACL_HASH], new.props[ACL_HASH]
+    assert isinstance(before, int)
+    assert isinstance(now, int)
+    put = tuple(rules[start:new_end])
+    return RulesEdited(new.name, new.revision, before, now, start, old_end - start, put)
+
+
+def _in_parts(node: Node) -> tuple[Node, list[RulesEdited]]:
+    """Return a node, of a long list one without rules, and the edits that bring them."""
+    rules = _rules_of(node)
+    if node.kind != ACCESS_CONTROL_LIST or rules is None or len(rules) < _SHORT_LIST:
+        return node, []
+    last = node.props[ACL_HASH]
+    assert isinstance(last, int)
+    bare: dict[str, object] = {"dynamic": None, "acl_rule": []}
+    props = {**node.props, ACL_ENTRIES: bare, ACL_HASH: 0}
+    edits: list[RulesEdited] = []
+    for start in range(0, len(rules), _RULES_AT_ONCE):
+        end = min(start + _RULES_AT_ONCE, len(rules))
+        # Of a list that is not whole, how many rules it has serves as its hash.
+        now = last if end == len(rules) else end
+        part = tuple(rules[start:end])
+        edits.append(RulesEdited(node.name, node.revision, start, now, start, 0, part))
+    return Node(node.kind, node.name, props, node.revision), edits
+
+
+def _rules_of(node: Node) -> list[object] | None:
+    """Return the rules of a list that the plan made; those that clients made are not edited."""
+    entries = node.props.get(ACL_ENTRIES)
+    if not isinstance(entries, dict) or not isinstance(node.props.get(ACL_HASH), int):
+        return None
+    rules = entries.get("acl_rule")
+    return rules if entries == {"dynamic": None, "acl_rule": rules} and rules else None
 
 
 def is_empty(sent: ConfigSent) -> bool:
     """Say whether a difference is none, and need not be sent."""
-    return not (sent.nodes or sent.links or sent.deleted_nodes or sent.deleted_links)
+    return not (sent.nodes or sent.links or sent.deleted_nodes or sent.deleted_links or sent.edits)
 
 
 def touched(view: View, commit: Commit, delta: PlanDelta) -> Touched:
@@ -306,15 +385,17 @@ class Audience:
         """Return the agents that were told of a node, sorted."""
         return sorted(self._by_node.get((kind, name), ()))
 
-    def tell(self, agent: str, view: View, plan: Plan, rendered: Rendered) -> ConfigSent:
-        """Return what an agent must be sent to be up to date, and take it as told."""
+    def tell(
+        self, agent: str, view: View, plan: Plan, rendered: Rendered, *, edits: bool = False
+    ) -> ConfigSent:
+        """Return what an agent must be sent to be up to date, and take it as told; see `diff`."""
         listener = self._listeners[agent]
         now = agent_view(view, plan, rendered, listener.router_name, sorted(listener.machines))
         before, listener.told = listener.told, now
         _drop(self._by_node, before.nodes.keys() - now.nodes.keys(), agent)
         for key in now.nodes.keys() - before.nodes.keys():
             self._by_node.setdefault(key, set()).add(agent)
-        return diff(before, now)
+        return diff(before, now, edits=edits)
 
     def affected(self, view: View, commit: Commit, delta: PlanDelta) -> list[str]:
         """Return the agents whose view a commit may have changed, and few others, sorted."""

@@ -23,6 +23,7 @@ class AgentSession:
         self.floods: dict[tuple[str, int], RouteKey] = {}  # published, by instance and tag
         self.is_served = False
         self.was_ignored = False  # it published while it was not served
+        self.takes_edits = False
         self.ended_rib = False
         self.is_whole = False  # it has been sent the whole Sync
         # what is to be sent

@@ -95,7 +95,7 @@ class ControlCore:
         self._closures: list[tuple[str, str]] = []
         self._left_behind: dict[str, list[str]] = {}  # lost agent -> instances it subscribed to
         self._idle_sync_at: float | None = None
-        self._is_behind = False  # the RIB has more changes than went out with the last flush
+        self._is_behind = False  # there was more to tell than went out with the last flush
 
     # configuration ------------------------------------------------------------------------
 
@@ -279,7 +279,8 @@ class ControlCore:
         """Take what a connected agent says. Raises `ProtocolError`: its session must be closed."""
         session = self.agents[agent]
         match stanza:
-            case ConfigSubscribed(kind=kind, name=name):
+            case ConfigSubscribed(kind=kind, name=name, takes_edits=takes_edits):
+                session.takes_edits |= takes_edits
                 self._subscribe_config(session, kind, name)
             case ConfigUnsubscribed(kind=kind, name=name):
                 self._unsubscribe_config(session, kind, name)
@@ -431,11 +432,16 @@ class ControlCore:
 
     # what they are told -------------------------------------------------------------------
 
+    @property
+    def has_more(self) -> bool:
+        """Whether `take_outbox` has more to tell than went out with the last flush."""
+        return self.rib.has_changes or self._fanout.has_work
+
     def take_outbox(self) -> list[tuple[str, FromControl]]:
         """Return and forget what to send to whom, in order: one flush."""
         routes = self._fanout.take()
         self._touched |= dict.fromkeys(routes)
-        was_behind, self._is_behind = self._is_behind, self.rib.has_changes
+        was_behind, self._is_behind = self._is_behind, self.has_more
         if was_behind and not self._is_behind:
             self._touch_unwhole()
         outbox: list[tuple[str, FromControl]] = list(self._refused)
@@ -454,7 +460,11 @@ class ControlCore:
         stanzas: list[FromControl] = []
         if session.config_changed:
             sent = self._audience.tell(
-                session.name, self.snapshot, self._compiler.plan, self._rendered
+                session.name,
+                self.snapshot,
+                self._compiler.plan,
+                self._rendered,
+                edits=session.takes_edits,
             )
             if not is_empty(sent):
                 stanzas.append(sent)

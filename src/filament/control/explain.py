@@ -18,13 +18,13 @@ from starlette.routing import Route
 from filament.base.errors import InputError
 from filament.base.net import Prefix, format_ipv4, mask_of
 from filament.control.introspect.routes import RouteAnswers
-from filament.control.introspect.tables import VpnTable, tables_named, tables_of
+from filament.control.introspect.tables import tables_named, tables_of
 from filament.control.node import ControlNode
 from filament.model.change import Object
-from filament.rib.bgp import VpnExplanation
-from filament.rib.exchange import VPN_FAMILY, vpn_key
+from filament.rib.bgp import Rejection, VpnExplanation
+from filament.rib.exchange import VPN_FAMILY, instance_key, vpn_key
 from filament.rib.explain import Candidate
-from filament.rib.keys import RouteKey, unicast
+from filament.rib.keys import EvpnMac, EvpnPrefix, Family, RouteKey, unicast
 from filament.rib.path import Path
 from filament.rib.peer import PeerKind
 from filament.runtime.clock import now
@@ -33,13 +33,15 @@ from filament.runtime.introspect.slices import SLICE, Paused
 from filament.runtime.web import answering_errors, json_response
 from filament.wire.bgp.attributes import format_as_path
 from filament.wire.bgp.family import AddressFamily
+from filament.wire.bgp.routes import format_route
 from filament.wire.sandesh.query import Query, read_query
 from filament.wire.sandesh.routing import CONTROL
 from filament.wire.sandesh.xml import Message
 
 Record = dict[str, Any]
 ValueT = TypeVar("ValueT")
-_MOST_UNIMPORTED = 100  # shown of what no instance imports
+_MOST_UNIMPORTED = 100  # shown of what no instance imports, and of what was refused
+_EXPLAINED = (AddressFamily.INET_VPN, AddressFamily.INET6_VPN, AddressFamily.E_VPN)
 
 
 def explain_routes(node: ControlNode) -> list[Route]:
@@ -56,8 +58,9 @@ def explain_routes(node: ControlNode) -> list[Route]:
 
     async def rejected(request: Request) -> Response:
         del request
-        rejections = [msgspec.to_builtins(one) for one in node.core.rib.bgp.rejections]
-        return json_response({"rejected": rejections})
+        return json_response(
+            {"rejected": [_rejection(one) for one in node.core.rib.bgp.rejections]}
+        )
 
     return [
         Route(f"/filament/{name}", answering_errors(answer), methods=["GET"])
@@ -137,10 +140,11 @@ def _table_routes(node: ControlNode, request: Request) -> Paused[Record]:
 
 
 def _why(node: ControlNode, request: Request) -> Paused[Record]:
-    """Explain a prefix, or an address's every covering prefix, in one instance or all.
+    """Explain a prefix, or an address's every covering prefix, in one instance or all: unicast
+    routes, and EVPN routes to it.
 
-    What stands in BGP's tables only, because nobody imports it, is looked for when `prefix` is in
-    no instance, or when `unimported` asks for it.
+    Unless it is found in the one instance that was asked for, what stands in BGP's tables only,
+    because nobody imports it, is looked for as well, and what was refused and is not held at all.
     """
     text = request.query_params.get("prefix", "")
     if not text:
@@ -157,10 +161,30 @@ def _why(node: ControlNode, request: Request) -> Paused[Record]:
             if rib.paths(name, key):
                 routes.append(_explained(node, name, key))
         yield
+        for number, key in enumerate(rib.keys(name)):
+            if number % SLICE == 0:
+                yield
+            if key.family is Family.EVPN and _prefix_of(key) in prefixes:
+                routes.append(_explained(node, name, key))
     unimported: list[Record] = []
-    if request.query_params.get("unimported") or not (routes or named):
+    rejected: list[Record] = []
+    if not (named and routes):
         unimported = yield from _unimported(node, set(prefixes))
-    return {"routes": routes, "unimported": unimported}
+        rejected = yield from _rejected(node, set(prefixes))
+    silent = [] if routes or unimported else _silent(node)
+    return {"routes": routes, "unimported": unimported, "rejected": rejected, "silent": silent}
+
+
+def _prefix_of(key: RouteKey) -> Prefix | None:
+    """Return where a route leads; None for a MAC address alone, and what is no destination."""
+    match key.nlri:
+        case Prefix() as prefix:
+            return prefix
+        case EvpnPrefix(prefix=prefix):
+            return prefix
+        case EvpnMac(address=address):
+            return address
+    return None
 
 
 def covering(address: Prefix) -> list[Prefix]:
@@ -210,7 +234,10 @@ def _candidate(node: ControlNode, instance: str, key: RouteKey, candidate: Candi
     family = VPN_FAMILY[key.family]
     raw = path.vpn_key if is_bgp else vpn_key(key, path)[1]
     if raw in node.core.rib.bgp.tables[family].routes:
-        record["vpn"] = _vpn(node.core.rib.bgp.why(family, raw), instance, path.source)
+        explanation = node.core.rib.bgp.why(family, raw)
+        record["vpn"] = _vpn(explanation, instance, path.source) | {
+            "others": [each for each in _raw(explanation) if each["peer"] != path.peer]
+        }
     elif not is_bgp:
         record["vpn"] = {"not_exported": _not_exported(node, path)}
     return record
@@ -282,16 +309,56 @@ def _vpn(explanation: VpnExplanation, *holders: str) -> Record:
 def _unimported(node: ControlNode, prefixes: set[Prefix]) -> Paused[list[Record]]:
     """Return what BGP's tables have of some prefixes and no instance imports."""
     found: list[Record] = []
-    for family in (AddressFamily.INET_VPN, AddressFamily.INET6_VPN):
-        table = VpnTable(node, family)
-        for number, key in enumerate(table.keys()):
+    for family in _EXPLAINED:
+        for number, key in enumerate(list(node.core.rib.bgp.tables[family].routes)):
             if number % SLICE == 0:
                 yield
-            if table.prefix(key) in prefixes:
+            if _leads_to(family, key, prefixes):
                 explanation = node.core.rib.bgp.why(family, key)
                 if not explanation.imports and len(found) < _MOST_UNIMPORTED:
                     found.append(_vpn(explanation) | {"candidates": _raw(explanation)})
     return found
+
+
+def _leads_to(family: AddressFamily, key: bytes, prefixes: set[Prefix]) -> bool:
+    inside = instance_key(family, key)
+    return inside is not None and _prefix_of(inside) in prefixes
+
+
+def _rejected(node: ControlNode, prefixes: set[Prefix]) -> Paused[list[Record]]:
+    """Return what came for some prefixes, was refused, and is not held: newest first."""
+    bgp = node.core.rib.bgp
+    found: list[Record] = []
+    for number, one in enumerate(reversed(list(bgp.rejections))):
+        if number % SLICE == 0:
+            yield
+        for key in one.keys if one.family in _EXPLAINED else ():
+            if _leads_to(one.family, key, prefixes) and not any(
+                bundle.peer.name == one.peer for bundle in bgp.tables[one.family].paths(key)
+            ):
+                route = format_route(one.family, key)
+                found.append(_rejection(one) | {"first": route, "count": 1})
+                break
+    return found[:_MOST_UNIMPORTED]
+
+
+def _rejection(one: Rejection) -> Record:
+    return {
+        "peer": one.peer,
+        "table": one.table,
+        "first": one.first,
+        "count": one.count,
+        "reason": one.reason,
+    }
+
+
+def _silent(node: ControlNode) -> list[Record]:
+    """Return the BGP peers without a session: who knows what they would tell."""
+    return [
+        {"peer": each.name, "state": each.machine.state, "reason": each.machine.reason}
+        for each in node.peering.neighbours.values()
+        if each.session is None
+    ]
 
 
 def _raw(explanation: VpnExplanation) -> list[Record]:

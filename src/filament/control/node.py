@@ -22,6 +22,7 @@ from filament.client.watch import Loaded, WatchClient
 from filament.compiler.peers import concerns, plan_speaker
 from filament.control.copy import DiskCopy
 from filament.control.core import ControlCore
+from filament.control.damping import Damping
 from filament.control.follow import AgentReport, ApiState, Report
 from filament.control.neighbour import Neighbour
 from filament.control.peering import Peering
@@ -137,6 +138,7 @@ class ControlNode:
         self.started_at = wall()
         self.most_connections = 0
         self.flaps: dict[str, Flaps] = {}
+        self._damping = Damping()
         self.hold_time_s = hold_time_s
         self.max_queue_bytes = max_queue_bytes
         self._copy = copy
@@ -316,6 +318,17 @@ class ControlNode:
         if known is None and len(self.connections) >= MAX_AGENTS:
             self._refuse(connection, self._is_full())
             return
+        wait_s = self._damping.wait_s(agent, now())
+        if wait_s:
+            self._refuse(
+                connection,
+                ProtocolError(
+                    "policy-violation",
+                    f"agent {agent!r} begins sessions too often; it may come back in"
+                    f" {wait_s:.1f} s",
+                ),
+            )
+            return
         if known is not None:
             # It was cut off without our noticing, or killed and restarted.
             error = ProtocolError("conflict", f"a newer session of agent {agent!r} took over")
@@ -398,7 +411,7 @@ class ControlNode:
                 for stanza in stanzas:
                     connection.session.send(stanza, at)
                 connection.driver.flush()
-        if self.core.rib.has_changes:
+        if self.core.has_more:
             self._changed.set()
         if self.core.rib.bgp.has_work:
             self.peering.wake()

@@ -322,6 +322,9 @@ class Peering:
         name, bgp = neighbour.name, self._bgp
         for family, keys in update.withdrawn:
             bgp.withdraw(name, family, keys)
+        for family, keys in update.refused:
+            text = "; ".join(str(fault) for fault in update.faults)
+            bgp.reject(name, family, keys, f"malformed attributes: {text}")
         for family, attributes, routes, field in update.announced:
             bgp.announce(name, family, attributes, routes, field)
             if neighbour.take_room(family, len(routes)):
@@ -350,6 +353,7 @@ class Peering:
         if count <= limit.maximum:
             return
         text = f"more than {limit.maximum} {family} routes, the most that {neighbour.name} may have"
+        self._bgp.reject(neighbour.name, family, (), text)
         _log.warning("bgp-prefix-limit-exceeded", peer=neighbour.name, problem=text)
         if limit.idle_s:
             neighbour.kept_away_until = now() + limit.idle_s

@@ -18,6 +18,7 @@ from filament.control.web import application
 from filament.runtime.log import logger
 from filament.runtime.serve import Listen, open_listener, serve_http
 from filament.runtime.tls import MutualTls
+from filament.wire.xmpp.session import HOLD_TIME_S
 
 _log = logger("control")
 
@@ -34,6 +35,7 @@ async def run_control(
     trust: Trust = NO_TRUST,
     bgp: tuple[Address, ...] = (),
     tls: MutualTls | None = None,
+    hold_time_s: float = HOLD_TIME_S,
     started: Callable[[Listen], None] | None = None,
 ) -> None:
     """Serve agents on `xmpp` and people on `listens`, following the API at `api`, until `stop`.
@@ -43,13 +45,14 @@ async def run_control(
     `bgp` are the addresses to listen on for BGP peers, once there is a bgp-router of our name.
     `introspects` is where Sandesh introspect is served, `copy` the file that keeps the last
     configuration. `started` hears where agents are really listened to. `trust` is how the API and
-    we prove ourselves to one another, `tls` how agents and we do; without it they need not. Raises
-    TransientError when an address is taken, InputError for useless certificates.
+    we prove ourselves to one another, `tls` how agents and we do; without it they need not. Agents
+    that are silent for `hold_time_s` are given up. Raises TransientError when an address is taken,
+    InputError for useless certificates.
     """
     disk = DiskCopy(copy)
     addresses = [address for address in api.replace(" ", "").split(",") if address]
     context = tls.server_context() if tls is not None else None
-    node = ControlNode(name, addresses[0], disk, bgp=bgp, tls=context)
+    node = ControlNode(name, addresses[0], disk, hold_time_s=hold_time_s, bgp=bgp, tls=context)
     listener = open_listener(xmpp)
     bound = Listen(xmpp.host, listener.getsockname()[1])
     _log.info("control-started", name=name, xmpp=str(bound), api=api, revision=node.revision)

@@ -120,6 +120,17 @@ def matches(rule: Rule, asked: Asked) -> bool:
     )
 
 
+Piece = tuple[int, int, int, int]  # lowest and highest destination port, rule, action
+
+
+class Place(NamedTuple):
+    """Where a rule stands for one of the ways to match it: a bucket of a shape, and its piece."""
+
+    shape: Shape
+    bucket: Key
+    piece: Piece
+
+
 class _Way(NamedTuple):
     """One of the ways a packet may match a rule."""
 
@@ -143,21 +154,25 @@ def _ways(rule: Rule) -> Iterator[_Way]:
         yield _Way(rule.protocol, ANY_PORTS, ANY_PORTS)
 
 
+def places_of(rule: Rule) -> Iterator[Place]:
+    """Yield where a rule stands."""
+    if rule.groups == ():
+        return  # nobody here, or heard of here, is a member
+    for way in _ways(rule):
+        shape = _shape_of(rule, way)
+        piece = (*way.ports, rule.position, rule.action)
+        for groups in rule.groups if rule.groups is not None else (0,):
+            yield Place(shape, _bucket_of(rule, way, groups), piece)
+
+
 def compile_rules(rules: Iterable[Rule]) -> Compiled:
     """Return the rows of a list."""
-    found: dict[Shape, dict[Key, list[tuple[int, int, int, int]]]] = {}
+    found: dict[Shape, dict[Key, list[Piece]]] = {}
     first_rule: dict[Shape, int] = {}
     for rule in rules:
-        if rule.groups == ():
-            continue  # nobody here, or heard of here, is a member
-        for way in _ways(rule):
-            shape = _shape_of(rule, way)
+        for shape, bucket, piece in places_of(rule):
             first_rule.setdefault(shape, rule.position)
-            buckets = found.setdefault(shape, {})
-            for groups in rule.groups if rule.groups is not None else (0,):
-                # Piece: which ports, by which rule.
-                piece = (*way.ports, rule.position, rule.action)
-                buckets.setdefault(_bucket_of(rule, way, groups), []).append(piece)
+            found.setdefault(shape, {}).setdefault(bucket, []).append(piece)
     compiled = Compiled({}, {}, {})
     for number, shape in enumerate(sorted(found, key=lambda one: (first_rule[one], one))):
         compiled.shapes[number,] = (first_rule[shape], *shape)
@@ -200,20 +215,23 @@ def _bucket_of(rule: Rule, way: _Way, groups: int) -> Key:
     )
 
 
-def _bucket_values(
-    shape: Shape, pieces: list[tuple[int, int, int, int]], compiled: Compiled
-) -> tuple[int, ...]:
+def _bucket_values(shape: Shape, pieces: list[Piece], compiled: Compiled) -> tuple[int, ...]:
     """Return a bucket's row; its ranges, when it has any, go into `compiled`."""
     if not shape.flags & SHAPE_PORT_RANGE:
-        _, _, rule, action = min(pieces, key=lambda piece: piece[2])
-        return rule, action, 0, 0
+        return first_of(pieces)
     first = len(compiled.ranges)
-    for count, piece in enumerate(_cut(pieces)):
+    for count, piece in enumerate(cut(pieces)):
         compiled.ranges[first + count,] = piece
     return 0, 0, first, len(compiled.ranges) - first
 
 
-def _cut(pieces: Sequence[tuple[int, int, int, int]]) -> Iterator[tuple[int, int, int, int]]:
+def first_of(pieces: Iterable[Piece]) -> tuple[int, ...]:
+    """Return the row of a bucket whose rules do not ask for ranges of ports."""
+    _, _, rule, action = min(pieces, key=lambda piece: piece[2])
+    return rule, action, 0, 0
+
+
+def cut(pieces: Sequence[Piece]) -> Iterator[Piece]:
     """Cut overlapping (low, high, rule, action) into sorted ones that do not; lower rules win."""
     waiting = sorted(pieces)
     open_: list[tuple[int, int, int]] = []  # rule, high, action

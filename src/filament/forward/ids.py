@@ -98,6 +98,13 @@ class Ids:
             self.changes += 1
         return number
 
+    def rename(self, space: str, old: str, new: str) -> None:
+        """Call by another name what has a number, which stays the same."""
+        numbers = self._spaces[space].numbers
+        if old != new and old in numbers:
+            numbers[new] = numbers.pop(old)
+            self.changes += 1
+
     def numbers(self, space: str) -> dict[str, int]:
         """Return the numbers of a space by name."""
         return dict(self._spaces[space].numbers)

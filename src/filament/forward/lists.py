@@ -1,7 +1,9 @@
 """From filters, security groups and policy sets to the rows of lists of rules. Pure.
 
-A list has a number of its own content: changed content is another number, so a port goes from one
-list to the next by one row, and never sees half of each. Ports in the same security groups share
+A list has a name, and by it a number, of its own content. As a rule changed content is another
+number, so a port goes from one list to the next by one row, and never sees half of each. Lists of
+security groups are long and only pass: they are changed where they stand (`forward.growing`), and
+keep the number under another name. Ports in the same security groups share
 their two lists; ports with the same policy sets and tags share two more. A set of security groups,
 as routes carry them, has a number, and so has a set of tags; a rule about members of one group is
 about every set on this host that the group is in.
@@ -10,13 +12,19 @@ about every set on this host that the group is in.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Sequence
+import operator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
+import msgspec
+
+from filament.base.limits import MAX_RULE_SHAPES
 from filament.base.net import Prefix, mask_of, widen_address
 from filament.base.origin import Origin
-from filament.forward.classify import ANY_PORTS, Rule, compile_rules
+from filament.base.splice import splice_of
+from filament.forward.classify import ANY_PORTS, Compiled, Rule, compile_rules
 from filament.forward.firewall import Mentions, piece_rules
+from filament.forward.growing import Grown, Numbering, lay_out
 from filament.forward.inputs import (
     Filter,
     FilterMatch,
@@ -25,11 +33,19 @@ from filament.forward.inputs import (
     PolicySet,
     SecurityGroup,
 )
-from filament.forward.layout import ACL_DENY, ACL_PASS, ASKS_GROUPS, ASKS_TAGS, PROTOCOL_ANY
+from filament.forward.layout import (
+    ACL_DENY,
+    ACL_PASS,
+    ASKS_GROUPS,
+    ASKS_TAGS,
+    PROTOCOL_ANY,
+    TABLE_BY_NAME,
+)
 from filament.forward.parse import ICMP_BY_VERSION
 from filament.forward.tables import Key, Row
 
 LIST_TABLES = ("rules", "ranges", "buckets", "shapes", "lists")
+_KERNEL_TABLES = LIST_TABLES[1:]
 _WIDE_BITS = 96  # that a wide IPv4 address has before its own
 _ICMPS = frozenset(ICMP_BY_VERSION.values())
 
@@ -56,6 +72,18 @@ class _Known(NamedTuple):
     number: int
     networks: dict[str, int]
     rows: dict[str, dict[Key, Row]]
+    rules: tuple[FilterRule, ...] = ()  # of a list that can be edited, and what it became
+    grown: Grown | None = None
+
+
+class Edition(NamedTuple):
+    """What edits leave of a list besides its rules: its name, the numbers of its rules and what
+    else its rows are called.
+    """
+
+    name: str
+    positions: tuple[int, ...]
+    numbering: Numbering
 
 
 class Memo:
@@ -64,9 +92,27 @@ class Memo:
     Making the rows of ten thousand rules takes long, and few changes touch them.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, editions: Mapping[str, Edition] | None = None) -> None:
         self.known: dict[str, _Known] = {}
+        self.given = dict(editions or {})
+        # Lists that did not fit: what they were to be made from, what was taken then, and what was
+        # said of it.
+        self.refused: dict[str, tuple[tuple[object, ...], dict[str, int], str]] = {}
         self._mentions: dict[str, tuple[FirewallPolicy, Mentions]] = {}
+
+    def editions(self) -> dict[str, Edition]:
+        """Return what it takes to make the same rows again from the same inputs, and nothing of
+        the rows: another planner proves them by it.
+        """
+        return {
+            name: Edition(
+                one.name,
+                tuple(rule.position for rule in one.grown.rules),
+                one.grown.numbering,
+            )
+            for name, one in self.known.items()
+            if one.grown is not None
+        }
 
     def mentions(self, policies: Iterable[FirewallPolicy]) -> Mentions:
         """Return what the rules of policies ask of tags."""
@@ -85,9 +131,12 @@ class Memo:
 
 
 class Numbers(NamedTuple):
-    """Where numbers come from: `(space, name) -> number`, noting that it is used."""
+    """Where numbers come from: `(space, name) -> number`, noting that it is used, and how what has
+    one gets another name: `(space, old, new)`.
+    """
 
     number: Callable[[str, str], int]
+    rename: Callable[[str, str, str], None]
 
     def network(self, name: str) -> int:
         """The number of a network, 0 of any."""
@@ -115,6 +164,10 @@ class Sets:
             number = self.by_members[listed] = self._numbers.number(self._space, name)
         return number
 
+    def keep(self, members: tuple[int, ...]) -> None:
+        """Let nobody else get the number of a set that a list of before speaks of."""
+        self._numbers.number(self._space, ",".join(map(str, members)))
+
     def having(self, member: int) -> tuple[int, ...]:
         """Return the numbers of the sets that one is a member of."""
         return tuple(
@@ -123,16 +176,32 @@ class Sets:
 
 
 class ListPlanner:
-    """Makes the rows of one plan's lists, into `rows`."""
+    """Makes the rows of one plan's lists, into `rows`.
+
+    With `may_edit`, lists may change where they stand: only if rows that are not asked for any more
+    are sure to be deleted.
+    """
 
     def __init__(
-        self, numbers: Numbers, rows: dict[str, dict[Key, Row]], memo: Memo | None = None
+        self,
+        numbers: Numbers,
+        rows: dict[str, dict[Key, Row]],
+        memo: Memo | None = None,
+        *,
+        may_edit: bool = False,
     ) -> None:
+        self._may_edit = may_edit
         self._numbers = numbers
         self._rows = rows
         self._memo = memo or Memo()
         self._before = self._memo.known
         self._memo.known = {}
+        # Rows that there are, and those that there will be besides: old lists go after new ones.
+        self._taken = {
+            table: sum(len(one.rows[table]) for one in self._before.values())
+            for table in _KERNEL_TABLES
+        }
+        self.misfits: list[str] = []
         self.groups = Sets(numbers, "groups", ASKS_GROUPS)
         self.tags = Sets(numbers, "tags", ASKS_TAGS)
 
@@ -143,17 +212,105 @@ class ListPlanner:
     def of_groups(self, groups: Sequence[SecurityGroup], *, is_egress: bool) -> int:
         """Return the list of what some security groups let out, or in."""
         way = "egress" if is_egress else "ingress"
-        names = ",".join(one.name for one in groups)
-
-        def rules() -> list[Directed]:
-            return [
-                self._of_far_group(rule)
-                for one in groups
-                for rule in (one.egress if is_egress else one.ingress)
-            ]
-
+        name = f"{way} {','.join(one.name for one in groups)}"
+        made_from = tuple(groups)
+        known = self._memo.known.get(name) or self._reusable(name, made_from, self.groups)
         origin = min((one.origin for one in groups), key=lambda one: (one.revision, one.object))
-        return self._list(f"{way} {names}", tuple(groups), rules, origin, self.groups)
+        if known is None and not self._is_refused(name, made_from):
+            rules = tuple(
+                rule for one in groups for rule in (one.egress if is_egress else one.ingress)
+            )
+            known = self._edit(name, made_from, rules) or self._grow(name, made_from, rules, origin)
+        return self._take(name, known, self.groups, origin)
+
+    def _edit(
+        self, name: str, made_from: tuple[SecurityGroup, ...], rules: tuple[FilterRule, ...]
+    ) -> _Known | None:
+        """Return the list that was made before, changed to what its rules are now; None when it has
+        to be made anew.
+        """
+        before = self._before.get(name)
+        if (
+            not self._may_edit
+            or before is None
+            or before.grown is None
+            or before.far_sets not in (None, frozenset(self.groups.by_members))
+            or self._numbers.number("list", before.name) != before.number
+        ):
+            return None
+        splice = splice_of(before.rules, rules)
+        new = rules[splice.start : splice.new_end]
+        gone = before.grown.rules[splice.start : splice.old_end]
+        if not all(_can_grow(rule) for rule in new) or 2 * (len(new) + len(gone)) > len(rules):
+            return None
+        first = before.grown.numbering.next_rule
+        numeric = [
+            self._rule(first + index, self._of_far_group(rule), {})
+            for index, rule in enumerate(new)
+        ]
+        grown = before.grown.edited(splice, numeric)
+        if grown is None:
+            return None
+        full_name = before.name
+        if new or gone:
+            full_name = f"{name} {_fingerprint((before.name, gone, numeric))}"
+            self._numbers.rename("list", before.name, full_name)
+        number = self._numbers.number("list", full_name)
+        rows = {table: dict(known) for table, known in before.rows.items()}
+        origin = before.rows["lists"][number,].origin
+        for rule in gone:
+            del rows["rules"][number, rule.position]
+        rows["rules"] |= _rule_rows(number, numeric, self._origins(made_from, new))
+        _write_list(rows, number, before.grown.rows, grown.rows, origin)
+        asks = before.far_sets is not None or any(rule.groups is not None for rule in numeric)
+        far_sets = frozenset(self.groups.by_members) if asks else None
+        return _Known(made_from, far_sets, full_name, number, {}, rows, rules, grown)
+
+    def _grow(
+        self,
+        name: str,
+        made_from: tuple[SecurityGroup, ...],
+        rules: tuple[FilterRule, ...],
+        origin: Origin,
+    ) -> _Known:
+        """Make a list that may be edited later; one that cannot be is made like others."""
+        if not all(map(_can_grow, rules)):
+            origins = self._origins(made_from, rules)
+            directed = [
+                self._of_far_group(rule)._replace(origin=one)
+                for rule, one in zip(rules, origins, strict=True)
+            ]
+            return self._make(name, made_from, directed, origin, self.groups)
+        given = self._memo.given.get(name)
+        if given is not None and len(given.positions) != len(rules):
+            given = None
+        numeric = [
+            self._rule(index, self._of_far_group(rule), {})
+            for index, rule in zip(
+                given.positions if given is not None else range(len(rules)), rules, strict=True
+            )
+        ]
+        grown = lay_out(numeric, given.numbering if given is not None else None)
+        full_name = given.name if given is not None else f"{name} {_fingerprint(numeric)}"
+        number = self._numbers.number("list", full_name)
+        rows: dict[str, dict[Key, Row]] = {table: {} for table in LIST_TABLES}
+        rows["rules"] = _rule_rows(number, numeric, self._origins(made_from, rules))
+        _write_list(rows, number, Compiled({}, {}, {}), grown.rows, origin)
+        asks = any(rule.groups is not None for rule in numeric)
+        far_sets = frozenset(self.groups.by_members) if asks else None
+        return _Known(made_from, far_sets, full_name, number, {}, rows, rules, grown)
+
+    @staticmethod
+    def _origins(
+        groups: tuple[SecurityGroup, ...], rules: Sequence[FilterRule]
+    ) -> Iterator[Origin]:
+        """Yield where rules of these groups come from; that they left out a revision says that it
+        is their group's.
+        """
+        revisions = {one.origin.object: one.origin.revision for one in groups}
+        for rule in rules:
+            source, text, revision = msgspec.structs.astuple(rule.origin)
+            yield Origin(source, text, revision or revisions.get(source, 0))
 
     def _of_far_group(self, rule: FilterRule) -> Directed:
         group = rule.source.security_group or rule.destination.security_group
@@ -200,22 +357,97 @@ class ListPlanner:
     ) -> int:
         # A list's name has no blanks in it but those that separate its parts here.
         known = self._memo.known.get(name) or self._reusable(name, made_from, sets)
-        if known is None:
+        if known is None and not self._is_refused(name, made_from):
             known = self._make(name, made_from, rules(), origin, sets)
-        if name not in self._memo.known:
+        return self._take(name, known, sets, origin)
+
+    def _take(self, name: str, known: _Known | None, sets: Sets, origin: Origin) -> int:
+        """Add the rows of a list, once, and return its number. Of one that does not fit (None: nor
+        did it before) those that it had stay; without any it denies everything.
+        """
+        if known is None or name not in self._memo.known:
+            before = self._before.get(name)
+            if known is None or (known is not before and not self._has_room(name, known, before)):
+                if before is None:
+                    return self.empty(f"{name} too-large", origin)
+                known = self._keep(before, known, sets)
             self._memo.known[name] = known
             sets.is_asked |= known.far_sets is not None
             for table in LIST_TABLES:
                 self._rows[table].update(known.rows[table])
         return known.number
 
+    def _is_refused(self, name: str, made_from: tuple[object, ...]) -> bool:
+        """Say whether a list did not fit, when there was as much room as there is."""
+        refused = self._memo.refused.get(name)
+        if refused is None or not _are_same(refused[0], made_from):
+            return False
+        if any(self._taken[table] < count for table, count in refused[1].items()):
+            return False
+        self.misfits.append(refused[2])
+        return True
+
+    def _has_room(self, name: str, known: _Known, before: _Known | None) -> bool:
+        """Take room for the rows of a list, beside those of all lists that there are; say whether
+        there was enough.
+        """
+        stays = "those it had before stay" if before is not None else "it denies everything"
+        shape_count = len(known.rows["shapes"])
+        if shape_count > MAX_RULE_SHAPES:
+            self._refuse(
+                name,
+                known,
+                f"the {len(known.rows['rules'])} rules of {name} look at packets in {shape_count}"
+                f" ways (prefix lengths, source ports), at most {MAX_RULE_SHAPES} are tried for one"
+                f" packet; {stays}",
+            )
+            return False
+        more = {table: len(known.rows[table]) for table in _KERNEL_TABLES}
+        if before is not None and before.number == known.number:
+            more = {table: count - len(before.rows[table]) for table, count in more.items()}
+        for table, count in more.items():
+            most = TABLE_BY_NAME[table].max_entries
+            if count > 0 and self._taken[table] + count > most:
+                self._refuse(
+                    name,
+                    known,
+                    f"the {len(known.rows['rules'])} rules of {name} do not fit: they need {count}"
+                    f" more rows of {table}, of {most} there are {most - self._taken[table]} left;"
+                    f" {stays}",
+                )
+                return False
+        for table, count in more.items():
+            self._taken[table] += count
+        self._memo.refused.pop(name, None)
+        return True
+
+    def _refuse(self, name: str, known: _Known, text: str) -> None:
+        """Note that a list is not made known to the kernel, and why."""
+        self._memo.refused[name] = known.made_from, dict(self._taken), text
+        self.misfits.append(text)
+
+    def _keep(self, before: _Known, refused: _Known | None, sets: Sets) -> _Known:
+        """Keep a list that there was, and the numbers that it speaks of."""
+        if refused is not None and refused.number == before.number:
+            self._numbers.rename("list", refused.name, before.name)
+        self._numbers.number("list", before.name)
+        for network in before.networks:
+            self._numbers.number("network", network)
+        for members in before.far_sets or ():
+            sets.keep(members)
+        return before
+
+    @property
+    def names(self) -> list[str]:
+        """The names of all lists, which stand for what is in them, sorted."""
+        return sorted(one.name for one in self._memo.known.values())
+
     def _reusable(self, name: str, made_from: tuple[object, ...], sets: Sets) -> _Known | None:
         """Return what was made of the very same things, with the same numbers, before."""
         known = self._before.get(name)
         if (
             known is None
-            or len(known.made_from) != len(made_from)
-            or any(one is not other for one, other in zip(known.made_from, made_from, strict=True))
+            or not _are_same(known.made_from, made_from)
             or known.far_sets not in (None, frozenset(sets.by_members))
             or any(
                 self._numbers.number("network", network) != number
@@ -236,23 +468,12 @@ class ListPlanner:
     ) -> _Known:
         networks: dict[str, int] = {}
         numeric = [self._rule(index, one, networks) for index, one in enumerate(rules)]
-        fingerprint = hashlib.sha256(repr(numeric).encode()).hexdigest()[:16]
-        full_name = f"{name} {fingerprint}"
+        full_name = f"{name} {_fingerprint(numeric)}"
         number = self._numbers.number("list", full_name)
         compiled = compile_rules(numeric)
         rows: dict[str, dict[Key, Row]] = {table: {} for table in LIST_TABLES}
-        for index, (rule, one) in enumerate(zip(numeric, rules, strict=True)):
-            asked = 0 if rule.groups is None else sets.asked_as
-            rows["rules"][number, index] = Row(_rule_values(rule, asked), one.origin)
-        for table, values_by_key in (
-            ("ranges", compiled.ranges),
-            ("buckets", compiled.buckets),
-            ("shapes", compiled.shapes),
-        ):
-            made = rows[table]
-            for key, values in values_by_key.items():
-                made[number, *key] = Row(values, origin)
-        rows["lists"][number,] = Row((len(compiled.shapes),), origin)
+        rows["rules"] = _rule_rows(number, numeric, (one.origin for one in rules), sets.asked_as)
+        _write_list(rows, number, Compiled({}, {}, {}), compiled, origin)
         asks = any(rule.groups is not None for rule in numeric)
         far_sets = frozenset(sets.by_members) if asks else None
         return _Known(made_from, far_sets, full_name, number, networks, rows)
@@ -278,6 +499,49 @@ class ListPlanner:
             PROTOCOL_ANY if rule.protocol is None else rule.protocol,
             rule.version or min(versions, default=0),
         )
+
+
+def _are_same(some: tuple[object, ...], others: tuple[object, ...]) -> bool:
+    """Say whether these are the same objects."""
+    return len(some) == len(others) and all(map(operator.is_, some, others))
+
+
+def _fingerprint(content: object) -> str:
+    return hashlib.sha256(repr(content).encode()).hexdigest()[:16]
+
+
+def _can_grow(rule: FilterRule) -> bool:
+    """Say whether a rule passes, and asks for nothing that has numbers of this host but groups."""
+    return rule.passes and not (rule.source.network or rule.destination.network)
+
+
+def _rule_rows(
+    number: int, rules: Iterable[Rule], origins: Iterable[Origin], asked_as: int = ASKS_GROUPS
+) -> dict[Key, Row]:
+    return {
+        (number, rule.position): Row(
+            _rule_values(rule, 0 if rule.groups is None else asked_as), origin
+        )
+        for rule, origin in zip(rules, origins, strict=True)
+    }
+
+
+def _write_list(
+    rows: dict[str, dict[Key, Row]], number: int, before: Compiled, now: Compiled, origin: Origin
+) -> None:
+    """Bring the rows of a list from what it was to what it is."""
+    for table, old, new in (
+        ("ranges", before.ranges, now.ranges),
+        ("buckets", before.buckets, now.buckets),
+        ("shapes", before.shapes, now.shapes),
+    ):
+        made = rows[table]
+        for key in old.keys() - new.keys():
+            del made[number, *key]
+        for key, values in new.items():
+            if old.get(key) != values:
+                made[number, *key] = Row(values, origin)
+    rows["lists"][number,] = Row((len(now.shapes),), origin)
 
 
 def _both_ways(rules: Iterable[FilterRule]) -> list[Directed]:

@@ -72,7 +72,7 @@ def plan(inputs: Inputs, ids: Ids, *, whole: bool = True, memo: Memo | None = No
     that has just started): no number is released then. `memo` is from the plan before, for speed.
     Raises PermanentError when numbers run out.
     """
-    planner = _Planner(inputs, ids, memo)
+    planner = _Planner(inputs, ids, memo, may_edit=whole)
     planner.plan_groups()
     planner.plan_tags()
     planner.plan_filters()
@@ -83,7 +83,7 @@ def plan(inputs: Inputs, ids: Ids, *, whole: bool = True, memo: Memo | None = No
     planner.plan_host()
     if whole:
         ids.release_unused(planner.used)
-    return Tables(inputs.revision, planner.rows)
+    return Tables(inputs.revision, planner.rows, planner.misfits)
 
 
 class _Place(NamedTuple):
@@ -121,7 +121,7 @@ class _Way(NamedTuple):
 class _Planner:
     """One run of `plan`: the rows so far, and the names whose numbers they use."""
 
-    def __init__(self, inputs: Inputs, ids: Ids, memo: Memo | None) -> None:
+    def __init__(self, inputs: Inputs, ids: Ids, memo: Memo | None, *, may_edit: bool) -> None:
         self.inputs = inputs
         self.rows: dict[str, dict[Key, Row]] = {name: {} for name in PLANNED}
         self.used: dict[str, set[str]] = {space: set() for space in SPACES}
@@ -134,12 +134,18 @@ class _Planner:
         self._mentions = memo.mentions(policies)
         memo.forget_policies_but({policy.name for policy in policies})
         self._security_groups = {one.name: one for one in inputs.security_groups}
-        self._lists = ListPlanner(Numbers(self._number), self.rows, memo)
+        numbers = Numbers(self._number, self._ids.rename)
+        self._lists = ListPlanner(numbers, self.rows, memo, may_edit=may_edit)
         self._ports_by_label: dict[int, tuple[Port, ...]] = {}
         self._holders: dict[_Place, list[Port]] = {}
         self._subnets: dict[str, list[Prefix]] = {}
         for subnet in inputs.subnets:
             self._subnets.setdefault(subnet.vrf, []).append(subnet.prefix)
+
+    @property
+    def misfits(self) -> tuple[str, ...]:
+        """Which lists did not fit."""
+        return tuple(self._lists.misfits)
 
     def _number(self, space: str, key: str) -> int:
         self.used[space].add(key)
@@ -460,7 +466,7 @@ class _Planner:
     def _policy_facts(self) -> list[object]:
         """Return all that a verdict in the flow table may rest on, in a stable order.
 
-        Lists are in it by their numbers, which stand for their contents.
+        Lists are in it by their names, which stand for their contents.
         """
         ports = {
             key: (*row.values[:_FLAGS], row.values[_FLAGS] & INTERFACE_POLICY)
@@ -473,7 +479,7 @@ class _Planner:
             )
             for version, table in ROUTES_BY_VERSION.items()
         ]
-        return [sorted(ports.items()), *borders]
+        return [sorted(ports.items()), self._lists.names, *borders]
 
     def _policy_of(self, route: tuple[int, ...]) -> tuple[int, ...]:
         """Return what rules may ask of a route's destination: network, security groups, tags."""

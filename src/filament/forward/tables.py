@@ -32,12 +32,16 @@ class Row(msgspec.Struct, frozen=True):
 class Tables(msgspec.Struct, frozen=True):
     """The complete desired rows of one host at one revision: table name -> key -> row.
 
+    `misfits` say which lists of rules are not what they should be, because there is no room for
+    them.
+
     Holds every table of `layout.PLANNED`, also empty ones. Keys and values are ints in the
     order of the layout's fields; pad fields are left out.
     """
 
     revision: int
     rows: dict[str, dict[Key, Row]]
+    misfits: tuple[str, ...] = ()
 
 
 class Change(NamedTuple):

@@ -248,11 +248,18 @@ def _plain(value: Any) -> Any:
     return _without_nulls(msgspec.to_builtins(value))
 
 
+_LEAVES = (str, int, float)  # most of what there is: no call for each of them
+
+
 def _without_nulls(value: Any) -> Any:
     if isinstance(value, dict):
-        return {key: _without_nulls(one) for key, one in value.items() if one is not None}
+        return {
+            key: one if isinstance(one, _LEAVES) else _without_nulls(one)
+            for key, one in value.items()
+            if one is not None
+        }
     if isinstance(value, list):
-        return [_without_nulls(one) for one in value]
+        return [one if isinstance(one, _LEAVES) else _without_nulls(one) for one in value]
     return value
 
 

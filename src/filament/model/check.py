@@ -10,10 +10,19 @@ from collections.abc import Callable, Iterable
 from itertools import islice
 from typing import Any
 
+import msgspec
+
 from filament.base.errors import ConflictError, ForbiddenError, InputError
 from filament.base.net import Prefix, RouteTarget, parse_address, parse_ipv4, parse_mac
+from filament.base.splice import splice_of
 from filament.model.change import Object
 from filament.model.check_bgpvpn import require_vpns_of_network, require_vpns_of_router
+from filament.model.check_rules import (
+    group_rules,
+    require_fitting_group,
+    require_fitting_network,
+    require_fitting_policy,
+)
 from filament.model.check_subnets import require_host, require_ipam, require_subnets
 from filament.model.flat_subnet import subnets_of
 from filament.model.kind import nearest
@@ -57,6 +66,7 @@ def _network(view: Candidate, item: Object, before: Object | None) -> None:
     require_subnets(view, item, before)
     require_vpns_of_network(view, item, before)
     _require_free_targets(item, before, cluster_asn(view))
+    require_fitting_network(view, item, before)
     attached = {ref.uuid for ref in before.refs} if before is not None else set()
     for ref in item.refs_to("network-policy"):
         policy = view.get(ref.uuid)
@@ -113,6 +123,7 @@ def _policy(view: Candidate, item: Object, before: Object | None) -> None:
                     path=path,
                     hint="name a virtual_network, a subnet or a network_policy",
                 )
+    require_fitting_policy(view, item, before)
     known = set(_named_networks(before)) if before is not None else set()
     _require_known_networks(view, item, known)
 
@@ -155,10 +166,11 @@ def _require_known_networks(view: Candidate, policy: Object, known: set[str]) ->
 
 
 def _security_group(view: Candidate, item: Object, before: Object | None) -> None:
-    del view, before
-    entries = item.props.get("security_group_entries") or {}
-    seen: list[dict[str, Any]] = []
-    for index, rule in enumerate(entries.get("policy_rule") or ()):
+    del view
+    require_fitting_group(item, before)
+    rules, known = group_rules(item), group_rules(before)
+    start, _, end = splice_of(known, rules)  # the others were checked when they came
+    for index, rule in enumerate(rules[start:end], start):
         path = f"$.security-group.security_group_entries.policy_rule[{index}]"
         _require_protocol(rule, path)
         sides = [rule.get("src_addresses") or (), rule.get("dst_addresses") or ()]
@@ -170,10 +182,32 @@ def _security_group(view: Candidate, item: Object, before: Object | None) -> Non
                 hint='put {"security_group": "local"} into src_addresses or dst_addresses',
             )
         _require_one_version(rule, path)
-        content = {key: value for key, value in rule.items() if key != "rule_uuid"}
+    if end > start:
+        _require_no_repetition(item, rules, start, end)
+
+
+def _require_no_repetition(
+    group: Object, rules: list[dict[str, Any]], start: int, end: int
+) -> None:
+    """Require that rules `start` to `end` are like no other; the others were compared before."""
+    new = [(_ports_of(rule), rule) for rule in rules[start:end]]
+    wanted = {ports for ports, _ in new}
+    seen: set[bytes] = set()
+    for index, rule in enumerate(rules):
+        if not start <= index < end and _ports_of(rule) not in wanted:
+            continue  # most rules: to tell them apart by their ports costs the least
+        content = msgspec.json.encode(
+            {key: value for key, value in rule.items() if key != "rule_uuid"}, order="sorted"
+        )
         if content in seen:
-            raise ConflictError(f"rule {index} of security-group {item.name} repeats another rule")
-        seen.append(content)
+            raise ConflictError(f"rule {index} of security-group {group.name} repeats another rule")
+        seen.add(content)
+
+
+def _ports_of(rule: dict[str, Any]) -> tuple[object, ...]:
+    """Return what tells rules apart fast: protocol and first destination port."""
+    ports: dict[str, Any] = (rule.get("dst_ports") or [{}])[0]
+    return rule.get("protocol"), ports.get("start_port"), ports.get("end_port")
 
 
 def _access_control_list(view: Candidate, item: Object, before: Object | None) -> None:

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Collection, Iterable
+from itertools import islice
 
 import msgspec
 
@@ -25,22 +26,35 @@ from filament.rib.peer import Peer, PeerKind, Speaker
 from filament.rib.policy import OutPolicy
 from filament.rib.rtc import CONSTRAINED, END_OF_RIB_TIMEOUT_S, membership_key
 from filament.rib.targets import TargetSets, format_target
-from filament.rib.vpn import Route, VpnTable
+from filament.rib.vpn import TABLE_NAMES, Route, VpnTable
 from filament.wire.bgp.attributes import Attributes
 from filament.wire.bgp.family import AddressFamily
 from filament.wire.bgp.routes import format_route
 
+_REJECTED_KEYS_KEPT = 100  # of routes that came together
 OURSELVES = Peer("local", PeerKind.AGENT)
 
 
 class Rejection(msgspec.Struct, frozen=True):
-    """Routes that were received and cannot be used. `count` is how many came together."""
+    """Routes that were received and cannot be used. `count` is how many came together, `keys` are
+    those of the first of them.
+    """
 
     peer: str
-    table: str
-    first: str  # of the routes, as text
+    family: AddressFamily
+    keys: tuple[bytes, ...]
     count: int
     reason: str
+
+    @property
+    def table(self) -> str:
+        """The name of the table that they are not used in."""
+        return TABLE_NAMES[self.family]
+
+    @property
+    def first(self) -> str:
+        """The first of the routes, as text; "" when none is known."""
+        return format_route(self.family, self.keys[0]) if self.keys else ""
 
 
 class VpnCandidate(msgspec.Struct, frozen=True):
@@ -208,9 +222,12 @@ class BgpRib:
             for key, _ in routes:
                 self.out.note_interest(name, key, is_there=True)
         if problem:
-            first = next(iter(routes), None)
-            text = format_route(family, first[0]) if first is not None else ""
-            self.rejections.append(Rejection(name, table.name, text, len(routes), problem))
+            self.reject(name, family, [key for key, _ in routes], problem)
+
+    def reject(self, name: str, family: AddressFamily, keys: Collection[bytes], why: str) -> None:
+        """Remember that routes of a peer cannot be used, and why."""
+        first = tuple(islice(keys, _REJECTED_KEYS_KEPT))
+        self.rejections.append(Rejection(name, family, first, len(keys), why))
 
     def withdraw(self, name: str, family: AddressFamily, keys: Iterable[bytes]) -> None:
         """Take that a peer has no routes to these keys any more."""

@@ -267,6 +267,20 @@ def test_a_flapping_peer_is_held_longer_each_time():
     assert peer.lost_count == peer.established_count == 13
 
 
+def test_a_peer_that_flaps_as_fast_as_it_can_has_few_sessions_in_an_hour():
+    """It tries every tenth of a second; what its sessions cost is bounded by how many there are."""
+    peer = make_peer()
+    peer.start(0.0)
+    for tenth in range(36_000):
+        now = tenth / 10
+        peer.handle_timer(now)
+        session = peer.accepted(now)
+        if session is not None:
+            establish(peer, session, now=now)
+            hear(peer, session, b"", now)
+    assert peer.established_count == 43
+
+
 def test_a_peer_that_flaps_faster_than_we_notice_is_held_as_well():
     """Its next connection is there before the end of the last one has been read."""
     peer = make_peer()

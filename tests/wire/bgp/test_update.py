@@ -216,7 +216,7 @@ def test_a_mandatory_attribute_that_is_missing_takes_the_routes_away(code):
     del present[code]
     got = decode(b"".join(present.values()), HOST)
     assert faults(got) == [f"{name_of(code)}: it is missing (treated as withdraw)"]
-    assert got.withdrawn == (Withdrawn(INET, [HOST]),)
+    assert got.withdrawn == got.refused == (Withdrawn(INET, [HOST]),)
 
 
 def test_the_first_of_two_counts():

@@ -19,6 +19,9 @@ from filament.wire.xmpp.codec import (
     split_stanza,
 )
 from filament.wire.xmpp.quick import START, read_quickly
+from filament.wire.xmpp.quick_routes import END as ROUTES_END
+from filament.wire.xmpp.quick_routes import START as ROUTES_START
+from filament.wire.xmpp.quick_routes import read_routes
 from filament.wire.xmpp.stanza import (
     BROADCAST_MAC,
     NO_ADDRESS,
@@ -56,6 +59,10 @@ def elements(xml: bytes) -> list[Element]:
 def from_agent(xml: bytes):
     decoder = AgentDecoder()
     return [stanza for each in elements(xml) if (stanza := decoder.decode(each)) is not None]
+
+
+def from_control(xml: bytes):
+    return [decode_from_control(each) for each in elements(xml)]
 
 
 def tagless(key):
@@ -619,6 +626,110 @@ def test_what_is_wrong_is_for_the_parser_to_say(change):
     with pytest.raises(ProtocolError) as mixed:
         quickly(broken)
     assert mixed.value.message == parsed.value.message
+
+
+hops = st.builds(
+    NextHop,
+    address=u32,
+    label=st.integers(0, 2**24 - 1),
+    network=plain,
+    encapsulations=st.lists(st.sampled_from(["udp", "gre", "vxlan"]), max_size=3).map(tuple),
+    mac=st.integers(0, 2**48 - 1),
+    vni=st.integers(0, 2**24 - 1),
+    tags=st.lists(u32, max_size=3).map(tuple),
+)
+quick_items = st.builds(
+    RouteItem,
+    destination=prefixes,
+    next_hops=st.lists(hops, max_size=3).map(tuple),
+    network=plain,
+    local_preference=u32,
+    med=u32,
+    sequence=u32,
+    security_groups=st.lists(u32, max_size=3).map(tuple),
+    origin=st.builds(Origin, plain, plain, st.integers(0, 2**40)),
+)
+quick_routes_sent = st.one_of(
+    st.builds(
+        RoutesSent, plain.filter(bool), st.lists(quick_items, min_size=1, max_size=4).map(tuple)
+    ),
+    st.builds(
+        RoutesSent,
+        plain.filter(bool),
+        st.just(()),
+        st.lists(prefixes, min_size=1, max_size=4).map(tuple),
+    ),
+)
+
+
+def routes_quickly(xml, cuts=()):
+    """What an agent's session makes of bytes in pieces, and how much was read quickly."""
+    stream = XmlStream(1 << 20, read_routes, ROUTES_START, ROUTES_END)
+    found, quick_count = [], 0
+    for start, end in itertools.pairwise([0, *sorted(cuts), len(HEADER + xml)]):
+        for event in stream.feed((HEADER + xml)[start:end]):
+            if isinstance(event, Known):
+                quick_count += 1
+                found.append(event.meaning)
+            elif isinstance(event, Element):
+                found.append(decode_from_control(event))
+    return found, quick_count
+
+
+@given(st.lists(quick_routes_sent, max_size=3))
+def test_our_own_routes_are_read_without_the_parser_and_mean_the_same(stanzas):
+    xml = b"".join(x for each in stanzas for x in encode_from_control(each, "host1", 1))
+    assert routes_quickly(xml, [len(HEADER)]) == (stanzas, len(stanzas))
+    assert from_control(xml) == stanzas
+
+
+@given(st.lists(control_stanzas, max_size=4), st.lists(st.integers(0, 4000), max_size=4))
+def test_quick_and_parsed_routes_mix_whatever_the_pieces(stanzas, cuts):
+    xml = b"".join(x for each in stanzas for x in encode_from_control(each, "host1", 1))
+    cuts = [cut for cut in cuts if cut < len(HEADER + xml)]
+    assert routes_quickly(xml, cuts)[0] == from_control(xml)
+
+
+@pytest.mark.parametrize("cut", range(1, 400, 7))
+def test_routes_that_come_in_two_pieces_are_read_quickly_as_well(cut):
+    stanza = RoutesSent("r", (RouteItem(Prefix.parse("10.0.0.3/32"), (NextHop(1, 17),)),))
+    [xml] = encode_from_control(stanza, "host1", 1)
+    cuts = [len(HEADER), len(HEADER) + cut]
+    is_told_apart = cut >= len(ROUTES_START)
+    assert routes_quickly(xml * 2, cuts) == ([stanza, stanza], 2 if is_told_apart else 1)
+
+
+def test_what_never_ends_is_not_kept_for_ever():
+    [xml] = encode_from_control(RoutesSent("r", (), (Prefix(0, 0),)), "host1", 1)
+    stream = XmlStream(1 << 20, read_routes, ROUTES_START, ROUTES_END)
+    list(stream.feed(HEADER))
+    assert list(stream.feed(xml.partition(b"</items>")[0])) == []
+    assert stream.inside_stanza
+    with pytest.raises(ProtocolError, match="a stanza is larger than"):
+        list(stream.feed(b"<x/>" * 300_000))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        (b"<label>17<", b"<label>99999999<"),
+        (b"<address>10.0.0.3/32<", b"<address>10.0.0.3/33<"),
+        (b"10.0.0.3/32", b"10.0.0.300/32"),
+        (b"<med>0<", b"<med>4294967296<"),
+        (b"<tag>7<", b"<tag>4294967296<"),
+        (b"<item ", b"<stem "),
+        (b"<address>1.1.1.1<", b"<address>1.1.1<"),
+    ],
+)
+def test_routes_that_are_wrong_are_for_the_parser_to_say(change):
+    item = RouteItem(Prefix.parse("10.0.0.3/32"), (NextHop(0x01010101, 17, tags=(7,)),))
+    stanza = RoutesSent("r", (item,))
+    [xml] = encode_from_control(stanza, "host1", 1)
+    assert routes_quickly(xml, [len(HEADER)]) == ([stanza], 1)
+    broken = xml.replace(*change).replace(b"</stem>", b"</item>")
+    assert read_routes(broken, 0) is None
+    with pytest.raises(ProtocolError):
+        routes_quickly(broken, [len(HEADER)])
 
 
 def test_a_pair_inside_another_stanza_is_no_pair():

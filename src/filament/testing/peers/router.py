@@ -75,9 +75,16 @@ class Router:
 
     def add_outside(self, vrf: str, gateway: str, host: str) -> Path:
         """Put a host behind a VRF; both addresses with length. Returns the host's namespace."""
-        place = self._make_place(f"outside-{vrf}")
-        hang_host(self._vrf_places[vrf], place)
+        place = self.outside(vrf)
         self.add_addresses(vrf, gateway, host)
+        return place
+
+    def outside(self, vrf: str) -> Path:
+        """Return the namespace of the host behind a VRF, made when it is asked for first."""
+        place = self.directory / f"outside-{vrf}"
+        if not place.exists():
+            self._make_place(place.name)
+            hang_host(self._vrf_places[vrf], place)
         return place
 
     def add_addresses(self, vrf: str, gateway: str, host: str) -> None:

@@ -9,6 +9,7 @@ from filament.agent.plug import Plug
 from filament.agent.view import SavedView
 from filament.dataplane.reconcile import Reconciler
 from filament.forward.ids import Ids, IdsState
+from filament.forward.lists import Edition, Memo
 from filament.forward.model import Model, UnderlayPath
 from filament.forward.plan import plan
 from filament.forward.tables import Tables
@@ -136,6 +137,10 @@ class SimHost:
         self._start_core()
         self.links = [AgentLink(schedule, self, control) for control in self._controls]
 
+    def editions(self) -> dict[str, Edition]:
+        """Return how edited lists are numbered."""
+        return self._memo.editions()
+
     def start(self) -> None:
         """Start (again): adopt what kernel and disk hold."""
         self._start_core()
@@ -207,6 +212,7 @@ class SimHost:
 
     def _start_core(self) -> None:
         self._ids = Ids(self.ids_state)
+        self._memo = Memo()
         self._reconciler = Reconciler(self.kernel)
         controls = [control.name for control in self._controls]
         core = AgentCore(self.name, self.address, controls, self._disk_views)
@@ -221,7 +227,7 @@ class SimHost:
             return  # this turn died with its process
         self._is_turn_due = False
         inputs = core.inputs()
-        desired = plan(inputs, self._ids, whole=core.may_delete)
+        desired = plan(inputs, self._ids, whole=core.may_delete, memo=self._memo)
         self.ids_state = self._ids.export()
         self._disk_views = core.saved_views()
         if self._schedule.random.random() < self.crash_chance:

@@ -67,12 +67,17 @@ class Withdrawn(NamedTuple):
 
 
 class Update(msgspec.Struct, frozen=True):
-    """A decoded UPDATE. Withdrawals come first (RFC 4271 section 4.3: announced wins)."""
+    """A decoded UPDATE. Withdrawals come first (RFC 4271 section 4.3: announced wins).
+
+    `refused` was announced with attributes so malformed that it is withdrawn instead (RFC 7606): it
+    is in `withdrawn` as well.
+    """
 
     withdrawn: tuple[Withdrawn, ...] = ()
     announced: tuple[Announced, ...] = ()
     end_of_rib: AddressFamily | None = None
     faults: tuple[Fault, ...] = ()
+    refused: tuple[Withdrawn, ...] = ()
 
 
 class _Header(NamedTuple):
@@ -157,12 +162,14 @@ class UpdateDecoder:
             if not parsed.has_next_hop:
                 faults.append(_missing(codes.NEXT_HOP))
             announced.append(Announced(AddressFamily.INET, parsed.attributes, routes))
+        refused: list[Withdrawn] = []
         if any(fault.approach is Approach.WITHDRAW for fault in faults):
-            withdrawn += [
+            refused = [
                 Withdrawn(each.family, [key for key, _ in each.routes]) for each in announced
             ]
+            withdrawn += refused
             announced = []
-        return Update(tuple(withdrawn), tuple(announced), end_of_rib, tuple(faults))
+        return Update(tuple(withdrawn), tuple(announced), end_of_rib, tuple(faults), tuple(refused))
 
     def _unreach(
         self, value: bytes, faults: list[Fault]

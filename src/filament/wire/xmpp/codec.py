@@ -8,6 +8,7 @@ what TF's agents may say that Filament does not speak yet (other address familie
 from __future__ import annotations
 
 import functools
+import json
 from collections.abc import Iterator
 from typing import assert_never
 
@@ -45,6 +46,7 @@ from filament.wire.xmpp.stanza import (
     RoutePublished,
     RouteRetracted,
     RoutesSent,
+    RulesEdited,
     Sync,
     Synced,
     TableFamily,
@@ -54,6 +56,8 @@ from filament.wire.xmpp.stream import FILAMENT_NAMESPACE, Element, escape
 MAX_ITEMS = 32
 MAX_RETRACTS = 256
 MAX_CONFIG_OBJECTS = 16
+_EDIT_NUMBERS = ("revision", "before", "hash", "start", "count")
+_MAX_NUMBER = (1 << 64) - 1
 _SHARED_BODIES = 1024  # one is at most some 20 kB
 
 
@@ -63,8 +67,9 @@ _SHARED_BODIES = 1024  # one is at most some 20 kB
 def encode_from_agent(stanza: FromAgent, agent: str, serial: int) -> bytes:
     """Return the XML of what an agent says; `serial` makes the ids of its stanzas unique."""
     match stanza:
-        case ConfigSubscribed(kind=kind, name=name):
-            body = f'<subscribe node="{escape(kind)}:{escape(name)}"/>'
+        case ConfigSubscribed(kind=kind, name=name, takes_edits=takes_edits):
+            ability = ' f:edits="true"' if takes_edits else ""
+            body = f'<subscribe node="{escape(kind)}:{escape(name)}"{ability}/>'
             return _agent_iq(agent, "config", f"config{serial}", _pubsub(body))
         case ConfigUnsubscribed(kind=kind, name=name):
             body = f'<unsubscribe node="{escape(kind)}:{escape(name)}"/>'
@@ -151,7 +156,7 @@ class AgentDecoder:
         resource = dialect.resource_of(attribute(element, "to"))
         match resource, verb.name:
             case "config", "subscribe":
-                return ConfigSubscribed(*_config_node(verb))
+                return ConfigSubscribed(*_config_node(verb), verb.ours("edits") == "true")
             case "config", "unsubscribe":
                 return ConfigUnsubscribed(*_config_node(verb))
             case "bgp-peer", "subscribe":
@@ -281,6 +286,8 @@ def _split_config(stanza: ConfigSent) -> Iterator[ConfigSent]:
         yield ConfigSent(deleted_nodes=stanza.deleted_nodes[start : start + step])
     for start in range(0, len(stanza.nodes), step):
         yield ConfigSent(nodes=stanza.nodes[start : start + step])
+    for edit in stanza.edits:
+        yield ConfigSent(edits=(edit,))
     for start in range(0, len(stanza.links), step):
         yield ConfigSent(links=stanza.links[start : start + step])
 
@@ -349,7 +356,21 @@ def _encode_config(stanza: ConfigSent) -> str:
         "<config>"
         + (f"<delete>{gone}</delete>" if gone else "")
         + (f"<update>{new}</update>" if new else "")
+        + "".join(map(_encode_edit, stanza.edits))
         + "</config>"
+    )
+
+
+def _encode_edit(edit: RulesEdited) -> str:
+    attributes = "".join(f' {name}="{getattr(edit, name)}"' for name in _EDIT_NUMBERS)
+    # As JSON: written as elements, long lists would take ten times as long to read. Its many quotes
+    # may stand in a text as they are.
+    rules = msgspec.json.encode(edit.rules).decode()
+    if not rules.isascii():
+        rules = json.dumps(edit.rules)
+    rules = rules.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    return (
+        f'<edit xmlns="{FILAMENT_NAMESPACE}" name="{escape(edit.name)}"{attributes}>{rules}</edit>'
     )
 
 
@@ -427,7 +448,11 @@ def _decode_config(config: Element) -> ConfigSent:
     links: list[Link] = []
     deleted_nodes: list[tuple[str, str]] = []
     deleted_links: list[Link] = []
+    edits: list[RulesEdited] = []
     for change in config.children:
+        if change.name == "edit":
+            edits.append(_decode_edit(change))
+            continue
         if change.name not in {"update", "delete"}:
             raise bad(f"<config> holds <{change.name[:64]}>; expected <update> or <delete>")
         for child in change.children:
@@ -439,7 +464,21 @@ def _decode_config(config: Element) -> ConfigSent:
                 deleted_nodes.append(_decode_node_name(child))
             else:
                 raise bad(f"<{change.name}> holds <{child.name[:64]}>; expected <node> or <link>")
-    return ConfigSent(tuple(nodes), tuple(links), tuple(deleted_nodes), tuple(deleted_links))
+    return ConfigSent(
+        tuple(nodes), tuple(links), tuple(deleted_nodes), tuple(deleted_links), tuple(edits)
+    )
+
+
+def _decode_edit(element: Element) -> RulesEdited:
+    try:
+        rules = msgspec.json.decode(element.text, type=list)
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise bad(f"<edit> does not hold a list of rules: {error}") from None
+    revision, before, digest, start, count = (
+        number(attribute(element, name), name, _MAX_NUMBER) for name in _EDIT_NUMBERS
+    )
+    name = attribute(element, "name")
+    return RulesEdited(name, revision, before, digest, start, count, tuple(rules))
 
 
 def _decode_node_name(element: Element) -> tuple[str, str]:

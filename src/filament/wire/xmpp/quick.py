@@ -22,20 +22,20 @@ from filament.wire.xmpp.stream import FILAMENT_NAMESPACE
 START = b'<iq type="set" from="'
 _MAX_U32 = 0xFFFFFFFF
 
-_WORD = r"[ !#-%(-;=?-~]{0,1024}"  # printable, none of & < > " '
+WORD = r"[ !#-%(-;=?-~]{0,1024}"  # printable, none of & < > " '
 _END = "</pubsub></iq>"
 
 
 def _iq(name: str) -> str:
     return (
-        rf'<iq type="set" from="{_WORD}" to="{re.escape(CONTROL_JID)}/bgp-peer" id="{name}[0-9]+">'
+        rf'<iq type="set" from="{WORD}" to="{re.escape(CONTROL_JID)}/bgp-peer" id="{name}[0-9]+">'
         rf'<pubsub xmlns="{re.escape(PUBSUB_NAMESPACE)}">'
     )
 
 
 _HEAD = (
     _iq("pubsub")
-    + rf'<publish node="(?P<node>1/1/(?P<instance>{_WORD})/(?P<prefix>[0-9.]+/[0-9]+))"><item>'
+    + rf'<publish node="(?P<node>1/1/(?P<instance>{WORD})/(?P<prefix>[0-9.]+/[0-9]+))"><item>'
 )
 _NLRI = r"<nlri><af>1</af><safi>1</safi><address>(?P=prefix)</address></nlri>"
 
@@ -53,7 +53,7 @@ def _tail(verb: str) -> str:
 _PUBLISHED = re.compile(
     (
         _HEAD
-        + rf'<entry(?: f:object="(?P<object>{_WORD})" f:rule="(?P<rule>{_WORD})"'
+        + rf'<entry(?: f:object="(?P<object>{WORD})" f:rule="(?P<rule>{WORD})"'
         + r' f:revision="(?P<revision>[0-9]{1,18})")?>'
         + _NLRI
         + r"<next-hops><next-hop><af>1</af><address>(?P<hop>[0-9.]+)</address>"
@@ -61,9 +61,9 @@ _PUBLISHED = re.compile(
         + r"<tunnel-encapsulation-list>"
         + r"(?P<encapsulations>(?:<tunnel-encapsulation>[a-z-]+</tunnel-encapsulation>)*)"
         + r"</tunnel-encapsulation-list>"
-        + rf"(?:<virtual-network>(?P<network>{_WORD})</virtual-network>)?"
+        + rf"(?:<virtual-network>(?P<network>{WORD})</virtual-network>)?"
         + r"(?:<tag-list>(?P<tags>(?:<tag>[0-9]{1,10}</tag>){1,64})</tag-list>)?"
-        + rf"</next-hop></next-hops><version>1</version><virtual-network>{_WORD}</virtual-network>"
+        + rf"</next-hop></next-hops><version>1</version><virtual-network>{WORD}</virtual-network>"
         + r"<sequence-number>(?P<sequence>[0-9]{1,10})</sequence-number>"
         + r"(?:<security-group-list>(?P<groups>(?:<security-group>[0-9]{1,10}</security-group>)*)"
         + r"</security-group-list>)?"
@@ -76,14 +76,14 @@ _PUBLISHED = re.compile(
 _RETRACTED = re.compile((_HEAD + "<entry>" + _NLRI + _tail("dissociate")).encode())
 _SYNCED = re.compile(
     (
-        rf'<iq type="set" from="{_WORD}" to="{re.escape(CONTROL_JID)}/config" id="synced[0-9]+">'
+        rf'<iq type="set" from="{WORD}" to="{re.escape(CONTROL_JID)}/config" id="synced[0-9]+">'
         rf'<synced xmlns="{re.escape(FILAMENT_NAMESPACE)}" sequence="([0-9]{{1,18}})"'
         r' revision="([0-9]{1,18})"/></iq>'
     ).encode()
 )
 _ENCAPSULATION = re.compile(rb"<tunnel-encapsulation>([a-z-]+)<")
-_GROUP = re.compile(rb"<security-group>([0-9]+)<")
-_TAG = re.compile(rb"<tag>([0-9]+)<")
+GROUP = re.compile(rb"<security-group>([0-9]+)<")
+TAG = re.compile(rb"<tag>([0-9]+)<")
 
 
 def read_quickly(
@@ -114,14 +114,14 @@ def _published(found: re.Match[bytes]) -> RoutePublished:
         _, instance, prefix, object_, rule, revision, hop, mac, label, encapsulations, network,
         tags, sequence, groups, preference, med, protocol,
     ) = found.groups()  # fmt: skip
-    numbers = (_number(sequence), _number(preference), _number(med))
+    numbers = (number_of(sequence), number_of(preference), number_of(med))
     way = NextHop(
         address=parse_ipv4(hop.decode()),
-        label=_number(label, MAX_LABEL),
+        label=number_of(label, MAX_LABEL),
         network=network.decode() if network is not None else "",
-        encapsulations=_texts(encapsulations),
+        encapsulations=texts_of(encapsulations),
         mac=parse_mac(mac.decode()) if mac is not None else 0,
-        tags=tuple(map(_number, _TAG.findall(tags))) if tags else (),
+        tags=tuple(map(number_of, TAG.findall(tags))) if tags else (),
     )
     return RoutePublished(
         instance=instance.decode(),
@@ -136,7 +136,7 @@ def _published(found: re.Match[bytes]) -> RoutePublished:
             else NOWHERE
         ),
         med=numbers[2],
-        security_groups=tuple(map(_number, _GROUP.findall(groups))) if groups else (),
+        security_groups=tuple(map(number_of, GROUP.findall(groups))) if groups else (),
     )
 
 
@@ -144,7 +144,7 @@ _KNOWN_TEXTS: dict[bytes, tuple[str, ...]] = {}
 _MAX_KNOWN_TEXTS = 64
 
 
-def _texts(listed: bytes) -> tuple[str, ...]:
+def texts_of(listed: bytes) -> tuple[str, ...]:
     """Return the encapsulations listed; there are few lists in a cluster."""
     known = _KNOWN_TEXTS.get(listed)
     if known is None:
@@ -154,7 +154,8 @@ def _texts(listed: bytes) -> tuple[str, ...]:
     return known
 
 
-def _number(digits: bytes, highest: int = _MAX_U32) -> int:
+def number_of(digits: bytes, highest: int = _MAX_U32) -> int:
+    """Return a number; raises InputError when it is over `highest`."""
     value = int(digits)
     if value > highest:
         raise InputError("bad-number", f"{value} is over {highest}")

@@ -1,7 +1,8 @@
 """What control nodes and agents say to each other, as structs; `codec` turns them into XML.
 
-The dialect is Tungsten Fabric's. Two additions, in our own namespace so that others ignore them:
-`Sync`/`Synced` (the revision barrier) and the `origin`/`revision` attributes on nodes and items.
+The dialect is Tungsten Fabric's. Three additions, in our own namespace so that others ignore them:
+`Sync`/`Synced` (the revision barrier), the `origin`/`revision` attributes on nodes and items, and
+`RulesEdited`, which only those are sent who say that they understand it.
 """
 
 from __future__ import annotations
@@ -56,10 +57,13 @@ class Link(msgspec.Struct, frozen=True, order=True):
 
 
 class ConfigSubscribed(msgspec.Struct, frozen=True):
-    """The agent wants a `virtual-router` or `virtual-machine` and what hangs on it."""
+    """The agent wants a `virtual-router` or `virtual-machine` and what hangs on it. One that
+    `takes_edits` understands `RulesEdited`.
+    """
 
     kind: str
     name: str
+    takes_edits: bool = False
 
 
 class ConfigUnsubscribed(msgspec.Struct, frozen=True):
@@ -196,6 +200,22 @@ class RoutesSent(msgspec.Struct, frozen=True, cache_hash=True):
     family: TableFamily = TableFamily.INET
 
 
+class RulesEdited(msgspec.Struct, frozen=True):
+    """An access-control-list that the agent was sent before got other rules in one place.
+
+    In the list whose hash is `before`, `rules` take the place of `count` rules from `start` on;
+    then its hash is `hash`, and its revision `revision`. All else in it is as it was.
+    """
+
+    name: str
+    revision: int
+    before: int
+    hash: int
+    start: int
+    count: int
+    rules: tuple[object, ...] = ()
+
+
 class ConfigSent(msgspec.Struct, frozen=True):
     """A change of the agent's configuration view; deletes carry only kind and name."""
 
@@ -203,6 +223,7 @@ class ConfigSent(msgspec.Struct, frozen=True):
     links: tuple[Link, ...] = ()
     deleted_nodes: tuple[tuple[str, str], ...] = ()
     deleted_links: tuple[Link, ...] = ()
+    edits: tuple[RulesEdited, ...] = ()
 
 
 class ConfigRefused(msgspec.Struct, frozen=True):

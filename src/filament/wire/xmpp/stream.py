@@ -21,6 +21,7 @@ STREAM_NAMESPACE = "http://etherx.jabber.org/streams"
 FILAMENT_NAMESPACE = "urn:filament"
 
 _SLICE_BYTES = 16_384  # what the parser may be ahead of our size check
+_MOST_KEPT_BYTES = 65_536
 _MAX_TAG_BYTES = 16_384
 _WHOLE_TAG = re.compile(rb"""<(?:[^>"']|"[^"]*"|'[^']*')*>""")
 _CLOSINGS = {b"<?": b"?>", b"<!--": b"-->", b"<![CDATA[": b"]]>"}
@@ -85,7 +86,8 @@ class XmlStream:
     """The receiving half of one XML stream. Lives as long as the transport under it.
 
     `quick` is tried between stanzas, where the bytes are `quick_start`: what it reads, whole
-    stanzas always, never comes to the parser.
+    stanzas always, never comes to the parser. One that has not come up to its `quick_end` yet is
+    kept for `quick`, as long as it is short.
     """
 
     def __init__(
@@ -93,10 +95,13 @@ class XmlStream:
         max_stanza_bytes: int = MAX_STANZA_BYTES,
         quick: Quick | None = None,
         quick_start: bytes = b"",
+        quick_end: bytes = b"",
     ) -> None:
         self._max_stanza_bytes = max_stanza_bytes
         self._quick = quick
         self._quick_start = quick_start
+        self._quick_end = quick_end
+        self._kept = b""
         self._events: list[StreamEvent] = []
         self._open: list[Element] = []  # the root's own element is never kept
         self._texts: list[list[str]] = []
@@ -122,6 +127,7 @@ class XmlStream:
         """
         if self._broken is not None:
             raise self._broken
+        data, self._kept = self._kept + data, b""
         start = 0
         while start < len(data):
             end = start + _SLICE_BYTES
@@ -132,6 +138,9 @@ class XmlStream:
                         yield Known(found[0])
                         start = found[1]
                         continue
+                    if self._is_unfinished(data, start):
+                        self._kept = data[start:]
+                        return
                 # Where another may begin, look again.
                 candidate = data.find(self._quick_start, start + 1, end)
                 end = candidate if candidate > 0 else end
@@ -155,7 +164,16 @@ class XmlStream:
     @property
     def inside_stanza(self) -> bool:
         """Say whether the stream would be truncated inside a stanza if it ended here."""
-        return bool(self._open)
+        return bool(self._open or self._kept)
+
+    def _is_unfinished(self, data: bytes, start: int) -> bool:
+        """Say whether what begins here may be for `quick` once more has come."""
+        return (
+            bool(self._quick_end)
+            and len(data) - start < _MOST_KEPT_BYTES
+            and data.startswith(self._quick_start, start)
+            and data.find(self._quick_end, start) < 0
+        )
 
     def _take_whole(self, piece: bytes) -> bytes:
         """Return what was held and `piece`, without the unfinished end, which is held instead.

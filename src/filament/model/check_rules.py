@@ -1,0 +1,213 @@
+"""Rules that fit: how many rules of an access control list those of a client become.
+
+Hosts evaluate `MAX_ACL_RULES` of a list. A change that makes more of them is refused while the old
+rules hold; one that leaves too many fewer than they were is not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from itertools import product
+from typing import Any
+
+from filament.base.errors import InputError
+from filament.base.limits import MAX_ACL_RULES, MAX_RULE_SHAPES
+from filament.model.change import Object
+from filament.model.view import View
+
+Rule = dict[str, Any]
+_LOCAL = "local"  # a security group's own side
+_POLICY, _NETWORK = "network-policy", "virtual-network"
+
+
+def group_rules(group: Object | None) -> list[Rule]:
+    """Return the rules of a security group."""
+    return _listed(group, "security_group_entries")
+
+
+def policy_rules(policy: Object | None) -> list[Rule]:
+    """Return the rules of a network policy."""
+    return _listed(policy, "network_policy_entries")
+
+
+def require_fitting_group(group: Object, before: Object | None) -> None:
+    """Require that both lists of a security group fit, or have become shorter."""
+    _require_few_shapes(group, group_rules(group), group_rules(before))
+    for side, way in (("src_addresses", "egress"), ("dst_addresses", "ingress")):
+        counts = [_in_group(rule, side) for rule in group_rules(group)]
+        if sum(counts) <= MAX_ACL_RULES:
+            continue
+        if sum(counts) <= sum(_in_group(rule, side) for rule in group_rules(before)):
+            continue
+        fitting = _fitting(counts)
+        raise InputError(
+            "too-many-rules",
+            f"the {len(counts)} rules of security-group {group.name} make {sum(counts)} rules of"
+            f" its {way} list, and hosts have room for {MAX_ACL_RULES}: the first {fitting} of its"
+            " rules would fit",
+            path="$.security-group.security_group_entries.policy_rule",
+            hint=f"leave out {len(counts) - fitting} rules, or put them into another group that"
+            " ports are in besides",
+        )
+
+
+def require_fitting_policy(view: View, policy: Object, before: Object | None) -> None:
+    """Require the same of a policy, and of each network that it hangs on."""
+    _require_few_shapes(policy, policy_rules(policy), policy_rules(before))
+    counts = [_in_policy(rule) for rule in policy_rules(policy)]
+    was = sum(map(_in_policy, policy_rules(before)))
+    if sum(counts) <= was:
+        return
+    others = 0
+    where = ""
+    for network in view.referrers(policy.uuid, _NETWORK):
+        beside = sum(_count(view, ref.uuid) for ref in network.refs_to(_POLICY))
+        beside -= _count(view, policy.uuid)
+        if beside > others:
+            others, where = beside, f" in virtual-network {network.name}, beside {beside} of others"
+    if sum(counts) + others <= MAX_ACL_RULES:
+        return
+    fitting = _fitting(counts, others)
+    raise InputError(
+        "too-many-rules",
+        f"the {len(counts)} rules of network-policy {policy.name} make {sum(counts)} rules of an"
+        f" access control list{where}, and hosts have room for {MAX_ACL_RULES}: the first {fitting}"
+        " of its rules would fit",
+        path="$.network-policy.network_policy_entries.policy_rule",
+        hint=f"leave out {len(counts) - fitting} rules",
+    )
+
+
+def require_fitting_network(view: View, network: Object, before: Object | None) -> None:
+    """Require the same of all policies of a network together."""
+    policies = {ref.uuid for ref in network.refs_to(_POLICY)}
+    if before is not None and policies <= {ref.uuid for ref in before.refs_to(_POLICY)}:
+        return
+    count = sum(_count(view, uuid) for uuid in policies)
+    if count <= MAX_ACL_RULES:
+        return
+    raise InputError(
+        "too-many-rules",
+        f"the {len(policies)} network-policies of virtual-network {network.name} make {count} rules"
+        f" of its access control list, and hosts have room for {MAX_ACL_RULES}",
+        path="$.virtual-network.network_policy_refs",
+        hint="attach fewer of them, or such as say the same with fewer rules",
+    )
+
+
+def _require_few_shapes(item: Object, rules: list[Rule], before: list[Rule]) -> None:
+    """Require that few shapes have to be tried for a packet (`forward.classify`), about as hosts
+    will count them.
+    """
+    if len(rules) <= MAX_RULE_SHAPES and all(map(_is_simple, rules)):
+        return
+    shapes: set[object] = set()
+    fitting = 0
+    for rule in rules:
+        shapes |= _shapes(rule)
+        if len(shapes) > MAX_RULE_SHAPES:
+            break
+        fitting += 1
+    if fitting == len(rules):
+        return
+    count = len({shape for rule in rules for shape in _shapes(rule)})
+    if count <= len({shape for rule in before for shape in _shapes(rule)}):
+        return
+    raise InputError(
+        "too-many-shapes",
+        f"the {len(rules)} rules of {item.kind} {item.name} look at packets in {count} ways (prefix"
+        f" lengths, source ports), and hosts try {MAX_RULE_SHAPES} for one packet: the first"
+        f" {fitting} of its rules would fit",
+        path=f"$.{item.kind}.{item.kind.replace('-', '_')}_entries.policy_rule",
+        hint="use fewer lengths of prefixes, and fewer ranges of source ports",
+    )
+
+
+def _is_simple(rule: Rule) -> bool:
+    """Whether a rule is of one shape."""
+    return all(
+        len(rule.get(side) or ()) <= 1 and not (rule.get(side) or [{}])[0].get("subnet_list")
+        for side in ("src_addresses", "dst_addresses")
+    ) and all(len(rule.get(ports) or ()) <= 1 for ports in ("src_ports", "dst_ports"))
+
+
+def _shapes(rule: Rule) -> set[object]:
+    """Return what tells a rule from those that are looked up with it."""
+    lengths = [_lengths(rule.get(side) or ()) for side in ("src_addresses", "dst_addresses")]
+    sources = {
+        (one.get("start_port"), one.get("end_port")) for one in rule.get("src_ports") or [{}]
+    }
+    kinds = {_kind(one) for one in rule.get("dst_ports") or [{}]}
+    has_protocol = (rule.get("protocol") or "any") != "any"
+    return set(product(*lengths, sources, kinds, (has_protocol,), (rule.get("ethertype"),)))
+
+
+def _lengths(addresses: Iterable[dict[str, Any]]) -> set[object]:
+    """Return what is looked at of a side: lengths of prefixes, and whether a group or a network."""
+    found: set[object] = set()
+    for one in addresses:
+        other = tuple(sorted(key for key, value in one.items() if value and "subnet" not in key))
+        subnets = [one["subnet"]] if one.get("subnet") else []
+        listed = [*subnets, *(one.get("subnet_list") or ())]
+        found |= {(other, ":" in each["ip_prefix"], each.get("ip_prefix_len")) for each in listed}
+        if not listed:
+            found.add((other,))
+    return found
+
+
+def _kind(ports: dict[str, Any]) -> str:
+    """Return how destination ports are looked up."""
+    start, end = ports.get("start_port"), ports.get("end_port")
+    if (start, end) in ((None, None), (-1, -1), (0, 65535)):
+        return "any"
+    return "one" if start == end else "range"
+
+
+def _listed(item: Object | None, field: str) -> list[Rule]:
+    if item is None:
+        return []
+    return (item.props.get(field) or {}).get("policy_rule") or []
+
+
+def _count(view: View, uuid: str) -> int:
+    return sum(map(_in_policy, policy_rules(view.get(uuid))))
+
+
+def _fitting(counts: Iterable[int], taken: int = 0) -> int:
+    """How many of the first rules fit."""
+    fitting = 0
+    for count in counts:
+        taken += count
+        if taken > MAX_ACL_RULES:
+            break
+        fitting += 1
+    return fitting
+
+
+def _in_group(rule: Rule, own_side: str) -> int:
+    """How many rules of the list of one direction a rule of a group is."""
+    count = _ports(rule)
+    for side in ("src_addresses", "dst_addresses"):
+        addresses = rule.get(side) or ()
+        count *= sum(
+            _prefixes(one)
+            for one in addresses
+            if side != own_side or one.get("security_group") == _LOCAL
+        )
+    return count
+
+
+def _in_policy(rule: Rule) -> int:
+    """How many rules of a list a rule of a policy is; networks named by a policy count as one."""
+    count = _ports(rule)
+    for side in ("src_addresses", "dst_addresses"):
+        count *= sum(map(_prefixes, rule.get(side) or ()))
+    return count
+
+
+def _ports(rule: Rule) -> int:
+    return max(1, len(rule.get("src_ports") or ())) * max(1, len(rule.get("dst_ports") or ()))
+
+
+def _prefixes(address: dict[str, Any]) -> int:
+    return max(1, bool(address.get("subnet")) + len(address.get("subnet_list") or ()))
