@@ -5,10 +5,11 @@ A picture of one moment that nothing changes: it may be read in another thread.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from typing import Any, NamedTuple
 
+from filament.agent.core import PortState
 from filament.agent.graph import Graph
 from filament.agent.host import AgentHost
 from filament.base.net import Prefix, bits_of, format_ipv4, mask_of
@@ -43,9 +44,9 @@ class Way(NamedTuple):
 
 
 class Naming:
-    """Names for the numbers of one host, as they are now."""
+    """Names for the numbers of one host, as they are now; of `ports`, if not those of now."""
 
-    def __init__(self, host: AgentHost) -> None:
+    def __init__(self, host: AgentHost, ports: Iterable[PortState] | None = None) -> None:
         self._rows = host.tables.rows
         actual = host.reconciler.actual["interfaces"]
         values = {key[0]: InterfaceValues(*row) for key, row in actual.items()}
@@ -62,7 +63,7 @@ class Naming:
         vifs = host.ids.numbers("vif")
         self._ports = {FABRIC_VIF: PortName(FABRIC)}
         self._workloads: dict[str, str] = {}
-        for port in host.core.ports():
+        for port in host.core.ports() if ports is None else ports:
             workload = str(port.plug.posted.get("display-name") or "")
             name = port.config.name if port.config else port.plug.device
             network = port.config.network if port.config else ""

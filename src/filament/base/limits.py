@@ -43,4 +43,5 @@ MAX_PENDING_CHANGES = 20_000  # of VPN routes, before BGP peers are heard no fur
 MAX_INTROSPECT_ANSWERS = 8  # being written at once by one process
 INTROSPECT_TIMEOUT_S = 60.0  # for one answer, its reader's slowness included
 MAX_REJECTIONS_KEPT = 1_000  # routes refused from BGP peers that are remembered with the reason
+MAX_INTROSPECT_LISTS = 4  # kept in order for those who read them page by page
 MAX_INTROSPECT_ROWS = 1000  # in one message; longer answers continue in the next

@@ -60,6 +60,7 @@ from filament.forward.rows import (
 )
 from filament.forward.steps import Trail
 from filament.forward.tables import ROUTES_BY_VERSION, Row
+from filament.wire.packet.ipv4 import TCP
 from filament.wire.packet.tcp import ACK, SYN
 
 _MAX_FLOWS = TABLE_BY_NAME["flows"].max_entries
@@ -118,6 +119,14 @@ class Passage(NamedTuple):
             return False
         # A new connection by the ports of one that is closed.
         return self.tcp_flags & (SYN | ACK) != SYN or not flow.is_closed
+
+    @property
+    def may_begin(self) -> bool:
+        """Whether it may be the first packet of a connection: of TCP only a SYN is. Fat flows are
+        many connections.
+        """
+        is_followed = self.key.protocol == TCP and not self.key.fat
+        return not is_followed or self.tcp_flags & (SYN | ACK) == SYN
 
     def is_forward(self, flow: Flow) -> bool:
         """Say whether the packet goes the way of who started the flow."""
@@ -309,16 +318,16 @@ class Policy:
         )
         icmp = flow.icmp if is_answer else passage.icmp
         ruling = self._rule_on(passage, icmp, outbound=is_from_port != is_answer)
-        if is_answer and ruling.action != ACL_PASS:
+        if is_answer and ruling.action != ACL_PASS and passage.may_begin:
             own = self._rule_on(passage, passage.icmp, outbound=is_from_port)
             if own.action == ACL_PASS:
                 ruling, is_answer = own, False
         flow.generation, flow.acl = passage.generation, passage.port.acl
         if ruling.action == ACL_PASS:
             flow.flags = FLOW_PASSED | (0 if is_from_port != is_answer else FLOW_INBOUND)
-        elif is_answer or is_denied_already:
+        elif is_denied_already or (is_answer and passage.may_begin):
             flow.flags |= FLOW_BOTH_DENIED
-        else:
+        elif not is_answer:
             flow.flags &= ~(FLOW_BOTH_DENIED | FLOW_INBOUND)
             flow.flags |= 0 if is_from_port else FLOW_INBOUND
         if not is_denied_already or ruling.action == ACL_PASS:

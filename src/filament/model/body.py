@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+from itertools import accumulate
 from typing import Any
 
 import msgspec
@@ -19,7 +20,11 @@ from filament.model.kind import Kind, nearest
 from filament.model.types_common import Part
 
 _STRING = re.compile(rb'"(?:[^"\\]|\\.)*"')
-_SPACED_KEY = re.compile(rb'"\s+:')
+# Brackets as steps up (1) and down (-1), and all that is no bracket.
+_STEPS = bytes.maketrans(b"{[}]", b"\x01\x01\xff\xff")
+_NO_BRACKETS = bytes(set(range(256)) - set(b"{[}]"))
+_STEPS_AT_ONCE = 4096
+_SPACED_COLONS = (b" :", b"\n:", b"\t:", b"\r:")
 _POSITION = re.compile(r" ?\(byte (\d+)\)")
 _AT = re.compile(r" - at `(?:key in )?(\$[^`]*)`$")
 _UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
@@ -118,7 +123,7 @@ def decode_body(kind: Kind, raw: bytes) -> Body:
         return Body()
     codec = _codec(kind)
     given = getattr(decode(codec.decoder, raw), kind.field)
-    return _meaning(kind, given)
+    return _meaning(kind, given, has_nulls=b"null" in raw)
 
 
 def body_type(kind: Kind) -> Any:
@@ -167,7 +172,7 @@ def _are_plainly_single(raw: bytes) -> bool:
     """Whether no key is given twice, as far as can be told by counting, which takes a fifth of the
     time. Where nothing is escaped a quote before a colon ends a key, and only a key.
     """
-    if b"\\" in raw or _SPACED_KEY.search(raw):
+    if b"\\" in raw or any(spaced in raw for spaced in _SPACED_COLONS):
         return False
     return raw.count(b'":') == msgspec.json.encode(msgspec.json.decode(raw)).count(b'":')
 
@@ -195,7 +200,7 @@ _single_keys = json.JSONDecoder(
 )
 
 
-def _meaning(kind: Kind, given: Any) -> Body:
+def _meaning(kind: Kind, given: Any, *, has_nulls: bool = True) -> Body:
     said = msgspec.to_builtins(given)  # what is unset is left out: few of the many fields are not
     references = kind.reference_fields
     props, refs = {}, {}
@@ -205,7 +210,7 @@ def _meaning(kind: Kind, given: Any) -> Body:
             target = references[name]
             refs[target] = [_reference(kind, name, target, one) for one in listed or ()]
         elif name in kind.properties:
-            props[name] = _without_nulls(value)
+            props[name] = _without_nulls(value) if has_nulls else value
     return Body(
         fq_name=tuple(given.fq_name) if given.fq_name else None,
         uuid=_checked_uuid(kind, given.uuid or None),
@@ -266,18 +271,19 @@ def _without_nulls(value: Any) -> Any:
 def _require_shallow(raw: bytes) -> None:
     if raw.count(b"{") + raw.count(b"[") <= MAX_JSON_DEPTH:
         return
+    # Where nothing is escaped, each second quote ends a string.
+    outside = _STRING.sub(b"", raw) if b"\\" in raw else b"".join(raw.split(b'"')[::2])
+    steps = outside.translate(_STEPS, _NO_BRACKETS)
     depth = 0
-    for byte in _STRING.sub(b"", raw):
-        if byte in b"{[":
-            depth += 1
-            if depth > MAX_JSON_DEPTH:
-                raise InputError(
-                    "too-deep",
-                    f"the JSON is nested more than {MAX_JSON_DEPTH} levels deep",
-                    hint="no object of ours is; check for a body wrapped in itself",
-                )
-        elif byte in b"}]":
-            depth -= 1
+    for start in range(0, len(steps), _STEPS_AT_ONCE):
+        part = memoryview(steps[start : start + _STEPS_AT_ONCE]).cast("b")
+        *depths, depth = accumulate(part, initial=depth)
+        if max(*depths, depth) > MAX_JSON_DEPTH:
+            raise InputError(
+                "too-deep",
+                f"the JSON is nested more than {MAX_JSON_DEPTH} levels deep",
+                hint="no object of ours is; check for a body wrapped in itself",
+            )
 
 
 def _malformed(text: str, raw: bytes) -> InputError:

@@ -7,11 +7,12 @@ rules hold; one that leaves too many fewer than they were is not.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from itertools import product
+from itertools import chain, product
 from typing import Any
 
 from filament.base.errors import InputError
 from filament.base.limits import MAX_ACL_RULES, MAX_RULE_SHAPES
+from filament.base.splice import splice_of
 from filament.model.change import Object
 from filament.model.view import View
 
@@ -32,12 +33,15 @@ def policy_rules(policy: Object | None) -> list[Rule]:
 
 def require_fitting_group(group: Object, before: Object | None) -> None:
     """Require that both lists of a security group fit, or have become shorter."""
-    _require_few_shapes(group, group_rules(group), group_rules(before))
+    rules, known = group_rules(group), group_rules(before)
+    _require_few_shapes(group, rules, known)
+    if sum(map(_at_most, rules)) <= MAX_ACL_RULES:
+        return
     for side, way in (("src_addresses", "egress"), ("dst_addresses", "ingress")):
-        counts = [_in_group(rule, side) for rule in group_rules(group)]
+        counts = [_in_group(rule, side) for rule in rules]
         if sum(counts) <= MAX_ACL_RULES:
             continue
-        if sum(counts) <= sum(_in_group(rule, side) for rule in group_rules(before)):
+        if sum(counts) <= sum(_in_group(rule, side) for rule in known):
             continue
         fitting = _fitting(counts)
         raise InputError(
@@ -99,8 +103,14 @@ def _require_few_shapes(item: Object, rules: list[Rule], before: list[Rule]) -> 
     """Require that few shapes have to be tried for a packet (`forward.classify`), about as hosts
     will count them.
     """
-    if len(rules) <= MAX_RULE_SHAPES and all(map(_is_simple, rules)):
-        return
+    start, old_end, new_end = splice_of(before, rules)
+    new = {shape for rule in rules[start:new_end] for shape in _shapes(rule)}
+    for rule in chain(before[start:old_end], before[:start], before[old_end:]):
+        if not new:
+            break
+        new -= _shapes(rule)
+    if not new:
+        return  # there was a rule of each before
     shapes: set[object] = set()
     fitting = 0
     for rule in rules:
@@ -121,14 +131,6 @@ def _require_few_shapes(item: Object, rules: list[Rule], before: list[Rule]) -> 
         path=f"$.{item.kind}.{item.kind.replace('-', '_')}_entries.policy_rule",
         hint="use fewer lengths of prefixes, and fewer ranges of source ports",
     )
-
-
-def _is_simple(rule: Rule) -> bool:
-    """Whether a rule is of one shape."""
-    return all(
-        len(rule.get(side) or ()) <= 1 and not (rule.get(side) or [{}])[0].get("subnet_list")
-        for side in ("src_addresses", "dst_addresses")
-    ) and all(len(rule.get(ports) or ()) <= 1 for ports in ("src_ports", "dst_ports"))
 
 
 def _shapes(rule: Rule) -> set[object]:
@@ -195,6 +197,21 @@ def _in_group(rule: Rule, own_side: str) -> int:
             if side != own_side or one.get("security_group") == _LOCAL
         )
     return count
+
+
+def _at_most(rule: Rule) -> int:
+    """How many rules a rule can be in any list; as a rule it is one, which is told fast."""
+    sources, destinations = rule.get("src_addresses") or (), rule.get("dst_addresses") or ()
+    if (
+        len(sources) <= 1
+        and len(destinations) <= 1
+        and len(rule.get("src_ports") or ()) <= 1
+        and len(rule.get("dst_ports") or ()) <= 1
+        and not any("subnet_list" in one for one in sources)
+        and not any("subnet_list" in one for one in destinations)
+    ):
+        return 1
+    return _in_policy(rule)
 
 
 def _in_policy(rule: Rule) -> int:

@@ -5,7 +5,7 @@
  * and the lists it was given under; otherwise the next packet is judged again. Packets of the other
  * direction are the flow's answers once a packet of it passed; otherwise they are judged on their
  * own. Where the answers' own direction is allowed when the flow's no longer is, the answerer
- * becomes the one who started. */
+ * becomes the one who started; of TCP only by a new connection: one that may not go on does not. */
 #pragma once
 
 #include "address.h"
@@ -180,6 +180,13 @@ static __always_inline bool is_current(const struct flow *flow, const struct int
 	       flow->security == security && flow->firewall == firewall;
 }
 
+/* Whether the packet may be the first of a connection: of TCP only a SYN is. Fat flows are many. */
+static __always_inline bool may_begin(const struct flow_key *key, const struct packet *packet)
+{
+	return packet->protocol != IPPROTO_TCP || key->fat ||
+	       (packet->tcp_flags & (TCP_SYN | TCP_ACK)) == TCP_SYN;
+}
+
 /* Whether the packet goes the way of who started the flow. */
 static __always_inline bool is_forward(const struct flow *flow, bool is_from_port)
 {
@@ -334,7 +341,7 @@ __noinline int judge(struct __sk_buff *skb, struct packet *packet, const struct 
 	judging->asked.version = packet->version;
 	judge_tuple(judging, port, ruling, is_from_port != is_answer,
 		    is_answer ? entry->icmp : icmp);
-	if (is_answer && ruling->action != ACL_PASS) {
+	if (is_answer && ruling->action != ACL_PASS && may_begin(&judging->key, packet)) {
 		judge_tuple(judging, port, &judging->own, is_from_port, icmp);
 		if (judging->own.action == ACL_PASS) {
 			ruling = &judging->own;
@@ -345,9 +352,9 @@ __noinline int judge(struct __sk_buff *skb, struct packet *packet, const struct 
 	entry->acl = port->acl;
 	if (ruling->action == ACL_PASS) {
 		entry->flags = (is_from_port != is_answer ? 0 : FLOW_INBOUND) | FLOW_PASSED;
-	} else if (is_answer || is_denied_already) {
+	} else if (is_denied_already || (is_answer && may_begin(&judging->key, packet))) {
 		entry->flags |= FLOW_BOTH_DENIED;
-	} else {
+	} else if (!is_answer) {
 		entry->flags &= ~(FLOW_BOTH_DENIED | FLOW_INBOUND);
 		entry->flags |= is_from_port ? 0 : FLOW_INBOUND;
 	}
