@@ -31,7 +31,7 @@ fuzz: setup-dev ## feed every decoder of what peers send with a million inputs e
 check: setup-dev ## ruff, mypy, import-linter
 	@scripts/check
 
-bench: setup-dev bpf ## measure packets against veth and VXLAN, and the API; JSON in bench/results (root)
+bench: setup-dev bpf ## measure packets and policy against others, and the API; JSON in bench/results (root)
 	@scripts/private .venv/bin/python -m bench
 
 setup: ## install what is missing to run: system packages, Python environment

@@ -1,7 +1,7 @@
 """Measure Filament beside what it competes with, in one run: `make bench`.
 
     python -m bench [--repetitions 5] [--seconds 2] [--ports 100]
-                    [--only packets|ports|api|bgp|fanout]
+                    [--only packets|policy|ports|api|bgp|fanout]
                     [--store sqlite|etcd] [--full]
 
 Runs in namespaces of its own (scripts/private). Peers take turns (A-B-C-A-B-C), so that a noisy
@@ -24,6 +24,7 @@ from bench import fanout, machine, packets, ports
 from bench.api import measure as api
 from bench.bgp import measure as bgp
 from bench.peers import PEERS, Peer
+from bench.policy import measure as policy
 
 RUN = Path("/run/filament-bench")
 RESULTS = Path(__file__).parent / "results"
@@ -32,6 +33,20 @@ RESULTS = Path(__file__).parent / "results"
 EXPECTED = {
     "of_veth": 0.7,
     "of_vxlan": 1.4,
+    "policy_pps_of_veth": 0.75,
+    "policy_pps_1000_of_veth": 0.75,
+    "policy_pps_of_vxlan": 1.6,
+    "policy_trip_of_veth": 1.2,
+    "policy_trip_1000_of_veth": 1.2,
+    "policy_crr_of_veth": 0.8,
+    "policy_pps_of_nft": 1.0,
+    "policy_crr_of_nft": 1.0,
+    "policy_pps_of_ct": 1.0,
+    "policy_crr_of_ct": 1.0,
+    "policy_rules_pps": 0.9,
+    "policy_rules_crr": 0.5,
+    "policy_change_p99_ms": 100.0,
+    "policy_flows_held": 1_000_000,
     "first_reply_p50_ms": 20.0,
     "api_creates_per_s": 1000.0,
     "api_create_p99_ms": 20.0,
@@ -68,6 +83,12 @@ def main() -> int:
     before = machine.load()
     if arguments.only in {None, "packets"}:
         result["packets"] = _measure_packets(arguments.repetitions, arguments.seconds)
+    if arguments.only in {None, "policy"}:
+        result["policy"] = policy.measure(
+            RUN / "policy",
+            repetitions=min(arguments.repetitions, policy.MOST_REPETITIONS),
+            say=_say,
+        )
     if arguments.only in {None, "api"}:
         stores = [arguments.store] if arguments.store else ["sqlite", "etcd"]
         result["api"] = api.measure(is_full=arguments.full, stores=stores, say=_say)
@@ -93,7 +114,7 @@ def main() -> int:
     _say("")
     for name, verdict in verdicts.items():
         _say(
-            f"{name:<28} {verdict['measured']:>8.2f}   expected {verdict['expected']}"
+            f"{name:<28} {verdict['measured']:>10.2f}   expected {verdict['expected']}"
             f"   {'kept' if verdict['kept'] else 'NOT KEPT'}"
         )
     _say(f"recorded in {path}")
@@ -105,7 +126,7 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--repetitions", type=int, default=5)
     parser.add_argument("--seconds", type=int, default=2, help="length of each measurement")
     parser.add_argument("--ports", type=int, default=100)
-    parser.add_argument("--only", choices=["packets", "ports", "api", "bgp", "fanout"])
+    parser.add_argument("--only", choices=["packets", "policy", "ports", "api", "bgp", "fanout"])
     parser.add_argument("--store", choices=["sqlite", "etcd"], help="measure the API on one only")
     parser.add_argument("--full", action="store_true", help="larger sizes as well: etcd, BGP")
     return parser.parse_args()
@@ -165,6 +186,9 @@ def _judge(result: dict[str, object]) -> dict[str, dict[str, object]]:
         rate = {name: found["udp_64b_pps"]["median"] for name, found in packets_found.items()}
         judge("of_veth", rate["filament"] / rate["veth"], at_least=True)
         judge("of_vxlan", rate["filament"] / rate["vxlan"], at_least=True)
+    if result.get("policy"):
+        for name, measured, at_least in policy.verdicts(result["policy"]):
+            judge(name, measured, at_least=at_least)
     found = result.get("api", {}).get("sqlite")
     if found:
         smallest, *_, largest = found["sizes"].values()

@@ -39,7 +39,7 @@ class Peer:
         """Remove what was built."""
 
 
-class _Bare(Peer):
+class Bare(Peer):
     """Namespaces without any process of ours."""
 
     def __init__(self, run: Path, *places: str) -> None:
@@ -56,7 +56,7 @@ class _Bare(Peer):
             namespaces.unmount(point)
 
 
-class Veth(_Bare):
+class Veth(Bare):
     """The floor: client and server are the two ends of one veth pair."""
 
     name = "veth"
@@ -70,7 +70,7 @@ class Veth(_Bare):
             links.add_address(place, "eth0", address, 24)
 
 
-class Vxlan(_Bare):
+class Vxlan(Bare):
     """Two hosts, each a bridge with the workload's veth and a kernel VXLAN device."""
 
     name = "vxlan"
@@ -107,10 +107,13 @@ class Filament(Peer):
 
     name = "filament"
     what = "two hosts, MPLS over UDP, red to blue with the policy of both networks"
+    agent_options: tuple[str, ...] = ()
 
     def __init__(self, run: Path) -> None:
         self.run = run / self.name
-        self.lab: Lab = build_scenario(self.run, lambda _: None, underlay="direct")
+        self.lab: Lab = build_scenario(
+            self.run, lambda _: None, underlay="direct", agent_options=self.agent_options
+        )
         intent = self.lab.intent
         intent.create_policy("red-blue", "red", "blue")
         intent.set_policies("red", ["red-blue"])

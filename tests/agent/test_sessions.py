@@ -228,3 +228,29 @@ def test_what_cannot_be_written_is_counted_with_the_reason(log, lines, rows):
     lines.error = None
     write(log, ended=rows, at_s=200)
     assert (log.counts.written, log.counts.failed) == (3, 3)
+
+
+def test_flows_that_go_with_their_port_keep_its_names(log, lines, rows, host):  # noqa: F811
+    log.left(rows, Naming(host.host))
+    log.left([], Naming(host.host))
+    log._naming = lambda: Naming(host.host, ports=())  # nobody of now is asked
+    write(log, active=rows[:1], at_s=1)
+    gone, lasting = lines.lines[:3], lines.lines[3:]
+    (vif,) = {KEY_CODECS["flows"].decode(key)[0] for key, _ in rows}
+    assert {line["vmi"] for line in gone} == {Naming(host.host).port(vif).name}
+    assert all("teardown_time" in line["forward_flow_info"] for line in gone)
+    assert [line["vmi"] for line in lasting] == [f"#{vif}"]
+    write(log, at_s=2)
+    assert len(lines.lines) == 4
+
+
+def test_of_too_many_ports_that_left_some_are_counted_only(log, lines, rows, rate, host):  # noqa: F811
+    rate[0] = ALL_SESSIONS
+    for _ in range(103):
+        log.left(rows, Naming(host.host))
+    write(log, at_s=1)
+    assert (log.counts.written, log.counts.sampled_out) == (300, 9)
+    log.left(rows[:1] * MAX_SESSIONS_HELD, Naming(host.host))
+    rate[0] = 7
+    write(log, at_s=2)
+    assert (log.counts.written, log.counts.sampled_out) == (307, 9 + MAX_SESSIONS_HELD - 7)

@@ -121,7 +121,7 @@ async def test_a_watch_cut_anywhere_resumes_where_it_was(tmp_path):
 
 async def test_a_watcher_too_far_behind_is_told_to_list_again(tmp_path, monkeypatch):
     monkeypatch.setattr("filament.base.limits.WATCH_BACKLOG_COMMITS", 5)
-    monkeypatch.setattr("filament.api.writer._COMPACT_EVERY", 1)
+    monkeypatch.setattr("filament.store.sqlite.SqliteStore.compact_every", 1)
     monkeypatch.setattr("filament.api.journal.RECENT_COMMITS", 3)
     with ServedApi(tmp_path) as api, api.client() as client:
         for number in range(20):

@@ -31,6 +31,7 @@ class Bench:
     """A writer over an office whose store can be made to fail, and whose groups are recorded."""
 
     is_shared = False
+    compact_every = 1000
 
     def __init__(self):
         self.office = Office()

@@ -13,10 +13,10 @@ from random import Random
 
 import pytest
 
+from filament.forward.flows import Flow
 from filament.forward.ids import Ids
 from filament.forward.layout import FLOW_INBOUND, TABLES
 from filament.forward.plan import plan
-from filament.forward.policy import Flow
 from filament.forward.tables import Change
 
 from . import universe
@@ -68,7 +68,7 @@ def send_in_a_flow(random: Random, pair: Twin, ids: Ids) -> bool:
         frame = universe.flow_frame_from_port(key, index).make(random)
         pair.from_port(pair.ports[index], universe.accepted(frame))
     else:
-        pair.from_fabric(universe.flow_frame_from_fabric(key, label).make(random))
+        pair.from_fabric(universe.flow_frame_from_fabric(key, index, label).make(random))
     return True
 
 

@@ -7,12 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from filament.dataplane import load
+from filament.dataplane import bpf, load
 from filament.dataplane.flow_table import FlowTableMove
 from filament.dataplane.maps import PinnedMaps
 from filament.dataplane.sweep import Sweeper
-from filament.forward.layout import TABLE_BY_NAME
-from filament.forward.tables import Change, fields_of
+from filament.forward.flows import FlowKey
+from filament.forward.layout import ACL_PASS, FLOW_PASSED, TABLE_BY_NAME
+from filament.forward.tables import KEY_CODECS, VALUE_CODECS, Change, fields_of
 
 pytestmark = pytest.mark.bpf
 
@@ -29,7 +30,7 @@ def directory(bpffs: Path, request):
 
 def flow(vif: int, port: int, seen_ns: int) -> Change:
     row = dict.fromkeys(FIELDS, 0) | {"started_ns": seen_ns, "last_seen_ns": seen_ns}
-    return Change("flows", (vif, 1, 2, 3, port, 80, 6), tuple(row.values()))
+    return Change("flows", (vif, 1, 2, 3, port, 80, 6, 0), tuple(row.values()))
 
 
 def ports(maps: PinnedMaps) -> set[int]:
@@ -49,7 +50,7 @@ def test_the_table_is_as_large_as_asked_and_says_what_it_takes(directory: Path) 
         empty = maps.memory_bytes("flows")
         maps.write([flow(1, port, 1) for port in range(1, 4097)])
         assert 4096 * 150 < maps.memory_bytes("flows") - empty < 4096 * 250
-        with pytest.raises(load.bpf.KernelError, match="table flows"):
+        with pytest.raises(bpf.KernelError, match="table flows"):
             maps.write([flow(2, 1, 1)])
 
 
@@ -75,7 +76,7 @@ def test_rows_come_along_into_a_larger_table(directory: Path) -> None:
             move.finish(maps)
             assert ports(maps) == set(range(1, 12))
             rows = maps.read_all("flows")
-            assert rows[1, 1, 2, 3, 1, 80, 6][0] == 5
+            assert rows[1, 1, 2, 3, 1, 80, 6, 0][0] == 5
             assert maps.capacity("flows") == 2048
     assert not (directory / "flows-before").exists()
 
@@ -107,3 +108,28 @@ def test_a_move_that_ended_half_way_is_done_by_the_next_start(directory: Path) -
         move.finish(maps)
         assert ports(maps) == set(range(1, 11))
     assert not (directory / "flows-before").exists()
+
+
+def test_a_million_flows_are_held_and_left_alone(directory: Path) -> None:
+    """All speak both ways: the table is pressed, and nobody is swept out of it."""
+    count, limit = 1_000_000, 1 << 20
+    _, maps = start(directory, limit)
+    now_ns = time.monotonic_ns()
+    row = dict.fromkeys(FIELDS, 0) | {
+        "last_seen_ns": now_ns - 10_000_000_000,
+        "out_packets": 1,
+        "in_packets": 1,
+        "action": ACL_PASS,
+        "flags": FLOW_PASSED,
+    }
+    value = VALUE_CODECS["flows"].encode(tuple(row.values()))
+    key = KEY_CODECS["flows"].encode(FlowKey(1, 1, 2, 0, 1, 80, 17))
+    with maps:
+        # The far address of flow N is N.
+        rows = [(key[:24] + n.to_bytes(16, "big") + key[40:], value) for n in range(count)]
+        bpf.update_all(maps.descriptor("flows"), rows)
+        sweeper = Sweeper(maps)
+        assert sweeper.sweep(now_ns) == 0
+        assert (sweeper.held, sweeper.is_pressed) == (count, True)
+        taken = maps.memory_bytes("flows")
+        assert count * 150 < taken < count * 250, f"{taken / count:.0f} bytes each"

@@ -214,7 +214,7 @@ def test_values_per_cpu_are_added_up(pinned: PinnedMaps) -> None:
 
 def test_a_port_that_left_leaves_nothing_to_its_successor(pinned: PinnedMaps) -> None:
     for vif in (1, 2):
-        flow = (vif, 1, 1, 2, 3, 4, 17)
+        flow = (vif, 1, 1, 2, 3, 4, 17, 0)
         pinned.write([Change("flows", flow, (1,) * 19)])
         pinned.write([Change("fragments", (vif, 1, 2, 3, 17), (1, 2, 3, 4))])
         pinned.write([Change(name, (vif,), (5,)) for name in ("flows_entered", "flows_swept")])

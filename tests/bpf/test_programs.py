@@ -10,7 +10,7 @@ import pytest
 
 from filament.base.net import ROUTER_MAC, Prefix, format_ipv4, format_mac
 from filament.dataplane import bpf
-from filament.dataplane.sweep import Sweeper
+from filament.dataplane.sweep import Sweeper, Watch
 from filament.forward.flows import Flow, FlowKey
 from filament.forward.ids import Ids
 from filament.forward.inputs import (
@@ -227,6 +227,22 @@ def test_who_answered_becomes_who_started_when_only_that_is_allowed(room: Room) 
     room.pair.compare_state()
 
 
+def test_a_connection_that_may_not_be_opened_any_more_ends_whoever_speaks(room: Room) -> None:
+    """Its server may send to anybody; yet only a new connection of its own makes it who started."""
+    room.apply(IN)
+    assert room.receive(ask_web(80)).verdict is Verdict.REDIRECT
+    web = Tcp(80, 50000, flags=SYN | ACK)
+    assert room.send(tcp_packet(RED_0, RED_NEAR, web)).verdict is Verdict.REDIRECT
+    room.apply(OUT)
+    for flags in (ACK, SYN | ACK, ACK | FIN):
+        late = tcp_packet(RED_0, RED_NEAR, Tcp(80, 50000, flags=flags))
+        assert room.send(late).reason is DropReason.POLICY_FROM_PORT
+        asked = tcp_packet(RED_NEAR, RED_0, Tcp(50000, 80, flags=ACK))
+        assert room.receive(asked).reason is DropReason.POLICY_TO_PORT
+    assert room.send(tcp_packet(RED_0, RED_NEAR, Tcp(80, 50000))).verdict is Verdict.REDIRECT
+    room.pair.compare_state()
+
+
 def test_a_revision_alone_judges_nothing_again(room: Room) -> None:
     room.apply(OUT)
     room.send(out())
@@ -373,12 +389,27 @@ def test_idle_flows_are_swept_out_and_counted(room: Room) -> None:
     assert room.pair.maps.read("flows_swept", (vif,)) == (2,)
 
 
+def test_how_many_flows_there_are_is_not_said_while_they_are_counted(room: Room) -> None:
+    room.apply(OUT)
+    for port in (40001, 40002):
+        room.send(segment(SYN, port=port))
+    sweeper, said = Sweeper(room.pair.maps), []
+    sweeper.sweep(time.monotonic_ns())
+    room.age(FLOW_IDLE_TCP_OPENING_S + 5)
+    watch = Watch(lambda _: said.append(sweeper.held), lambda _: None)
+    assert sweeper.sweep(time.monotonic_ns(), watch) == 2
+    assert (said, sweeper.held) == ([2, 2], 0)
+
+
 def test_of_a_table_that_is_nearly_full_only_established_flows_stay(room: Room) -> None:
     """What a flood or a scan leaves goes after seconds; who speaks and is answered stays."""
     room.apply(OUT)
-    talk = Tcp(40000, 80, flags=SYN)
-    room.send(tcp_packet(RED_0, RED_NEAR, talk))
-    room.receive(tcp_packet(RED_NEAR, RED_0, Tcp(80, 40000, flags=SYN | ACK)))
+    for port in (40000, 40001, 40002):
+        room.send(tcp_packet(RED_0, RED_NEAR, Tcp(port, 80, flags=SYN)))
+        room.receive(tcp_packet(RED_NEAR, RED_0, Tcp(80, port, flags=SYN | ACK)))
+    room.send(tcp_packet(RED_0, RED_NEAR, Tcp(40000, 80, flags=ACK)))
+    # Of the two others one is reset at once, as floods are, and one is left half open.
+    room.send(tcp_packet(RED_0, RED_NEAR, Tcp(40001, 80, flags=RST)))
     for port in range(6):
         room.send(tcp_packet(RED_0, RED_NEAR, Tcp(50000 + port, 80, flags=SYN)))
     for port in range(4):
@@ -386,9 +417,9 @@ def test_of_a_table_that_is_nearly_full_only_established_flows_stay(room: Room) 
     room.age(FLOW_IDLE_PRESSED_S + 1)
     room.send(tcp_packet(RED_0, RED_NEAR, Tcp(60000, 80, flags=SYN)))  # a moment ago
     roomy = Sweeper(room.pair.maps, limit=100)
-    assert (roomy.sweep(time.monotonic_ns()), roomy.held, roomy.is_pressed) == (0, 12, False)
-    tight = Sweeper(room.pair.maps, limit=13)
-    assert (tight.sweep(time.monotonic_ns()), tight.held, tight.is_pressed) == (10, 2, False)
+    assert (roomy.sweep(time.monotonic_ns()), roomy.held, roomy.is_pressed) == (0, 14, False)
+    tight = Sweeper(room.pair.maps, limit=15)
+    assert (tight.sweep(time.monotonic_ns()), tight.held, tight.is_pressed) == (12, 2, False)
     assert {key[4] for key in room.pair.maps.read_all("flows")} == {40000, 60000}
     assert room.receive(tcp_packet(RED_NEAR, RED_0, Tcp(80, 40000, flags=ACK))).verdict is (
         Verdict.REDIRECT

@@ -6,10 +6,12 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 
-from filament.base.net import ROUTER_MAC, Prefix, narrow_address, parse_ipv4, parse_ipv6
+from filament.base.net import ROUTER_MAC, Address, Prefix, narrow_address, parse_ipv4, parse_ipv6
 from filament.base.origin import Origin
+from filament.forward.flows import FlowKey
 from filament.forward.inputs import (
     AddressPair,
+    FatFlow,
     Filter,
     FilterMatch,
     FilterRule,
@@ -27,7 +29,6 @@ from filament.forward.inputs import (
     Subnet,
     Vrf,
 )
-from filament.forward.policy import FlowKey
 from filament.wire.packet.arp import REPLY, REQUEST, Arp, encode_arp
 from filament.wire.packet.ethernet import BROADCAST_MAC, Ethernet, encode_ethernet
 from filament.wire.packet.frames import (
@@ -271,6 +272,20 @@ def filters(name: str) -> st.SearchStrategy:
 
 
 @st.composite
+def fat_flows(draw: st.DrawFn) -> tuple[FatFlow, ...]:
+    if draw(st.booleans()):
+        return ()
+    some = [
+        FatFlow(protocol, port, *ignored)
+        for protocol, ports in ((TCP, (0, 80)), (UDP, (53, 80, 0)), (ICMP, (0,)), (ICMPV6, (0,)))
+        for port in ports
+        for ignored in ((False, False), (True, False), (False, True), (False, True))
+    ]
+    found = draw(st.lists(st.sampled_from(some), max_size=4))
+    return tuple({(one.protocol, one.port): one for one in found}.values())
+
+
+@st.composite
 def ports(draw: st.DrawFn, ifindexes: list[int]) -> tuple[Port, ...]:
     made = []
     for index, (vrf, addresses) in enumerate(
@@ -302,6 +317,7 @@ def ports(draw: st.DrawFn, ifindexes: list[int]) -> tuple[Port, ...]:
                 checks_source=draw(st.sampled_from([True, True, False])),
                 tags=draw(st.sampled_from(TAG_SETS)),
                 policy_sets=draw(st.sampled_from([(), (), ("global",), ("global", "web")])),
+                fat_flows=draw(fat_flows()),
             )
         )
     return tuple(made)
@@ -585,9 +601,22 @@ def fabric_frames(draw: st.DrawFn, label_by_port: Mapping[str, int]) -> bytes:
 
 
 @st.composite
-def flow_packets(draw: st.DrawFn, key: FlowKey, *, is_from_port: bool) -> bytes:
-    """A packet of a flow, in one of its directions."""
-    local, remote = narrow_address(key.local), narrow_address(key.remote)
+def flow_packets(draw: st.DrawFn, key: FlowKey, index: int, *, is_from_port: bool) -> bytes:
+    """A packet of a flow, in one of its directions; of a fat one, another connection's."""
+    local, remote = narrow_address(key.local), narrow_address(key.remote_address)
+    if key.fat:
+        own, others = (
+            (OWN_BY_PORT, [*REACHABLE, *REMOTE])
+            if key.version == 4
+            else (OWN6_BY_PORT, [*REACHABLE6, *REMOTE6])
+        )
+        local = Address(draw(st.sampled_from(own[index])), key.version)
+        remote = Address(draw(st.sampled_from(others)), key.version)
+        port = draw(st.sampled_from(PORTS))
+        remote_port = 0 if key.protocol in (ICMP, ICMPV6) else port
+        key = key._replace(
+            local_port=key.local_port or port, remote_port=key.remote_port or remote_port
+        )
     source, destination = (local, remote) if is_from_port else (remote, local)
     ports = key.local_port, key.remote_port
     if key.protocol in (ICMP, ICMPV6):
@@ -608,12 +637,12 @@ def flow_packets(draw: st.DrawFn, key: FlowKey, *, is_from_port: bool) -> bytes:
 
 def flow_frame_from_port(key: FlowKey, index: int) -> st.SearchStrategy:
     """What the port of a number sends in a flow of its."""
-    frame = ipv4_frame if narrow_address(key.local).version == 4 else ipv6_frame
-    packet = flow_packets(key, is_from_port=True)
+    frame = ipv4_frame if key.version == 4 else ipv6_frame
+    packet = flow_packets(key, index, is_from_port=True)
     return packet.map(lambda found: frame(MACS[index], ROUTER_MAC, found))
 
 
-def flow_frame_from_fabric(key: FlowKey, label: int) -> st.SearchStrategy:
+def flow_frame_from_fabric(key: FlowKey, index: int, label: int) -> st.SearchStrategy:
     """What comes from another host in a flow of the port that has a label."""
 
     def tunnelled(packet: bytes) -> bytes:
@@ -622,4 +651,4 @@ def flow_frame_from_fabric(key: FlowKey, label: int) -> st.SearchStrategy:
         outer = ipv4_packet(Ipv4(NEAR, HOST, UDP, 0), udp)
         return ipv4_frame(0x021700000002, 0x021700000001, outer)
 
-    return flow_packets(key, is_from_port=False).map(tunnelled)
+    return flow_packets(key, index, is_from_port=False).map(tunnelled)

@@ -97,8 +97,6 @@ def test_only_networks_have_subnets(demo, capsys):
 
 
 def test_set_changes_one_member_and_keeps_the_others(demo, capsys):
-    assert demo("set", "red", "virtual_network_properties.rpf=disable") == 2  # 3 objects: be exact
-    assert "is the name of" in capsys.readouterr().err
     for word in (
         "virtual_network_properties.rpf=disable",
         "virtual_network_properties.max_flows=5",
@@ -109,6 +107,23 @@ def test_set_changes_one_member_and_keeps_the_others(demo, capsys):
         )
     red = show(demo, capsys, "virtual-network/red")
     assert red["virtual_network_properties"] == {"rpf": "disable", "max_flows": 5}
+
+
+def test_a_network_is_meant_and_not_the_routing_instance_of_its_name(demo, capsys):
+    assert demo("create", "virtual-network", "default-domain:demo:green") == 0
+    assert demo("set", "green", "mtu=1400") == 0
+    capsys.readouterr()
+    assert show(demo, capsys, "virtual-network/green")["mtu"] == 1400
+    assert demo("ln", "green", "open") == 0
+    assert demo("rm", "green") == 0
+    # One that somebody made, of the name of a network, is another.
+    network = "default-domain:demo:green"
+    assert demo("create", "virtual-network", network) == 0
+    assert demo("create", "routing-instance", f"{network}:other") == 0
+    assert demo("create", "virtual-network", "default-domain:demo:other") == 0
+    capsys.readouterr()
+    assert demo("rm", "other") == 2
+    assert "is the name of 2 objects: routing-instance" in capsys.readouterr().err
 
 
 def test_set_removes_with_nothing(demo, capsys):

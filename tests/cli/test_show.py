@@ -4,6 +4,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
+from filament.cli.flows import flow_row
 from filament.cli.main import run
 from filament.cli.show import pick_vrf, prefix_filter
 
@@ -171,6 +172,12 @@ def test_flows_say_who_talks_to_whom_and_what_policy_said(flows, capsys):
     ends = "red-1 10.1.1.3 (red) red-2-port 10.1.1.4 (red)"
     assert echo.split() == words(f"host1 red-1 icmp id 26 {ends} passes no policy 2 168 1 84")
     assert f"denied   {rule}" in denied
+
+
+def test_a_fat_flow_says_what_it_does_not_tell_apart():
+    fat = FLOW | {"fat": ["ports", "remote"], "source_port": 0}
+    assert flow_row(fat, {})["protocol"] == "tcp fat (ports, remote)"
+    assert flow_row(ECHO | {"fat": ["ports"]}, {})["protocol"] == "icmp fat (ports)"
 
 
 def test_agents_are_asked_for_the_flows_of_a_workload_by_its_port_too(flows, capsys, asked):

@@ -34,6 +34,7 @@ def api_knows(tmp_path, role, ok):
     addresses = {"red-1": "10.1.1.3", "blue-2": "10.1.2.4"}
     machines = [*addresses, "two-ports", "no-address"]
     kinds = ("virtual-machine", "virtual-machine-interface", "virtual-network")
+    of_machines = {"type": "virtual-machine", "display_name": ""}
     answers = {
         ("GET", "/filament/kinds"): ok(
             {kind: {"parents": [], "references": [], "columns": []} for kind in kinds}
@@ -51,8 +52,18 @@ def api_knows(tmp_path, role, ok):
                 ]
             }
         ),
+        ("GET", "/filament/called"): lambda path, _: ok(
+            {
+                "objects": [
+                    {"uuid": f"vm-{name}", "fq_name": [name]} | of_machines
+                    for name in machines
+                    if path == f"/filament/called?name={name}"
+                ]
+            }
+        ),
+        # A sample: more than those that are asked for by name are only compared with.
         ("GET", "/virtual-machines"): ok(
-            {"virtual-machines": [{"uuid": f"vm-{name}", "fq_name": [name]} for name in machines]}
+            {"virtual-machines": [{"uuid": "vm-red-1", "fq_name": ["red-1"]}]}
         ),
         ("GET", "/virtual-machine-interfaces"): ok({"virtual-machine-interfaces": []}),
     }

@@ -7,16 +7,20 @@ from filament.control import core as core_module
 from filament.control import fanout
 from filament.control.absence import RESTART_GRACE_S, STALE_HOLD_S
 from filament.control.core import IDLE_SYNC_S, ControlCore
+from filament.rib.keys import EvpnInclusive
 from filament.rib.peer import Peer, PeerKind
 from filament.rib.rib import IMPORTS_AT_ONCE
 from filament.wire.bgp.family import AddressFamily
 from filament.wire.xmpp.stanza import (
+    BROADCAST_MAC,
     ConfigSubscribed,
     ConfigUnsubscribed,
     InstanceSubscribed,
     InstanceUnsubscribed,
+    MacKey,
     NextHop,
     RoutePublished,
+    RouteRetracted,
     Synced,
 )
 
@@ -438,10 +442,28 @@ def test_one_agent_cannot_fill_our_memory(cluster, monkeypatch):
     monkeypatch.setattr(core_module, "MAX_AGENT_ROUTES", 1)
     for n in range(4):
         cluster.agents["host1"].outbox.append(InstanceSubscribed(f"i{n}", n))
-    cluster.agents["host2"].outbox += [RoutePublished(RED, RED_1, NextHop(1, 20))] * 2
+    # Its one route again, twice, is no more than one.
+    cluster.agents["host2"].outbox += [
+        RoutePublished(RED, RED_2, NextHop(2, label)) for label in (20, 21)
+    ]
+    cluster.run()
+    assert "host2" not in cluster.closed
+    cluster.agents["host2"].outbox.append(RoutePublished(RED, BLUE_1, NextHop(2, 20)))
     cluster.run()
     assert "may subscribe to 3 machines and instances, not more" in cluster.closed["host1"]
     assert "may publish 1 routes, not more" in cluster.closed["host2"]
+
+
+def test_who_is_told_of_a_flood_at_another_address_is_told_of_one(cluster):
+    everybody = MacKey(BROADCAST_MAC, Prefix(0, 32), 5)
+    floods = [RoutePublished(RED, everybody, NextHop(address, 5)) for address in (2, 3)]
+    cluster.agents["host2"].outbox += floods
+    cluster.run()
+    [key] = [key for key in cluster.core.rib.keys(RED) if isinstance(key.nlri, EvpnInclusive)]
+    assert key.nlri.originator == Prefix.host(3)
+    cluster.agents["host2"].outbox.append(RouteRetracted(RED, everybody))
+    cluster.run()
+    assert key not in cluster.core.rib.keys(RED)
 
 
 def test_agents_that_come_before_the_configuration_are_served_with_it():

@@ -110,3 +110,21 @@ def test_what_is_kept_can_be_given_up():
     retention.lost(agreement(restart(VPN)), CRASH, HELPER, 0.0)
     assert retention.forget() == [VPN]
     assert retention.kept == {}
+
+
+@pytest.mark.parametrize(
+    ("again", "dropped"),
+    [
+        (agreement(restart(VPN), (LongLived(VPN, True, 3600),)), []),
+        (agreement(restart(), (LongLived(VPN, True, 3600),)), []),
+        (agreement(restart(VPN), (LongLived(VPN, False, 3600),)), [VPN]),
+        (agreement(restart(VPN), (LongLived(EVPN, True, 3600),)), [VPN]),
+        (agreement(restart(VPN)), [VPN]),
+        (agreement(None, (LongLived(VPN, True, 3600),)), [VPN]),
+    ],
+)
+def test_what_is_long_lived_stays_if_the_long_lived_capability_says_so(again, dropped):
+    retention = Retention()
+    retention.lost(agreement(restart(VPN), (LongLived(VPN, True, 3600),)), CRASH, HELPER, 0.0)
+    assert retention.expire(120.0) == [(VPN, Deed.MAKE_LONG_LIVED)]
+    assert retention.back(again, HELPER, 130.0) == dropped

@@ -13,6 +13,7 @@ from filament.base.net import format_ipv4, format_mac
 from filament.testing.lab import namespaces
 from filament.testing.lab.lab import Lab
 from filament.testing.lab.scenario import build_scenario
+from filament.testing.lab.teardown import tear_down
 from filament.testing.peers.frr import Frr, configure
 from filament.testing.peers.gobgp import GoBgp
 from filament.testing.peers.route import PeerRoute
@@ -79,9 +80,17 @@ def shell(lab, text, place=None):
     return done.stdout
 
 
-def test_the_pages_routers_learn_from_each_other(run_directory):
+@pytest.fixture
+def lab(run_directory):
+    """The page's lab, for one test."""
     build_scenario(run_directory, print).close()
-    lab = Lab.open(run_directory)
+    try:
+        yield Lab.open(run_directory)
+    finally:
+        tear_down(run_directory, print)
+
+
+def test_the_pages_routers_learn_from_each_other(lab, run_directory):
     said = shell(lab, "filament lab router frr1; filament lab router gobgp1")
     assert said.splitlines() == ["frr1 is 172.30.0.201", "gobgp1 is 172.30.0.202"]
     lab = Lab.open(run_directory)
@@ -108,10 +117,8 @@ def test_the_pages_routers_learn_from_each_other(run_directory):
         frr.wait_received("inet-vpn", prefix="10.202.0.0/24", as_path=(65010,))
 
 
-def test_the_pages_switch_bridges_a_network(run_directory):
+def test_the_pages_switch_bridges_a_network(lab, run_directory):
     """Cumulus is FRR; its interfaces are made here as its file asks for."""
-    build_scenario(run_directory, print).close()
-    lab = Lab.open(run_directory)
     for name in ("frr1", "gobgp1", "junos1", "cumulus1"):
         lab.add_router(name)
     with shown(run_directory), contextlib.ExitStack() as stack:
@@ -131,7 +138,9 @@ def test_the_pages_switch_bridges_a_network(run_directory):
         heard = cumulus.wait_received("e-vpn", evpn_type=2, mac=mac)
         assert (heard.label, heard.next_hop) == (4000, host)
         cumulus.wait_for(
-            lambda: f"{mac} dst {host} self" in cumulus.run(["bridge", "fdb", "show"]),
+            lambda: (
+                f"{mac} dst {host} self" in cumulus.run(["bridge", "fdb", "show", "dev", "vx4000"])
+            ),
             "bridges to the workload",
         )
         cumulus.announce(PeerRoute(family="e-vpn", evpn_type=2, mac="02:00:00:00:00:c1", rd=rd))

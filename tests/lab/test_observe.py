@@ -293,6 +293,21 @@ def test_sessions_are_logged_by_both_hosts_in_one_file(policed):
     assert (status["failed"], status["sampled_out"]) == (0, 0)
 
 
+def test_flows_of_a_port_that_is_unplugged_are_logged_by_its_names(policed):
+    network = policed.intent.find_network(["default-domain", "demo", "red"])
+    policed.add_workload("guest", "host1", network)
+    policed.wait_plugged()
+    done = policed.run("guest", ["ping", "-nq", "-c2", "-i0.02", "10.1.2.4"])
+    assert done.returncode == 0, done.stdout
+    policed.remove_workload("guest")
+    (line,) = logged(policed, lambda line: line["vm"] == "guest")
+    assert line["vmi"] == "default-domain:demo:guest-port"
+    assert (line["vn"], line["ip"]) == ("default-domain:demo:red", "10.1.2.4")
+    forward, reverse = line["forward_flow_info"], line["reverse_flow_info"]
+    assert (forward["teardown_pkts"], reverse["teardown_pkts"]) == (2, 2)
+    assert line["rules"][-1]["object"].endswith(POLICY)
+
+
 def test_rows_of_the_kernel_are_shown_as_they_are(policed, capsys):
     (tunnel,) = [
         hop

@@ -9,7 +9,7 @@ from filament.rib.rtc import CONSTRAINED, membership_key
 from filament.wire.bgp.attributes import Attributes, Segment, SegmentKind
 from filament.wire.bgp.communities import encode_encapsulation
 from filament.wire.bgp.family import AddressFamily as AF
-from filament.wire.bgp.nlri import join, split, split_alike
+from filament.wire.bgp.nlri import Alike, join, split, split_in_bulk
 from filament.wire.bgp.routes import MacRoute, PrefixRoute, encode_route
 
 US = Speaker(asn=64512, identifier=0x0AFF0001, address=0x0AFF0001, cluster_id=0x0AFF0001)
@@ -56,11 +56,12 @@ def membership(number, asn=64512):
 EVERYTHING = (b"\x00", b"")
 
 
-def field_of(family, routes):
-    """What the decoder says of the NLRI that these routes come in."""
+def arriving(family, routes):
+    """What the decoder makes of the NLRI that these routes come in: routes and field."""
     field = b"".join(join(family, *route) for route in routes)
-    alike = split_alike(family, field)
-    return field if alike is not None and len(alike) > 1 else b""
+    found = split_in_bulk(family, field)
+    assert list(found) == list(routes)
+    return found, field if isinstance(found, Alike) and len(found) > 1 else b""
 
 
 class World:

@@ -22,10 +22,10 @@ from .bgp_world import (
     US,
     WITH_TARGETS,
     World,
+    arriving,
     as_path,
     attributes,
     client,
-    field_of,
     mac,
     membership,
     vpn,
@@ -103,8 +103,7 @@ class Changes(RuleBasedStateMachine):
                 as_path=path,
                 cluster_list=(US.cluster_id,) if loops else (),
             ),
-            routes,
-            field_of(family, routes),
+            *arriving(family, routes),
         )
 
     @rule(name=names, family=families, which=several)
@@ -258,8 +257,8 @@ BULK_EVENTS = {
 
 def say_both(world, peer, number, *routes):
     routes = list(routes or BULK)
-    field = field_of(AF.INET_VPN, routes)
-    world.bgp.announce(peer, AF.INET_VPN, attributes(number), routes, field)
+    arrived = arriving(AF.INET_VPN, routes)
+    world.bgp.announce(peer, AF.INET_VPN, attributes(number), *arrived)
 
 
 @pytest.mark.parametrize("first", [(), ("announce", "take all")])

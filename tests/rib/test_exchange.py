@@ -395,6 +395,7 @@ def test_what_is_exported_comes_back(key, label, encapsulations, groups, balance
                   "local_preference"):  # fmt: skip
         assert getattr(back, field) == getattr(path, field), field
     assert set(back.encapsulations) == set(encapsulations)
+    assert back.distinguisher == path.distinguisher
     if not isinstance(key.nlri, EvpnEthernetSegment | EvpnMulticast | ErmRoute):
         assert (back.vni if "vxlan" in encapsulations and isinstance(key.nlri, Prefix)
                 else back.label) in (label, getattr(key.nlri, "tag", 0))  # fmt: skip

@@ -1,5 +1,6 @@
 """The SQLite store's own promises: durability against kill -9, one owner, schema versions."""
 
+import shutil
 import sqlite3
 import subprocess
 import sys
@@ -9,10 +10,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from filament.base.errors import ConflictError, PermanentError, TransientError
+from filament.base.errors import ConflictError, NotFoundError, PermanentError, TransientError
 from filament.model.change import Allocation, Commit, Object
 from filament.store.memory import MemoryStore
-from filament.store.sqlite import FOLD_COMMITS, SqliteStore
+from filament.store.sqlite import FOLD_COMMITS, STATEMENTS, SqliteStore
 
 PARTS = 20  # objects and allocations per commit: most of the time is spent inside one
 CHILD = """
@@ -164,6 +165,39 @@ def test_compacting_forgets_which_commits_touched_what(tmp_path):
     connection.close()
 
 
+def test_what_is_compacted_goes_with_the_next_commits_a_few_with_each(tmp_path):
+    path = tmp_path / "f.db"
+    store = SqliteStore(path)
+    store.commit_all(machines(1, 300))
+    store.compact(250)
+    assert [commit.revision for commit in store.log(249, 1)] == [250]
+    assert store.touching("u9", 300, 9) == []
+    with pytest.raises(NotFoundError, match="the log holds 250-300"):
+        store.log(248, 1)
+    revision, left = 300, [300]
+    while left[-1] > 51:
+        revision += FOLD_COMMITS
+        store.commit_all(machines(revision - FOLD_COMMITS + 1, revision))
+        left.append(sum(one < 301 for (one,) in logged(store)))
+    assert left == [300, 300, 236, 172, 108, 51]  # the first finds the tables complete
+    # One that was killed meanwhile knows more than it was to know, but nothing that is not so.
+    store.compact(300)
+    shutil.copytree(tmp_path, tmp_path / "killed")
+    again = SqliteStore(tmp_path / "killed" / "f.db")
+    assert [commit.revision for commit in again.log(249, 999)] == [*range(250, revision + 1)]
+    assert [commit.revision for commit in again.touching("u299", 999, 9)] == [299]
+    again.close()
+    store.close()
+    connection = sqlite3.connect(path)
+    assert connection.execute("select min(revision) from log").fetchall() == [(300,)]
+    assert connection.execute("select min(revision) from touched").fetchall() == [(300,)]
+    connection.close()
+
+
+def logged(store):
+    return store._connection.execute("select revision from log").fetchall()
+
+
 def machines(first, last):
     """A commit per revision: the machine of that number, which holds a value."""
     return [
@@ -219,6 +253,17 @@ def test_tables_follow_the_log_a_portion_at_a_time_and_when_the_file_is_opened(t
     assert store.touching(f"u{FOLD_COMMITS + 1}", 1000, 9) == commits[-1:]
     store.close()
     assert rows(path, "touched") == FOLD_COMMITS + 1
+
+
+def test_no_statement_reads_a_whole_table(tmp_path):
+    """Or it takes longer the more there is: only what it was given may be scanned."""
+    SqliteStore(tmp_path / "f.db").close()
+    with sqlite3.connect(tmp_path / "f.db") as connection:
+        for statement in STATEMENTS:
+            text = f"explain query plan {statement.over(3)}"
+            steps = connection.execute(text, ["1"] * text.count("?")).fetchall()
+            scans = [step for *_, step in steps if step.startswith("SCAN")]
+            assert scans in ([], ["SCAN 3 CONSTANT ROWS"]), statement.text
 
 
 def test_what_the_tables_lack_can_be_asked_for_and_built_on(tmp_path):

@@ -16,7 +16,15 @@ from msgspec import Struct
 from filament.agent.filters import ReadFilter, is_dynamic, read_filter
 from filament.agent.firewall import FirewallMemory, FirewallReading
 from filament.agent.graph import Graph
-from filament.agent.interface import HashedFields, Interface, flow_limit, listed, load_balance
+from filament.agent.interface import (
+    FatFlows,
+    HashedFields,
+    Interface,
+    fat_flows,
+    flow_limit,
+    listed,
+    load_balance,
+)
 from filament.base.errors import InputError
 from filament.base.limits import MAX_ACL_RULES
 from filament.base.net import Prefix, parse_address, parse_mac
@@ -25,6 +33,7 @@ from filament.forward.inputs import (
     ABILITIES,
     Abilities,
     AddressPair,
+    FatFlow,
     Filter,
     FilterRule,
     PolicySet,
@@ -70,6 +79,7 @@ class PortConfig(Struct, frozen=True):
     load_balance: tuple[str, ...] | None = None
     tags: tuple[int, ...] = ()
     policy_sets: tuple[str, ...] = ()
+    fat_flows: tuple[FatFlow, ...] = ()
 
 
 class Configuration(Struct, frozen=True):
@@ -110,6 +120,7 @@ class _NetworkProperties(Struct):
 
 
 class _Network(Struct):
+    virtual_network_fat_flow_protocols: FatFlows | None = None
     ecmp_hashing_include_fields: HashedFields | None = None
     virtual_network_properties: _NetworkProperties | None = None
     virtual_network_network_id: int | None = None
@@ -303,6 +314,13 @@ class _Reading:
         properties = shape.virtual_network_properties or _NetworkProperties()
         faults: list[str] = []
         pairs = interface.pairs(faults)
+        fat = fat_flows(
+            (
+                interface.virtual_machine_interface_fat_flow_protocols,
+                shape.virtual_network_fat_flow_protocols,
+            ),
+            faults,
+        )
         for fault in faults:
             self._report(node, fault)
         return PortConfig(
@@ -327,6 +345,7 @@ class _Reading:
             ),
             tags=tags,
             policy_sets=policy_sets,
+            fat_flows=fat,
             origin=Origin(f"{VMI} {node.name}", "port", max(node.revision, revision)),
         )
 

@@ -466,6 +466,7 @@ def _port(config: PortConfig, device: Device, flow_limit: int) -> Port:
         security_groups=config.security_groups,
         tags=config.tags,
         policy_sets=config.policy_sets,
+        fat_flows=config.fat_flows,
         addresses6=config.addresses6,
         pairs=config.pairs,
         checks_mac=config.checks_mac,

@@ -6,23 +6,27 @@ from collections.abc import Iterator, Mapping
 from itertools import islice
 from typing import Any, NamedTuple
 
-from filament.agent.naming import Naming
+from filament.agent.naming import Naming, PortName
 from filament.agent.select import Wanted
 from filament.base.net import Address, format_address, narrow_address
 from filament.dataplane.maps import PinnedMaps
-from filament.forward.flows import FlowKey
-from filament.forward.layout import ACL_PASS, FLOW_INBOUND
+from filament.forward.flows import FarEnd, FlowKey
+from filament.forward.layout import ACL_PASS, FAT_LOCAL, FAT_PORTS, FAT_REMOTE, FLOW_INBOUND
 from filament.forward.parse import ICMP_BY_VERSION
 from filament.forward.tables import Key, fields_of
 
 Json = dict[str, Any]
 _FIELDS = fields_of("flows")
 _ICMPS = frozenset(ICMP_BY_VERSION.values())
+_LEFT_OUT = {FAT_PORTS: "ports", FAT_LOCAL: "local", FAT_REMOTE: "remote"}
 _LAST_SEEN = _FIELDS.index("last_seen_ns")
 
 
 class FlowEnds(NamedTuple):
-    """The ends of a flow, as its port sees them, and whether the far end started it."""
+    """The ends of a flow, as its port sees them, and whether the far end started it.
+
+    `fat` says what the key of a fat flow leaves out; `far_end` who may be instead of `remote`.
+    """
 
     vif: int
     vrf: int
@@ -31,12 +35,26 @@ class FlowEnds(NamedTuple):
     local_port: int
     remote_port: int
     is_inbound: bool
+    fat: int = 0
+    far_end: FarEnd | None = None
+
+    @property
+    def ignored(self) -> list[str]:
+        """What of its connections a fat flow does not tell apart: `ports`, `local`, `remote`."""
+        return [name for bit, name in _LEFT_OUT.items() if self.fat & bit]
+
+
+def far_name(ends: FlowEnds, naming: Naming) -> PortName:
+    """Name the far end; of a fat flow without its address only the network."""
+    if ends.far_end is not None:
+        return naming.far_class(ends.far_end)
+    return naming.far_end(ends.vrf, *ends.remote)
 
 
 def ends_record(ends: FlowEnds, naming: Naming) -> Json:
     """Name both ends of a flow, by who started it: `source` and `destination`."""
     near = naming.port(ends.vif)
-    far = naming.far_end(ends.vrf, *ends.remote)
+    far = far_name(ends, naming)
     sides = (ends.local, ends.local_port, near), (ends.remote, ends.remote_port, far)
     record: Json = {"interface": near.name, "vif": ends.vif, "vrf": naming.vrf(ends.vrf)}
     names = ("destination", "source") if ends.is_inbound else ("source", "destination")
@@ -60,8 +78,8 @@ def ends_of(key: FlowKey, flow: Mapping[str, int]) -> FlowEnds:
     ports = key.local_port, key.remote_port
     if is_inbound and key.protocol in _ICMPS:
         ports = ports[::-1]  # the key has what stands for ports the same way in both directions
-    addresses = narrow_address(key.local), narrow_address(key.remote)
-    return FlowEnds(key.vif, key.vrf, *addresses, *ports, is_inbound)
+    addresses = narrow_address(key.local), narrow_address(key.remote_address)
+    return FlowEnds(key.vif, key.vrf, *addresses, *ports, is_inbound, key.fat, key.far_end)
 
 
 def flow_record(key: FlowKey, flow: Mapping[str, int], naming: Naming) -> Json:
@@ -74,6 +92,7 @@ def flow_record(key: FlowKey, flow: Mapping[str, int], naming: Naming) -> Json:
         "local_port": key.local_port,
         "remote_port": key.remote_port,
         "protocol": key.protocol,
+        "fat": ends.ignored,
         "inbound": ends.is_inbound,
         "denied": flow["action"] != ACL_PASS,
         "rules": naming.rules(flow),
@@ -85,7 +104,7 @@ def read_flows(maps: PinnedMaps, naming: Naming, wanted: Wanted, limit: int) -> 
     """The flows that are wanted, the last seen first, at most `limit`; `count` is of all."""
     rows = maps.read_all("flows")
     chosen = [
-        (key, row) for key, row in rows.items() if wanted.may_admit(key[-1], (key[-3], key[-2]))
+        (key, row) for key, row in rows.items() if wanted.may_admit(key[-2], (key[-4], key[-3]))
     ]
     chosen.sort(key=lambda item: -item[1][_LAST_SEEN])
     return {

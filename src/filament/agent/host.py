@@ -8,9 +8,10 @@ let go. Nothing is taken out of the kernel when the process ends.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Protocol
 
-from filament.agent.core import AgentCore
+from filament.agent.core import AgentCore, PortState
 from filament.agent.devices import Devices
 from filament.agent.plug import Plug
 from filament.agent.state import State
@@ -29,6 +30,18 @@ from filament.wire.xmpp.stanza import FromAgent
 
 _log = logger("agent.host")
 _NOTHING_DONE = Outcome(0, 0, (), 0)
+
+
+class Leaving(Protocol):
+    """Who is told of the flows of ports that leave: of their names before anything changes, then of
+    the flows' rows when they are gone from the kernel.
+    """
+
+    def expect(self, ports: Sequence[PortState]) -> None:
+        """Ports are about to leave; all ports, these among them, as the rows in the kernel are."""
+
+    def left(self, rows: Sequence[tuple[bytes, bytes]]) -> None:
+        """The flows of one of them."""
 
 
 class AgentHost:
@@ -59,11 +72,13 @@ class AgentHost:
         self.outcome = _NOTHING_DONE
         self.problem = ""
         self.posted_count = 0  # ports plugged and unplugged
+        self.leaving: Leaving | None = None  # hears of the flows of ports that leave
         self._state = state
         self._changed = changed
         self._send = send
         self._plugs: dict[str, Plug] = {}
         self._memo = Memo()
+        self._ports: list[PortState] = []  # as they were when `tables` were made
         self._done: Inputs | None = None
         self._is_due = True
         self._may_delete = False
@@ -184,6 +199,8 @@ class AgentHost:
         self._is_due = True
 
     def _program(self, inputs: Inputs, *, may_delete: bool) -> None:
+        if self.leaving is not None and may_delete and self._are_leaving(inputs):
+            self.leaving.expect(self._ports)
         vrfs_before = {*self.ids.numbers("vrf").values()}
         tables = plan(inputs, self.ids, whole=may_delete, memo=self._memo)
         if self.ids.changes != self._ids_on_disk:
@@ -193,13 +210,23 @@ class AgentHost:
         self.outcome = self.reconciler.apply(tables, may_delete=may_delete)
         self.tables, self.planned = tables, inputs
         for vif in vifs_before - self._vifs():
-            self.maps.forget_port(vif)
+            rows = self.maps.forget_port(vif)
+            if self.leaving is not None:
+                self.leaving.left(rows)
+        if self.leaving is not None:
+            self._ports = self.core.ports()
         for vrf in vrfs_before - {*self.ids.numbers("vrf").values()}:
             self.maps.forget_vrf(vrf)
         for failure in self.outcome.failures:
             _log.error("row-failed", table=failure.table, key=failure.key, reason=failure.text)
         if may_delete and not self._may_delete:
             self.devices.forget_strangers()
+
+    def _are_leaving(self, inputs: Inputs) -> bool:
+        """Say whether ports that have rows are not among `inputs` any more."""
+        if self.planned is None:
+            return False
+        return not {port.uuid for port in self.planned.ports} <= {one.uuid for one in inputs.ports}
 
     def _tell_applied(self, inputs: Inputs) -> None:
         """Tell the core which of the inputs' rows are in the kernel."""

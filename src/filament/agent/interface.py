@@ -5,17 +5,24 @@ A part that is malformed is left out and reported: an address pair less, never o
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TypeVar
 
 from msgspec import Struct
 
 from filament.base.errors import InputError
-from filament.base.limits import MAX_ADDRESS_PAIRS
+from filament.base.limits import MAX_ADDRESS_PAIRS, MAX_FAT_FLOWS
 from filament.base.net import Prefix, bits_of, mask_of, parse_address, parse_mac
-from filament.forward.inputs import AddressPair
+from filament.forward.inputs import AddressPair, FatFlow
+from filament.wire.packet.ipv4 import ICMP, SCTP, TCP, UDP
+from filament.wire.packet.ipv6 import ICMPV6
 
 _PAIRS = "virtual_machine_interface_allowed_address_pairs"
 _MAX_FLOWS = (1 << 32) - 1
+_MAX_PROTOCOL, _MAX_PORT = 255, 65535
+_PROTOCOLS = {"tcp": TCP, "udp": UDP, "sctp": SCTP, "icmp": ICMP, "icmp6": ICMPV6}
+# Whether the port's own address is ignored, and the far one: TF's are those of packets it sends.
+_IGNORED = {"none": (False, False), "source": (True, False), "destination": (False, True)}
 ItemT = TypeVar("ItemT")
 
 
@@ -42,6 +49,20 @@ class _Properties(Struct):
     max_flows: int | None = None
 
 
+class _FatFlow(Struct):
+    protocol: str | int | None = None
+    port: int | None = None
+    ignore_address: str | None = None
+    source_prefix: _Subnet | None = None
+    destination_prefix: _Subnet | None = None
+
+
+class FatFlows(Struct):
+    """TF's FatFlowProtocols."""
+
+    fat_flow_protocol: list[_FatFlow] | _FatFlow | None = None
+
+
 class HashedFields(Struct):
     """TF's EcmpHashingIncludeFields: what of a packet chooses among ways of equal cost."""
 
@@ -61,6 +82,7 @@ class Interface(Struct):
     virtual_machine_interface_disable_policy: bool | None = None
     virtual_machine_interface_allowed_address_pairs: _Pairs | None = None
     virtual_machine_interface_properties: _Properties | None = None
+    virtual_machine_interface_fat_flow_protocols: FatFlows | None = None
     ecmp_hashing_include_fields: HashedFields | None = None
     port_security_enabled: bool | None = None
 
@@ -91,6 +113,51 @@ class Interface(Struct):
             except InputError as error:
                 faults.append(f"{_PAIRS}[{index}]: {error}; it is not allowed")
         return tuple(found)
+
+
+def fat_flows(given: Sequence[FatFlows | None], faults: list[str]) -> tuple[FatFlow, ...]:
+    """Return the fat flows of these settings, the first of the same protocol and port counting;
+    what is wrong with others goes into `faults`.
+    """
+    found: dict[tuple[int, int], FatFlow] = {}
+    for one in (one for wrapped in given if wrapped for one in listed(wrapped.fat_flow_protocol)):
+        try:
+            flow = _fat_flow(one)
+            if len(found) == MAX_FAT_FLOWS and (flow.protocol, flow.port) not in found:
+                raise InputError("too-many", f"only {MAX_FAT_FLOWS} fat flows are possible")
+            found.setdefault((flow.protocol, flow.port), flow)
+        except InputError as error:
+            faults.append(
+                f"fat flow of protocol {one.protocol}, port {one.port}: {error}; its flows stay"
+                " apart"
+            )
+    return tuple(found.values())
+
+
+def _fat_flow(given: _FatFlow) -> FatFlow:
+    text = str(given.protocol or "").lower()
+    protocol = _PROTOCOLS.get(text, int(text) if text.isascii() and text.isdigit() else -1)
+    if not 0 < protocol <= _MAX_PROTOCOL:
+        raise InputError(
+            "bad-fat-flow",
+            f"protocol {text!r} is unknown",
+            hint=f"write {', '.join(_PROTOCOLS)} or a number 1-{_MAX_PROTOCOL}",
+        )
+    port = given.port or 0
+    if not 0 <= port <= _MAX_PORT:
+        raise InputError("bad-fat-flow", f"its port is {port}", hint=f"write 0-{_MAX_PORT}")
+    if given.source_prefix is not None or given.destination_prefix is not None:
+        raise InputError(
+            "not-there", "aggregation by prefix is not there", hint="ignore_address may do"
+        )
+    ignored = given.ignore_address or "none"
+    if ignored not in _IGNORED:
+        raise InputError(
+            "bad-fat-flow",
+            f"ignore_address is {ignored!r}",
+            hint=f"write {', '.join(_IGNORED)}",
+        )
+    return FatFlow(protocol, port, *_IGNORED[ignored])
 
 
 def load_balance(*given: HashedFields | None) -> tuple[str, ...] | None:

@@ -15,6 +15,7 @@ from filament.dataplane.maps import PinnedMaps
 from filament.forward.layout import (
     INTERFACE_CHECK_MAC,
     INTERFACE_CHECK_SOURCE,
+    INTERFACE_FAT_FLOWS,
     INTERFACE_POLICY,
     NEXT_HOP_PEER,
     NEXT_HOP_VXLAN,
@@ -36,6 +37,7 @@ _INTERFACE_FLAGS = (
     (INTERFACE_POLICY, "policy"),
     (INTERFACE_CHECK_MAC, "check-mac"),
     (INTERFACE_CHECK_SOURCE, "check-source"),
+    (INTERFACE_FAT_FLOWS, "fat-flows"),
 )
 _TYPES = {kind.value: kind.name.lower() for kind in NextHopType}
 

@@ -5,14 +5,16 @@ A picture of one moment that nothing changes: it may be read in another thread.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from typing import Any, NamedTuple
 
+from filament.agent.core import PortState
 from filament.agent.graph import Graph
 from filament.agent.host import AgentHost
 from filament.base.net import Prefix, bits_of, format_ipv4, mask_of
 from filament.base.origin import NOWHERE, Origin
+from filament.forward.flows import FarEnd
 from filament.forward.layout import ACL_DENY, ACL_PASS, FABRIC_VIF, FIREWALL_DENY, RULE_NONE
 from filament.forward.rows import InterfaceValues, NextHopValues, RouteValues
 from filament.forward.tables import ROUTES_BY_VERSION, VRF_BITS, Key, Row
@@ -42,9 +44,9 @@ class Way(NamedTuple):
 
 
 class Naming:
-    """Names for the numbers of one host, as they are now."""
+    """Names for the numbers of one host, as they are now; of `ports`, if not those of now."""
 
-    def __init__(self, host: AgentHost) -> None:
+    def __init__(self, host: AgentHost, ports: Iterable[PortState] | None = None) -> None:
         self._rows = host.tables.rows
         actual = host.reconciler.actual["interfaces"]
         values = {key[0]: InterfaceValues(*row) for key, row in actual.items()}
@@ -61,7 +63,7 @@ class Naming:
         vifs = host.ids.numbers("vif")
         self._ports = {FABRIC_VIF: PortName(FABRIC)}
         self._workloads: dict[str, str] = {}
-        for port in host.core.ports():
+        for port in host.core.ports() if ports is None else ports:
             workload = str(port.plug.posted.get("display-name") or "")
             name = port.config.name if port.config else port.plug.device
             network = port.config.network if port.config else ""
@@ -94,6 +96,10 @@ class Naming:
         route = RouteValues(*row.values)
         tags = self._tag_sets.get(route.tags, ())
         return PortName(name, self._workloads.get(name, ""), self.network(route.network), tags)
+
+    def far_class(self, far: FarEnd) -> PortName:
+        """Who the far ends of a fat flow may be: those of a network, with its tags."""
+        return PortName("", "", self.network(far.network), self._tag_sets.get(far.tags, ()))
 
     def tag(self, number: int) -> str:
         """A tag's name (`tier=web`); of one that no port here has, its number as TF writes it."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack, closing
 from pathlib import Path
 
@@ -18,7 +18,7 @@ from starlette.applications import Starlette
 
 from filament.agent.audit import Audit, audit_routes
 from filament.agent.connection import Connections
-from filament.agent.core import AgentCore
+from filament.agent.core import AgentCore, PortState
 from filament.agent.devices import Devices
 from filament.agent.host import AgentHost
 from filament.agent.introspect import AgentView, agent_routes
@@ -120,6 +120,22 @@ def forget_host(pins: Path) -> None:
         forget_filters(links)
 
 
+class _Departures:
+    """Tells the session log of the flows of ports that leave, with the names of before."""
+
+    def __init__(self, host: AgentHost, log: SessionLog) -> None:
+        self._host, self._log = host, log
+        self._naming: Naming | None = None
+
+    def expect(self, ports: Sequence[PortState]) -> None:
+        """Remember names while there are rows to tell them by."""
+        self._naming = Naming(self._host, ports)
+
+    def left(self, rows: Sequence[tuple[bytes, bytes]]) -> None:
+        """Hand the flows of a port on."""
+        self._log.left(rows, self._naming or Naming(self._host))
+
+
 class AgentProcess:
     """The tasks of one agent process and what they share."""
 
@@ -171,6 +187,7 @@ class AgentProcess:
                 lambda: core.flow_export_rate,
                 place.address,
             )
+            self.host.leaving = _Departures(self.host, self._sessions)
         self._saved_mark = core.saved_mark
 
     def settle_flows(self) -> None:

@@ -7,16 +7,17 @@ packets and bytes so far. A random part of them is written where more are due th
 
 from __future__ import annotations
 
+import queue
 import random
 import re
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
 import msgspec
 
-from filament.agent.flows import ends_of, ends_record, values_of
-from filament.agent.naming import Naming
+from filament.agent.flows import ends_of, ends_record, far_name, values_of
+from filament.agent.naming import Naming, Way
 from filament.base.limits import MAX_SESSIONS_HELD
 from filament.base.net import format_ipv4
 from filament.forward.flows import FlowKey, refusal
@@ -28,6 +29,7 @@ RawRow = tuple[bytes, bytes]
 DEFAULT_RATE = 500  # sessions a second: TF's sampling threshold
 ALL_SESSIONS = -1
 ACTIVE_EVERY_NS = 30_000_000_000
+_MOST_LEFT = 100  # ports that left since the last walk whose flows are kept
 _SECOND_NS = 1_000_000_000
 _FLOWS = uuid.UUID("8c6f1a3e-5b0d-4a57-9d5a-6a1f0c1f2d3b")
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\Z")
@@ -88,7 +90,8 @@ class SessionLog:
     """Takes rows of the flow table as a sweep meets them, and writes a part of them.
 
     `rate` is the cluster's `flow_export_rate`: sessions a second, -1 for all, 0 for none, None for
-    TF's default. Used by one thread at a time: `begin`, then `active` and `ended`, then `end`.
+    TF's default. Used by one thread at a time: `begin`, then `active` and `ended`, then `end`; but
+    for `left`, with the flows of ports that left meanwhile and the names they had.
     """
 
     def __init__(
@@ -106,7 +109,7 @@ class SessionLog:
         self._before_ns: int | None = None
         self._active_before_ns: int | None = None
         self._ended, self._active = _Drawn(0), _Drawn(0)
-        self._since_ns = 0
+        self._left: queue.SimpleQueue[tuple[_Drawn, Naming]] = queue.SimpleQueue()
 
     def begin(self, now_ns: int) -> int | None:
         """A walk of the table begins; return since when flows must have been seen to be written
@@ -130,6 +133,19 @@ class SessionLog:
         allowed = (DEFAULT_RATE if rate is None else max(0, rate)) * elapsed_ns // _SECOND_NS
         return min(MAX_SESSIONS_HELD, allowed)
 
+    def left(self, rows: Iterable[RawRow], naming: Naming) -> None:
+        """Flows went with their port; they are written by the names of before, with the next walk.
+        Of too many a random part is kept.
+        """
+        drawn = _Drawn(MAX_SESSIONS_HELD // 10)
+        for row in rows:
+            drawn.offer(row)
+        if drawn.seen:
+            if self._left.qsize() >= _MOST_LEFT:
+                self.counts.sampled_out += drawn.seen
+                return
+            self._left.put((drawn, naming))
+
     def active(self, row: RawRow) -> None:
         """A flow goes on."""
         self._active.offer(row)
@@ -140,17 +156,22 @@ class SessionLog:
 
     def end(self, moment: Moment) -> None:
         """The walk is over: write what was drawn, flows that ended first."""
-        room = self._ended.room - len(self._ended.rows)
-        chosen = [(row, True) for row in self._ended.rows]
-        chosen += [(row, False) for row in self._active.rows[:room]]
-        self.counts.sampled_out += self._ended.seen + self._active.seen - len(chosen)
+        room = self._ended.room
+        gone, seen = self._take_left(room)
+        now_ended = self._ended.rows[: room - len(gone)]
+        active = self._active.rows[: room - len(gone) - len(now_ended)]
+        chosen = len(gone) + len(now_ended) + len(active)
+        self.counts.sampled_out += seen + self._ended.seen + self._active.seen - chosen
         self._ended, self._active = _Drawn(0), _Drawn(0)
         if not chosen:
             return
         naming = self._naming()
+        rows = [*gone, *((row, naming) for row in now_ended)]
         records = [
-            session_record(row, naming, moment, self._address, has_ended=has_ended)
-            for row, has_ended in chosen
+            session_record(row, names, moment, self._address, has_ended=True) for row, names in rows
+        ]
+        records += [
+            session_record(row, naming, moment, self._address, has_ended=False) for row in active
         ]
         try:
             self._log.append(_encode(records))
@@ -159,6 +180,16 @@ class SessionLog:
             self.counts.problem = f"{error.filename or 'the session log'}: {error.strerror}"
         else:
             self.counts.written += len(records)
+
+    def _take_left(self, room: int) -> tuple[list[tuple[RawRow, Naming]], int]:
+        """What to write of the flows of ports that left, and how many there were."""
+        rows: list[tuple[RawRow, Naming]] = []
+        seen = 0
+        for _ in range(self._left.qsize()):
+            drawn, naming = self._left.get()
+            seen += drawn.seen
+            rows += [(row, naming) for row in drawn.rows]
+        return rows[:room], seen
 
 
 def session_record(
@@ -172,7 +203,7 @@ def session_record(
     ends = ends_of(key, flow)
     sides = ends_record(ends, naming)
     near, far = ("destination", "source") if ends.is_inbound else ("source", "destination")
-    way = naming.way_to(ends.vrf, *ends.remote)
+    way = naming.way_to(ends.vrf, *ends.remote) if ends.far_end is None else Way()
     rules = naming.rules(flow)
     identity = tuple(key), flow["started_ns"]
     setup_time = moment.micros(flow["started_ns"])
@@ -205,7 +236,7 @@ def session_record(
         "vrouter_ip": address,
         "other_vrouter_ip": way.host or address,
         **_tags(naming.port(ends.vif).tags, naming, ""),
-        **_tags(naming.far_end(ends.vrf, *ends.remote).tags, naming, "remote_"),
+        **_tags(far_name(ends, naming).tags, naming, "remote_"),
         "is_client_session": int(not ends.is_inbound),
         "is_si": 0,
         "local_ip": sides[near],

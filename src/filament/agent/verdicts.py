@@ -11,7 +11,7 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -20,12 +20,13 @@ from filament.agent.naming import Naming
 from filament.agent.select import Wanted
 from filament.base.errors import TransientError
 from filament.base.limits import MAX_SAMPLES, MAX_VERDICT_STREAMS, MAX_VERDICTS_QUEUED
-from filament.base.net import MPLS_OVER_UDP_PORT, VXLAN_PORT, Address
+from filament.base.net import MPLS_OVER_UDP_PORT, VXLAN_PORT, Address, bits_of
 from filament.dataplane.ring import Sample
 from filament.forward.flows import key_of
 from filament.forward.layout import SAMPLE_DROP, SAMPLE_FLOW, DropReason
 from filament.forward.parse import Packet, parse_ip
-from filament.forward.tables import Key, fields_of
+from filament.forward.rows import Found
+from filament.forward.tables import ROUTES_BY_VERSION, VRF_BITS, Key, Row, fields_of
 from filament.forward.tunnel import ETHERTYPE_BY_VERSION, MPLS_END, VXLAN_END
 from filament.runtime.clock import wall
 from filament.wire.packet.ethernet import HEADER_BYTES as ETHERNET_BYTES
@@ -50,6 +51,21 @@ class Losses(msgspec.Struct, frozen=True):
     shown: int = 0
     skipped: int = 0
     lost: int = 0
+
+
+class _Kernel(NamedTuple):
+    """The kernel's rows, for looking up what a flow's key takes."""
+
+    read: Read
+
+    def find(self, name: str, key: Key) -> Row | None:
+        values = self.read(name, key)
+        return Row(values) if values is not None else None
+
+    def find_route(self, vrf: int, address: int, version: int) -> Found | None:
+        key = (VRF_BITS + bits_of(version), vrf, address)
+        row = self.find(ROUTES_BY_VERSION[version], key)
+        return Found(key, row) if row is not None else None
 
 
 def losses(read: Read) -> dict[str, Losses]:
@@ -106,7 +122,7 @@ def verdict_of(sample: Sample, naming: Naming, read: Read) -> Json:
     record["icmp"] = [packet.icmp_type, packet.icmp_code] if packet.is_icmp else None
     port = naming.interface_by_vif.get(sample.vif)
     if port is not None and reason in _JUDGED:
-        row = read("flows", key_of(packet, port, is_from_port=is_from_port))
+        row = read("flows", key_of(packet, port, _Kernel(read), is_from_port=is_from_port))
         record["rules"] = naming.rules(values_of(row)) if row is not None else []
     return record
 

@@ -136,7 +136,11 @@ class Guard:
         """Answer a request, or refuse it with 401, 403 or 503."""
         if scope["type"] == "http":
             try:
-                scope[_CALLER] = await self._admitted(scope)
+                scope[_CALLER] = (
+                    await self._admitted(scope)
+                    if self._authentication.is_on
+                    else trusted(_program(scope))
+                )
             except UnauthenticatedError as error:
                 await self._challenge(error)(scope, receive, send)
                 return
@@ -147,8 +151,6 @@ class Guard:
 
     async def _admitted(self, scope: Any) -> Caller:
         authentication = self._authentication
-        if not authentication.is_on:
-            return trusted(_program(scope))
         path = _normal(scope["path"])
         given = Credentials(
             header(scope, b"authorization") or "", header(scope, b"x-auth-token") or ""

@@ -139,17 +139,19 @@ def _interface(change: Candidate, item: Object, before: Object | None, new_uuid:
     if before is not None:
         return item
     digits = item.uuid
+    given: dict[str, Any] = {}
     macs = item.props.get("virtual_machine_interface_mac_addresses") or {}
     if not macs.get("mac_address"):
         mac = f"02:{digits[0:2]}:{digits[2:4]}:{digits[4:6]}:{digits[6:8]}:{digits[9:11]}"
-        item = with_props(item, virtual_machine_interface_mac_addresses={"mac_address": [mac]})
+        given["virtual_machine_interface_mac_addresses"] = {"mac_address": [mac]}
     bindings = item.props.get("virtual_machine_interface_bindings") or {}
     pairs = list(bindings.get("key_value_pair") or ())
     present = {pair.get("key") for pair in pairs}
     for key, value in (("vnic_type", "normal"), ("vif_type", "vrouter")):
         if key not in present:
             pairs.append({"key": key, "value": value})
-    return with_props(item, virtual_machine_interface_bindings={"key_value_pair": pairs})
+    given["virtual_machine_interface_bindings"] = {"key_value_pair": pairs}
+    return with_props(item, **given)
 
 
 def _instance_ip(
@@ -177,9 +179,10 @@ def _instance_ip(
         subnet, address = _take_asked(change, source, subnets, text, item)
     else:
         subnet, address = _take_next(change, source, subnets, item)
-    item = with_props(item, subnet_uuid=subnet.uuid) if subnet.uuid else item
+    of_subnet = {"subnet_uuid": subnet.uuid} if subnet.uuid else {}
     return with_props(
         item,
+        **of_subnet,
         instance_ip_address=subnet.format(address),
         instance_ip_subnet={
             "ip_prefix": subnet.format(subnet.prefix.address),

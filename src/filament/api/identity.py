@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from datetime import UTC, datetime
 from typing import Any
@@ -97,7 +98,13 @@ def require_same_identity(kind: Kind, before: Object, body: Body) -> None:
 
 
 def timestamp(now: float) -> str:
-    return datetime.fromtimestamp(now, UTC).isoformat(timespec="microseconds").removesuffix(_UTC)
+    second, microsecond = divmod(round(now * 1_000_000), 1_000_000)
+    return f"{_to_the_second(second)}.{microsecond:06d}"
+
+
+@functools.lru_cache(maxsize=4)
+def _to_the_second(second: int) -> str:
+    return datetime.fromtimestamp(second, UTC).isoformat().removesuffix(_UTC)
 
 
 def new_id_perms(uuid: str, given: dict[str, Any], now: float) -> dict[str, Any]:
@@ -109,7 +116,9 @@ def new_id_perms(uuid: str, given: dict[str, Any], now: float) -> dict[str, Any]
         "created": stamp,
         "last_modified": stamp,
         "user_visible": given.get("user_visible", True),
-        "permissions": _LEGACY_PERMISSIONS | given.get("permissions", {}),
+        "permissions": _LEGACY_PERMISSIONS | given["permissions"]
+        if given.get("permissions")
+        else _LEGACY_PERMISSIONS,
     }
     return id_perms | {key: given[key] for key in ("description", "creator") if key in given}
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
@@ -16,6 +17,8 @@ from filament.model.kind import Kind, nearest
 from filament.model.kinds import KINDS
 
 PAGE_LENGTH = 256  # contrail-api's paginate_count
+PORTION = 100  # objects rendered before others have their turn: a few milliseconds
+_encode = msgspec.json.Encoder().encode
 _any_json = msgspec.json.Decoder(Any)
 _BETWEEN_FILTERS = re.compile(r",(?=[A-Za-z0-9_]+==)")
 
@@ -67,25 +70,35 @@ def parse_query(
     )
 
 
-def answer_list(reader: Reader, kind: Kind, query: ListQuery, base: str) -> dict[str, Any]:
-    """Answer a collection."""
+async def answer_list(reader: Reader, kind: Kind, query: ListQuery, base: str) -> dict[str, Any]:
+    """Answer a collection.
+
+    A large one is rendered in portions, between which others are answered: each object is whole,
+    as it is when its turn comes, and one that was deleted meanwhile is left out.
+    """
     found = list(_selected(reader, kind, query))
     if query.is_count:
         return {kind.collection: {"count": len(found)}}
     answer: dict[str, Any] = {}
     if query.limit is not None:
-        found.sort(key=lambda item: item.uuid)
         found = [item for item in found if item.uuid > (query.after or "")]
+        found.sort(key=lambda item: item.uuid)
         page = found[: query.limit]
         answer["marker"] = page[-1].uuid if len(found) > len(page) else None
         found = page
-    if query.has_detail:
-        answer[kind.collection] = [
-            {kind.name: reader.full(item, base, _with_everything(kind, query.include))}
-            for item in found
-        ]
-    else:
-        answer[kind.collection] = [_brief(reader, item, base, query.include) for item in found]
+    include = _with_everything(kind, query.include) if query.has_detail else query.include
+    parts: list[bytes] = []
+    for start in range(0, len(found), PORTION):
+        some = found[start : start + PORTION]
+        if start:
+            await asyncio.sleep(0)
+            now = (reader.get(item.uuid) for item in some)
+            some = [item for item in now if item is not None and item.kind == kind.name]
+        if query.has_detail:
+            parts += [_encode({kind.name: reader.full(item, base, include)}) for item in some]
+        else:
+            parts += [_encode(_brief(reader, item, base, include)) for item in some]
+    answer[kind.collection] = msgspec.Raw(b"[%b]" % b",".join(parts))
     return answer
 
 

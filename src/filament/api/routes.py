@@ -112,7 +112,7 @@ class Api:
         self._access(request).require_rule(kind.name, "R")
         reader = self._reader(request)
         query = parse_query(reader, kind, request.query_params, tenant_of(request) or "")
-        return json_response(answer_list(reader, kind, query, _base(request)))
+        return json_response(await answer_list(reader, kind, query, _base(request)))
 
     async def list_bulk(self, request: Request) -> Response:
         """POST /list-bulk-collection: a list whose query is too long for a URL."""
@@ -128,7 +128,7 @@ class Api:
         self._access(request).require_rule(kind.name, "R")
         reader = self._reader(request)
         query = parse_query(reader, kind, wanted, tenant_of(request) or "")
-        return json_response(answer_list(reader, kind, query, _base(request)))
+        return json_response(await answer_list(reader, kind, query, _base(request)))
 
     async def read(self, request: Request) -> Response:
         """GET /<kind>/<uuid>."""

@@ -36,7 +36,6 @@ MAX_GATHER_S = 0.01
 MAX_WAITING = 1024  # contrail-api's max_requests
 RETAIN_COMMITS = 100_000  # of the log, for history
 MAX_ATTEMPTS = 50  # to store a group while other processes commit too
-_COMPACT_EVERY = 1000
 _CATCH_UP = 1000  # commits read from the log at once
 _FOLLOW_S = 1.0  # a follower looks up at least so often, also to end
 
@@ -77,7 +76,7 @@ class Writer:
         self._executor = executor
         self._wall = wall
         self._retain_commits = retain_commits
-        self._compact_every = max(1, min(_COMPACT_EVERY, retain_commits // 10))
+        self._compact_every = max(1, min(store.compact_every, retain_commits // 10))
         self._queue: asyncio.Queue[_Waiting] = asyncio.Queue(MAX_WAITING)
         self._expected = 1  # how many will likely ask: those of the last group and who waited then
         self._gathered: asyncio.Future[None] | None = None  # while a group waits for others
@@ -91,7 +90,7 @@ class Writer:
         def prepare(view: PoolView) -> Prepared:
             return self._engine.prepare(request, now=self._wall(), who=who, view=view)
 
-        prepared: Prepared = await self._enqueue(prepare)
+        prepared: Prepared = await self._enqueued(prepare)
         return prepared
 
     async def replace(self, content: Content, who: str) -> Replaced:
@@ -101,7 +100,7 @@ class Writer:
             del view  # there is nothing but the snapshot
             return Replaced(replacement(self._engine.snapshot, content, self._wall(), who))
 
-        replaced: Replaced = await self._enqueue(prepare, is_alone=True)
+        replaced: Replaced = await self._enqueued(prepare, is_alone=True)
         return replaced
 
     async def run(self) -> None:
@@ -150,9 +149,9 @@ class Writer:
         read = self._store.touching
         return await loop.run_in_executor(self._executor, read, uuid, before, limit)
 
-    async def _enqueue(
+    def _enqueued(
         self, prepare: Callable[[PoolView], _Change], *, is_alone: bool = False
-    ) -> Any:
+    ) -> asyncio.Future[Any]:
         answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         try:
             self._queue.put_nowait(_Waiting(prepare, answer, is_alone))
@@ -160,7 +159,7 @@ class Writer:
             raise TransientError(f"{MAX_WAITING} writes are waiting already; try again") from None
         if self._gathered is not None and self._queue.qsize() >= self._lacking:
             _finish(self._gathered)
-        return await answer
+        return answer
 
     async def _gather(self, count: int) -> None:
         """Wait for as many requests as are expected, `count` of which are there, but not long."""

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from starlette.requests import Request
-from starlette.responses import PlainTextResponse, Response
+from starlette.responses import Response
 
 from filament.api.auth import caller_of
 from filament.api.barrier import Barrier, Wait
@@ -21,7 +21,7 @@ from filament.base.errors import InputError
 from filament.compiler.firewall_view import is_draft
 from filament.model.kind import nearest
 from filament.runtime import clock
-from filament.runtime.web import header, json_response
+from filament.runtime.web import header, json_response, text_response
 
 MAX_WAIT_S = 300.0
 _DEFAULT_WAIT_S = 10.0
@@ -55,7 +55,7 @@ class Writing:
         if prepared.object is not None and is_draft(prepared.object):
             status = 202  # TF: noted, and not in force before its scope is committed
         if shape is None:
-            return PlainTextResponse("", status, headers=headers)
+            return text_response("", status=status, headers=headers)
         return json_response(shape(prepared), status=status, headers=headers)
 
     async def reached(self, request: Request, revision: int, headers: dict[str, str]) -> int:

@@ -38,8 +38,7 @@ def end_from_api(session: Session, text: str) -> End:
                 "no-workload", f"{found} sends no packets", hint="name a workload or its port"
             )
     else:
-        candidates = [each for kind in kinds for each in names.objects_of(session, kind)]
-        found = names.choose(candidates, text, "workload")
+        found = names.find_among(session, text, kinds, "workload")
     ports = [found.uuid]
     if found.kind == "virtual-machine":
         machine = session.get(f"/virtual-machine/{found.uuid}")["virtual-machine"]

@@ -43,11 +43,14 @@ def _names_of(item: Record) -> list[str]:
 def flow_row(flow: Record, workloads: Workloads) -> Record:
     """Say one entry of a flow table in words."""
     name = format_protocol(flow["protocol"])
+    fat = flow.get("fat", ())  # agents of before do not say
+    if fat:
+        name += f" fat ({', '.join(fat)})"
     return {
         "interface": workloads.get(flow["interface"]) or short_name(flow["interface"]),
         # The key of an ICMP flow has the echo's identifier in the place of the source port.
         "protocol": f"{name} id {flow['local_port']}"
-        if flow["protocol"] in (ICMP, ICMPV6)
+        if flow["protocol"] in (ICMP, ICMPV6) and not fat
         else name,
         "source": end_text(flow, "source", workloads),
         "destination": end_text(flow, "destination", workloads),

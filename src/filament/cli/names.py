@@ -140,6 +140,15 @@ def find(session: Session, text: str, kind: str | None = None, *, strict: bool =
     return choose(candidates, text, "object", strict=strict)
 
 
+def find_among(session: Session, text: str, among: Sequence[str], wanted: str) -> Found:
+    """Find the object of one of several kinds that `text` is a name of; `wanted` is a word for
+    them. Raises as `find` does.
+    """
+    called = [found for found in _called(session, text, None) if found.kind in among]
+    candidates = called or [found for kind in among for found in _some_of(session, kind)]
+    return choose(candidates, text, wanted)
+
+
 def _some_of(session: Session, kind: str) -> list[Found]:
     """List what a wrong name is compared with: to compare it with all of a large cloud's would
     take seconds.
@@ -183,7 +192,7 @@ def choose(candidates: Sequence[Found], text: str, wanted: str, *, strict: bool 
         [found for found in called if found.fq_name[-1] == text],
         called,
     ):
-        best = test if strict else _best_ranked(test)
+        best = _without_rendered(test) if strict else _best_ranked(test)
         if len(best) == 1:
             return best[0]
         if best:
@@ -196,6 +205,14 @@ def choose(candidates: Sequence[Found], text: str, wanted: str, *, strict: bool 
             )
     names = [found.short for found in candidates] + [found.name for found in candidates]
     raise NotFoundError(f"there is no {wanted} {text!r}{suggestion(text, dict.fromkeys(names))}")
+
+
+def _without_rendered(found: Sequence[Found]) -> list[Found]:
+    """Leave out what networks among `found` have of themselves, by their own name: a routing
+    instance, an access control list. Nobody changes those.
+    """
+    own = {(*one.fq_name, one.fq_name[-1]) for one in found if one.kind == "virtual-network"}
+    return [one for one in found if one.kind not in LAST or one.fq_name not in own]
 
 
 def _best_ranked(found: Sequence[Found]) -> list[Found]:

@@ -108,6 +108,13 @@ class PlanDelta(msgspec.Struct, frozen=True):
     acls_put: frozenset[str] = frozenset()
     acls_deleted: frozenset[str] = frozenset()
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing changed: so with most commits."""
+        return not (
+            self.instances_put or self.instances_deleted or self.acls_put or self.acls_deleted
+        )
+
 
 class AgentView(msgspec.Struct, frozen=True):
     """Everything one agent may know: nodes by (kind, name), and the links between them."""

@@ -74,6 +74,8 @@ class Rendered:
     def update(self, plan: Plan, delta: PlanDelta) -> None:
         """Follow the plan; `delta` is what changed since the one before."""
         self._plan = plan
+        if delta.is_empty:
+            return
         for name in delta.instances_deleted:
             if uuid_of(ROUTING_INSTANCE, name) in self._keys:
                 self._forget(ROUTING_INSTANCE, name)

@@ -373,13 +373,20 @@ class ControlCore:
         if not session.is_served:
             session.was_ignored = True
             return
-        if self.rib.count_of_peer(session.name) >= MAX_AGENT_ROUTES:
+        key = key_of(stanza.destination, stanza.next_hop.address, instance_id)
+        if isinstance(stanza.destination, MacKey) and stanza.destination.mac == BROADCAST_MAC:
+            flood = stanza.instance, stanza.destination.tag
+            before = session.floods.get(flood)
+            if before is not None and before != key:
+                self.rib.withdraw(session.name, stanza.instance, before)
+            session.floods[flood] = key
+        # What is published again (after a reconnection everything is) takes no more room.
+        if self.rib.count_of_peer(session.name) >= MAX_AGENT_ROUTES and not self.rib.has_of_peer(
+            session.name, stanza.instance, key
+        ):
             raise ProtocolError(
                 "policy-violation", f"an agent may publish {MAX_AGENT_ROUTES} routes, not more"
             )
-        key = key_of(stanza.destination, stanza.next_hop.address, instance_id)
-        if isinstance(stanza.destination, MacKey) and stanza.destination.mac == BROADCAST_MAC:
-            session.floods[stanza.instance, stanza.destination.tag] = key
         self.rib.publish(key, path_of(session.name, instance_id, stanza))
 
     def _retract(self, session: AgentSession, instance: str, destination: Destination) -> None:

@@ -64,11 +64,20 @@ class Retention:
         return frozenset(self.kept)
 
     def back(self, agreement: Agreement, plan: RestartPlan, now: float) -> list[AddressFamily]:
-        """The peer is back; return the families whose stale routes it did not preserve."""
-        preserved = dict(agreement.restart.preserved) if agreement.restart is not None else {}
+        """The peer is back; return the families whose stale routes it did not preserve.
+
+        Of those that are long-lived by now, the long-lived capability says so (RFC 9494 section
+        4.2).
+        """
+        restart = agreement.restart
+        preserved = (
+            {family for family, is_kept in restart.preserved if is_kept} if restart else set()
+        )
+        long_lived = {each.family for each in agreement.long_lived if each.is_preserved and restart}
         dropped = []
-        for family in list(self.kept):
-            if family in agreement.families and preserved.get(family):
+        for family, kept in list(self.kept.items()):
+            by = long_lived if kept.stage is Stage.LONG_LIVED else preserved
+            if family in agreement.families and family in by:
                 self.kept[family] = Kept(Stage.REFRESHING, now + plan.end_of_rib_timeout_s)
             else:
                 dropped.append(family)

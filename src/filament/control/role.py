@@ -15,6 +15,7 @@ from filament.control.follow import follow
 from filament.control.introspect import control_introspect
 from filament.control.node import ControlNode
 from filament.control.web import application
+from filament.runtime import heap
 from filament.runtime.log import logger
 from filament.runtime.serve import Listen, open_listener, serve_http
 from filament.runtime.tls import MutualTls
@@ -52,7 +53,8 @@ async def run_control(
     disk = DiskCopy(copy)
     addresses = [address for address in api.replace(" ", "").split(",") if address]
     context = tls.server_context() if tls is not None else None
-    node = ControlNode(name, addresses[0], disk, hold_time_s=hold_time_s, bgp=bgp, tls=context)
+    with heap.growing():
+        node = ControlNode(name, addresses[0], disk, hold_time_s=hold_time_s, bgp=bgp, tls=context)
     listener = open_listener(xmpp)
     bound = Listen(xmpp.host, listener.getsockname()[1])
     _log.info("control-started", name=name, xmpp=str(bound), api=api, revision=node.revision)

@@ -142,20 +142,23 @@ class PinnedMaps:
             if table.name in deletes:
                 self._delete(table, deletes[table.name])
 
-    def forget_port(self, vif: int) -> None:
+    def forget_port(self, vif: int) -> list[tuple[bytes, bytes]]:
         """Delete what the kernel collected under a port's number, before another port gets it.
 
-        Flows, drops and counts: a successor must inherit neither verdicts nor statistics.
+        Flows, drops and counts: a successor must inherit neither verdicts nor statistics. Returns
+        the rows of its flows, key and value.
         """
         # All keys begin with the number; a full flow table is too long to decode for one port.
         start = vif.to_bytes(4, sys.byteorder)
+        found = {}
         for name in ("flows", "drops", "fragments"):
             descriptor = self._descriptors[name]
             size = self._value_bytes(TABLE_BY_NAME[name])
-            keys = [key for key, _ in bpf.items(descriptor, size) if key.startswith(start)]
-            bpf.delete_all(descriptor, keys)
+            found[name] = [row for row in bpf.items(descriptor, size) if row[0].startswith(start)]
+            bpf.delete_all(descriptor, [key for key, _ in found[name]])
         for name in ("counters", "flows_entered", "flows_swept"):
             self._delete(TABLE_BY_NAME[name], [(vif,)])
+        return found["flows"]
 
     def forget_vrf(self, vrf: int) -> None:
         """Delete what the kernel counted under a VRF's number, before another VRF gets it."""

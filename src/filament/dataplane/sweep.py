@@ -5,8 +5,9 @@ programs what they enter, the sweeper what it takes out, per port; the differenc
 limit is about.
 
 A table that is nearly full is pressed: somebody floods or scans. Then flows that nobody answered,
-and those that may not pass, go after seconds. Connections that both ends speak in are left alone:
-they survive, and new ones find room again with the next sweep.
+those that may not pass, and TCP that did not get beyond its handshake or is over, go after seconds.
+Connections that both ends speak in are left alone: they survive, and new ones find room again with
+the next sweep.
 """
 
 from __future__ import annotations
@@ -19,15 +20,25 @@ from typing import NamedTuple
 
 from filament.dataplane import bpf
 from filament.dataplane.maps import PinnedMaps
-from filament.forward.flows import Flow
-from filament.forward.layout import FLOW_IDLE_PRESSED_S, FLOWS_PRESSED
+from filament.forward.flows import Flow, FlowKey, idle_s
+from filament.forward.layout import (
+    ACL_PASS,
+    FLOW_IDLE_PRESSED_S,
+    FLOW_IDLE_TCP_S,
+    FLOWS_PRESSED,
+)
 from filament.forward.tables import KEY_CODECS, VALUE_CODECS, Change, Key
+from filament.wire.packet.ipv4 import TCP
 
 RawRow = tuple[bytes, bytes]
 _SECOND_NS = 1_000_000_000
-# Most rows are young: a look at one number tells, before the whole row is decoded.
+# A table may have a million rows: what decides is read from their bytes, and is a kind's.
 _LAST_SEEN = struct.Struct("=Q")
 _LAST_SEEN_AT = 8
+_PACKETS = struct.Struct("=Q8xQ")  # out and in
+_PACKETS_AT = 16
+_VIF = struct.Struct("=I")  # where keys begin
+_STATE = slice(-4, None)  # of a row: action, flags, TCP flags; of a key: protocol, fat
 _LEAST_IDLE_NS = FLOW_IDLE_PRESSED_S * _SECOND_NS
 
 
@@ -41,6 +52,24 @@ class Watch(NamedTuple):
     since_ns: int | None = None
 
 
+class _Kind(NamedTuple):
+    """What all flows of one protocol and state have in common: how long they may be idle, and
+    whether they are left alone in a pressed table once both ends have spoken: of TCP those where
+    the one who began has answered the other, and nobody has ended it.
+    """
+
+    idle_ns: int
+    may_stay: bool
+
+
+def _kind_of(key: bytes, value: bytes) -> _Kind:
+    protocol = FlowKey(*KEY_CODECS["flows"].decode(key)).protocol
+    flow = Flow(*VALUE_CODECS["flows"].decode(value))
+    idle = idle_s(flow, protocol)
+    may_stay = flow.action == ACL_PASS and (protocol != TCP or idle == FLOW_IDLE_TCP_S)
+    return _Kind(idle * _SECOND_NS, may_stay)
+
+
 class Sweeper:
     """One per agent; owned by whoever calls it, one sweep at a time.
 
@@ -50,6 +79,7 @@ class Sweeper:
     def __init__(self, maps: PinnedMaps, limit: int | None = None) -> None:
         self.limit = maps.capacity("flows") if limit is None else limit
         self.held = 0
+        self._met = 0
         self._maps = maps
         self._counting = threading.Lock()
 
@@ -61,8 +91,8 @@ class Sweeper:
     def sweep(self, now_ns: int, watch: Watch | None = None) -> int:
         """Delete idle flows; returns how many. `now_ns` is the kernel's monotonic clock.
 
-        Takes a second per million rows, twice if the table is found to be pressed only now; call it
-        beside the tasks that packets wait for.
+        Takes a second or two per million rows, twice if the table is found to be pressed only now;
+        call it beside the tasks that packets wait for.
         """
         was_pressed = self.is_pressed
         count = self._sweep(now_ns, watch, is_pressed=was_pressed)
@@ -75,7 +105,7 @@ class Sweeper:
     def _sweep(self, now_ns: int, watch: Watch | None, *, is_pressed: bool) -> int:
         swept: Counter[int] = Counter()
         descriptor = self._maps.descriptor("flows")
-        self.held = 0
+        self._met = 0
         for vif, (key, value) in self._idle(descriptor, now_ns, watch, is_pressed=is_pressed):
             # One by one: only so is it known which were still there.
             if bpf.delete(descriptor, key):
@@ -83,7 +113,8 @@ class Sweeper:
                 if watch is not None:
                     watch.ended((key, value))
         self._count(swept)
-        self.held -= swept.total()
+        # At once: others look at it while the table is walked.
+        self.held = self._met - swept.total()
         return swept.total()
 
     def take_out(self, keys: Iterable[Key], vifs: Container[int]) -> None:
@@ -105,16 +136,22 @@ class Sweeper:
     def _idle(
         self, descriptor: int, now_ns: int, watch: Watch | None, *, is_pressed: bool
     ) -> Iterator[tuple[int, RawRow]]:
-        key_codec, value_codec = KEY_CODECS["flows"], VALUE_CODECS["flows"]
         since_ns = watch.since_ns if watch is not None else None
+        kinds: dict[tuple[bytes, bytes], _Kind] = {}
         for key, value in bpf.items(descriptor):
-            self.held += 1
+            self._met += 1
             (last_seen_ns,) = _LAST_SEEN.unpack_from(value, _LAST_SEEN_AT)
-            if now_ns - last_seen_ns > _LEAST_IDLE_NS:
-                vif, *_, protocol = key_codec.decode(key)
-                flow = Flow(*value_codec.decode(value))
-                if flow.is_idle(protocol, now_ns) or (is_pressed and not flow.is_established):
-                    yield vif, (key, value)
+            idle_ns = now_ns - last_seen_ns
+            if idle_ns > _LEAST_IDLE_NS:
+                name = key[_STATE], value[_STATE]
+                kind = kinds.get(name)
+                if kind is None:
+                    kind = kinds[name] = _kind_of(key, value)
+                if idle_ns > kind.idle_ns or (
+                    is_pressed
+                    and not (kind.may_stay and all(_PACKETS.unpack_from(value, _PACKETS_AT)))
+                ):
+                    yield _VIF.unpack_from(key)[0], (key, value)
                     continue
             if watch is not None and since_ns is not None and last_seen_ns > since_ns:
                 watch.active((key, value))

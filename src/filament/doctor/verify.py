@@ -20,6 +20,7 @@ from filament.compiler.plan import AgentView, Plan
 from filament.compiler.render import Rendered
 from filament.compiler.views import agent_view
 from filament.doctor.packet import format_protocol
+from filament.forward.flows import FlowKey
 from filament.forward.layout import TABLE_BY_NAME
 from filament.forward.tables import ROUTES_BY_VERSION, VRF_BITS
 from filament.model.change import Allocation, Object
@@ -335,11 +336,11 @@ def _row_text(one: Record, holder: str, asker: str) -> str:
 
 
 def _flow_name(key: Sequence[int]) -> str:
-    vif, _, local, remote, local_port, remote_port, protocol = key
-    ends = [format_address(*narrow_address(each)) for each in (local, remote)]
+    flow = FlowKey(*key)
+    ends = [format_address(*narrow_address(one)) for one in (flow.local, flow.remote_address)]
     return (
-        f"{format_protocol(protocol)} {ends[0]} port {local_port}, {ends[1]} port {remote_port} at"
-        f" interface {vif}"
+        f"{format_protocol(flow.protocol)} {ends[0]} port {flow.local_port}, {ends[1]} port"
+        f" {flow.remote_port} at interface {flow.vif}"
     )
 
 

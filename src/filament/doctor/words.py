@@ -261,6 +261,11 @@ def _member(key: Key, row: dict[str, int], names: Names) -> Phrase:
     return Phrase("next hop", f"member {key[1] + 1} is next hop {row['member']}")
 
 
+def _fat_flow(key: Key, row: dict[str, int], names: Names) -> Phrase:
+    del row, names
+    return Phrase("flow", f"protocol {key[1]} port {key[2]} of port {key[0]} is a fat flow")
+
+
 def _place(key: Key, row: dict[str, int], names: Names) -> Phrase:
     del names
     return Phrase("next hop", f"next hop {key[1]} is member {row['position'] + 1}")
@@ -269,6 +274,7 @@ def _place(key: Key, row: dict[str, int], names: Names) -> Phrase:
 _PRESENT: dict[str, Callable[[Key, dict[str, int], Names], Phrase]] = {
     "sources": _source,
     "interfaces": _interface,
+    "fat_flows": _fat_flow,
     "members": _member,
     "places": _place,
     "next_hops": _next_hop,

@@ -30,7 +30,7 @@ class Chooser:
             return 0
         flow = None
         if port.flags & INTERFACE_POLICY:
-            flow = self._flows.get(key_of(packet, port, is_from_port=True))
+            flow = self._flows.get(key_of(packet, port, self._rows, is_from_port=True))
             if flow is not None and flow.member and is_member(self._rows, number, flow.member):
                 return flow.member
         hashed = flow_hash(packet, composite.flags, self._rows.host().address)
@@ -59,7 +59,7 @@ class Chooser:
         row = self._rows.find("interfaces", (next_hop.ifindex,))
         if row is None:
             return False
-        key = key_of(packet, InterfaceValues(*row.values), is_from_port=False)
+        key = key_of(packet, InterfaceValues(*row.values), self._rows, is_from_port=False)
         flow = self._flows.get(key)
         return (
             flow is not None

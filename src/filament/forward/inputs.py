@@ -41,6 +41,18 @@ class AddressPair(msgspec.Struct, frozen=True):
     is_standby: bool = False
 
 
+class FatFlow(msgspec.Struct, frozen=True, order=True):
+    """Connections of a port that count as one (TF's fat flow): those of a protocol that have `port`
+    at one end, whatever the other (0: all of the protocol's), and also whatever their address at
+    the port (`ignores_local`), or at the far end.
+    """
+
+    protocol: int
+    port: int
+    ignores_local: bool = False
+    ignores_remote: bool = False
+
+
 class Port(msgspec.Struct, frozen=True):
     """A virtual-machine-interface plugged into this host, with a device that exists.
 
@@ -52,7 +64,8 @@ class Port(msgspec.Struct, frozen=True):
     from its own MAC and addresses only, and what is routed to it. `load_balance` are the fields
     of packets that choose among it and others with the same address, None for all five.
     `tags` are the numbers of those it has by TF's precedence, `policy_sets` the names of the
-    application policy sets that hold for it, in order.
+    application policy sets that hold for it, in order. Of `fat_flows` with the same protocol and
+    port the first counts.
     """
 
     uuid: str
@@ -76,6 +89,7 @@ class Port(msgspec.Struct, frozen=True):
     load_balance: tuple[str, ...] | None = None
     tags: tuple[int, ...] = ()
     policy_sets: tuple[str, ...] = ()
+    fat_flows: tuple[FatFlow, ...] = ()
 
 
 class Vrf(msgspec.Struct, frozen=True):

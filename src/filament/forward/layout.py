@@ -84,6 +84,7 @@ class Verdict(enum.IntEnum):
 INTERFACE_POLICY = 1  # interfaces.flags: evaluate the ACL
 INTERFACE_CHECK_MAC = 2  # interfaces.flags: frames must come from the port's MAC or a pair's
 INTERFACE_CHECK_SOURCE = 4  # interfaces.flags: packets must come from an address of the port's
+INTERFACE_FAT_FLOWS = 8  # interfaces.flags: the port has rows in fat_flows
 NEXT_HOP_PEER = 1  # next_hops.flags: device is a veth, deliver with bpf_redirect_peer
 NEXT_HOP_VXLAN = 2  # next_hops.flags: the tunnel is VXLAN, the label a VNI
 ECMP_PROTOCOL = 0x100  # next_hops.flags: what of a packet chooses among the members of a composite
@@ -95,6 +96,9 @@ ROUTE_PROXY_ARP = 2  # routes.flags: answer ARP and ND for it (TF's label_flags 
 FLOW_INBOUND = 1  # flows.flags: the far end started it; policy is judged on its tuple
 FLOW_PASSED = 2  # flows.flags: a packet of it passed, so that the other direction is its answers
 FLOW_BOTH_DENIED = 4  # flows.flags: the other direction was judged on its own, and denied too
+FAT_PORTS = 1  # fat_flows.fat, flows' keys' fat: the key has but one port, or none
+FAT_LOCAL = 2  # nor the port's own address
+FAT_REMOTE = 4  # nor the far address: instead, what policy knows of it (`forward.flows.far_end`)
 ACL_PASS = 1  # actions of rules and flows
 ACL_DENY = 0
 SECURITY_DENY = 2  # flows.action: the network's policy lets it pass, no security group does
@@ -250,6 +254,16 @@ TABLES: tuple[Table, ...] = (
         16384,
         True,
     ),
+    # Which of a port's flows are aggregated (TF's fat flows), by protocol and one of their ports, 0
+    # for all: `fat` is what their key leaves out.
+    Table(
+        "fat_flows",
+        "HASH",
+        _fields("u32 vif, u32 protocol, u32 port"),
+        _fields("u32 fat"),
+        65536,
+        True,
+    ),
     # The members of composite next hops by position, and the positions by member. Those of one id
     # never change: other members are another composite.
     Table(
@@ -322,7 +336,8 @@ TABLES: tuple[Table, ...] = (
     # tuple of the end that started it, which holds for that `generation` and these lists. `rule`,
     # `security_rule` and `firewall_rule` are the indexes in `acl`, `security` and `firewall` (the
     # port's `egress` or `ingress` ones) that decided; `icmp` is the type and code it began with;
-    # `out` is from the port, `in` to it; bytes are the IP packets'.
+    # `out` is from the port, `in` to it; bytes are the IP packets'. `fat` says what the key leaves
+    # out (zeros); of fat flows TCP is not followed.
     # `member` is the next hop that packets from the port take where there are several, or 0.
     # `tcp_out` and `tcp_in` are all TCP flags seen. Rows that have been idle for too long count as
     # absent (`forward.flows.idle_s`); the agent sweeps them out.
@@ -331,7 +346,7 @@ TABLES: tuple[Table, ...] = (
         "HASH",
         _fields(
             "u32 vif, u32 vrf, be128 local, be128 remote, be16 local_port, be16 remote_port, "
-            "u32 protocol"
+            "u16 protocol, u16 fat"
         ),
         _fields(
             "u64 started_ns, u64 last_seen_ns, u64 out_packets, u64 out_bytes, u64 in_packets, "

@@ -31,8 +31,12 @@ from filament.forward.layout import (
     ECMP_PROTOCOL,
     ECMP_SOURCE,
     ECMP_SOURCE_PORT,
+    FAT_LOCAL,
+    FAT_PORTS,
+    FAT_REMOTE,
     INTERFACE_CHECK_MAC,
     INTERFACE_CHECK_SOURCE,
+    INTERFACE_FAT_FLOWS,
     INTERFACE_POLICY,
     NEXT_HOP_PEER,
     NEXT_HOP_VXLAN,
@@ -254,6 +258,18 @@ class _Planner:
             )
             self.rows["labels"][label,] = Row((next_hop,), port.origin)
             self._plan_sources(port)
+            self._plan_fat_flows(port)
+
+    def _plan_fat_flows(self, port: Port) -> None:
+        vif = self._number("vif", port.uuid)
+        for one in port.fat_flows:
+            fat = (
+                FAT_PORTS
+                | (FAT_LOCAL if one.ignores_local else 0)
+                | (FAT_REMOTE if one.ignores_remote else 0)
+            )
+            row = Row((fat,), _because(port.origin, "fat flow"))
+            self.rows["fat_flows"].setdefault((vif, one.protocol, one.port), row)
 
     def _plan_sources(self, port: Port) -> None:
         """Add what a port may send from, but for its primary addresses, which its row has."""
@@ -517,6 +533,7 @@ def _interface_flags(port: Port) -> int:
         (INTERFACE_POLICY if port.has_policy else 0)
         | (INTERFACE_CHECK_MAC if port.checks_mac else 0)
         | (INTERFACE_CHECK_SOURCE if port.checks_source else 0)
+        | (INTERFACE_FAT_FLOWS if port.fat_flows else 0)
     )
 
 

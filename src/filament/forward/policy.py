@@ -60,6 +60,7 @@ from filament.forward.rows import (
 )
 from filament.forward.steps import Trail
 from filament.forward.tables import ROUTES_BY_VERSION, Row
+from filament.wire.packet.ipv4 import TCP
 from filament.wire.packet.tcp import ACK, SYN
 
 _MAX_FLOWS = TABLE_BY_NAME["flows"].max_entries
@@ -118,6 +119,14 @@ class Passage(NamedTuple):
             return False
         # A new connection by the ports of one that is closed.
         return self.tcp_flags & (SYN | ACK) != SYN or not flow.is_closed
+
+    @property
+    def may_begin(self) -> bool:
+        """Whether it may be the first packet of a connection: of TCP only a SYN is. Fat flows are
+        many connections.
+        """
+        is_followed = self.key.protocol == TCP and not self.key.fat
+        return not is_followed or self.tcp_flags & (SYN | ACK) == SYN
 
     def is_forward(self, flow: Flow) -> bool:
         """Say whether the packet goes the way of who started the flow."""
@@ -188,8 +197,9 @@ class Policy:
         if packet.is_fragment:
             self._follow_fragment(packet, port.vif, now_ns)
         is_from_port = route is not None
+        key = key_of(packet, port, self._rows, is_from_port=is_from_port)
         passage = Passage(
-            key_of(packet, port, is_from_port=is_from_port),
+            key,
             port,
             self._rows.host().generation,
             packet.length,
@@ -199,7 +209,7 @@ class Policy:
             route.groups if route is not None else 0,
             route.tags if route is not None else 0,
             packet.version,
-            packet.tcp_flags,
+            packet.tcp_flags if not key.fat else 0,
             packet.icmp_type << 8 | packet.icmp_code,
             packet,
         )
@@ -278,7 +288,7 @@ class Policy:
         quoted = parse_quoted(frame, packet)
         if quoted is None or quoted.source != packet.destination:
             return False
-        key = key_of(quoted, passage.port, is_from_port=not passage.is_from_port)
+        key = key_of(quoted, passage.port, self._rows, is_from_port=not passage.is_from_port)
         flow = self.flows.get(key)
         if (
             flow is None
@@ -308,16 +318,16 @@ class Policy:
         )
         icmp = flow.icmp if is_answer else passage.icmp
         ruling = self._rule_on(passage, icmp, outbound=is_from_port != is_answer)
-        if is_answer and ruling.action != ACL_PASS:
+        if is_answer and ruling.action != ACL_PASS and passage.may_begin:
             own = self._rule_on(passage, passage.icmp, outbound=is_from_port)
             if own.action == ACL_PASS:
                 ruling, is_answer = own, False
         flow.generation, flow.acl = passage.generation, passage.port.acl
         if ruling.action == ACL_PASS:
             flow.flags = FLOW_PASSED | (0 if is_from_port != is_answer else FLOW_INBOUND)
-        elif is_answer or is_denied_already:
+        elif is_denied_already or (is_answer and passage.may_begin):
             flow.flags |= FLOW_BOTH_DENIED
-        else:
+        elif not is_answer:
             flow.flags &= ~(FLOW_BOTH_DENIED | FLOW_INBOUND)
             flow.flags |= 0 if is_from_port else FLOW_INBOUND
         if not is_denied_already or ruling.action == ACL_PASS:
@@ -337,8 +347,15 @@ class Policy:
 
     def _with_remote_network(self, passage: Passage, trail: Trail) -> Passage:
         """Look up which network, groups and tags a packet to the port comes from."""
-        version = passage.version
-        source = passage.key.remote if version == 6 else passage.key.remote & 0xFFFFFFFF
+        version, packet = passage.version, passage.packet
+        far_end = passage.key.far_end
+        if packet is None and far_end is not None:
+            return passage._replace(
+                remote_network=far_end.network,
+                remote_groups=far_end.groups,
+                remote_tags=far_end.tags,
+            )
+        source = packet.source if packet is not None else narrow_address(passage.key.remote).value
         back = self._rows.find_route(passage.key.vrf, source, version)
         if back is None:
             return passage
@@ -348,16 +365,13 @@ class Policy:
             remote_network=found.network,
             remote_groups=found.groups,
             remote_tags=found.tags,
-            came_from=member_from(self._rows, found.next_hop, passage.packet)
-            if passage.packet is not None
-            else 0,
+            came_from=member_from(self._rows, found.next_hop, packet) if packet is not None else 0,
         )
 
     def judge_again(self, key: FlowKey, flow: Flow, port: InterfaceValues) -> int | None:
         """Return the action that the rules give a flow, as it began, changing nothing; None when
         its verdict is of other rules, so that the next packet will be judged anyway.
         """
-        version = narrow_address(key.remote).version
         is_outbound = not flow.flags & FLOW_INBOUND
         passage = Passage(
             key=key,
@@ -369,7 +383,7 @@ class Policy:
             remote_network=0,
             remote_groups=0,
             remote_tags=0,
-            version=version,
+            version=key.version,
             tcp_flags=0,
             icmp=flow.icmp,
         )
@@ -396,7 +410,7 @@ class Policy:
         """
         key, port = passage.key, passage.port
         networks = port.network, passage.remote_network
-        addresses = key.local, key.remote
+        addresses = key.local, key.remote_address
         ports = key.local_port, key.remote_port
         if not outbound:
             networks, addresses, ports = (

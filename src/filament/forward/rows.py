@@ -100,6 +100,12 @@ class InterfaceValues(NamedTuple):
     mac: int
 
 
+class FatFlowValues(NamedTuple):
+    """A row of `fat_flows`."""
+
+    fat: int
+
+
 class SourceValues(NamedTuple):
     """A row of `sources`."""
 
@@ -286,6 +292,7 @@ VALUES_BY_TABLE: Mapping[str, type[tuple[int, ...]]] = {
     "lists": ListValues,
     "sources": SourceValues,
     "interfaces": InterfaceValues,
+    "fat_flows": FatFlowValues,
     "members": MemberValues,
     "places": PlaceValues,
     "next_hops": NextHopValues,

@@ -132,6 +132,7 @@ _WORDS: Mapping[str, Callable[[Key, tuple[int, ...]], str]] = {
     "buckets": lambda key, values: f"list {key[0]} shape {key[1]}: rule {values[0] + 1}",
     "ranges": lambda key, values: f"list {key[0]}: ports {values[0]} to {values[1]}",
     "interfaces": _interface,
+    "fat_flows": lambda key, _: f"port {key[0]}: protocol {key[1]} port {key[2]} is a fat flow",
     "members": lambda key, values: f"next hop {key[0]}: member {key[1] + 1} is {values[0]}",
     "places": lambda key, values: f"next hop {key[0]}: {key[1]} is member {values[0] + 1}",
     "next_hops": _next_hop,

@@ -2,7 +2,8 @@
 
 An `Object` is generic (kind + properties + references); the kinds registry (`model.kinds`) says
 what each kind may hold, and validates. Properties keep TF's JSON shapes and underscored names,
-so an object goes to and from the wire without translation. Objects are never changed in place.
+so an object goes to and from the wire without translation. Objects are never changed in place, so
+they are in no cycle and the garbage collector need not look at them (`gc=False`).
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import msgspec
 from filament.base.origin import Origin
 
 
-class Ref(msgspec.Struct, frozen=True):
+class Ref(msgspec.Struct, frozen=True, gc=False):
     """A reference to another object, with the attribute its kind declares (or None).
 
     A relaxed one does not keep its target from being deleted: it goes with it.
@@ -26,7 +27,7 @@ class Ref(msgspec.Struct, frozen=True):
     is_relaxed: bool = False
 
 
-class Object(msgspec.Struct, frozen=True):
+class Object(msgspec.Struct, frozen=True, gc=False):
     """One configuration object. Lives from the commit that creates it to the one that deletes it.
 
     `kind` is dashed (`virtual-network`); `fq_name` ends in the object's own name; `props` maps
@@ -57,7 +58,7 @@ class Object(msgspec.Struct, frozen=True):
         return Origin(f"{self.kind} {self.name}", rule, self.revision)
 
 
-class Allocation(msgspec.Struct, frozen=True):
+class Allocation(msgspec.Struct, frozen=True, gc=False):
     """One number taken from a pool by an owner, in the same commit as the intent that needs it.
 
     Pools: `vn-id`, `route-target/<asn>`, `ip/<virtual-network uuid>/<subnet uuid>` (value: the

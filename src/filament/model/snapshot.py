@@ -314,6 +314,8 @@ class Candidate:
 
     def referrers(self, uuid: str, kind: str) -> Iterator[Object]:
         """See View."""
+        if not self._puts and not self._deletes:
+            return iter(self._base.referrers(uuid, kind))
         new = [
             item
             for item in self._puts.values()
@@ -323,6 +325,8 @@ class Candidate:
 
     def children(self, uuid: str, kind: str) -> Iterator[Object]:
         """See View."""
+        if not self._puts and not self._deletes:
+            return iter(self._base.children(uuid, kind))
         new = [
             item for item in self._puts.values() if item.kind == kind and item.parent_uuid == uuid
         ]

@@ -26,7 +26,7 @@ from filament.rib.peer import Peer, PeerKind, Speaker
 from filament.rib.policy import OutPolicy
 from filament.rib.rtc import CONSTRAINED, END_OF_RIB_TIMEOUT_S, membership_key
 from filament.rib.targets import TargetSets, format_target
-from filament.rib.vpn import TABLE_NAMES, Route, VpnTable
+from filament.rib.vpn import TABLE_NAMES, Routes, VpnTable
 from filament.wire.bgp.attributes import Attributes
 from filament.wire.bgp.family import AddressFamily
 from filament.wire.bgp.routes import format_route
@@ -208,7 +208,7 @@ class BgpRib:
         name: str,
         family: AddressFamily,
         attributes: Attributes,
-        routes: Collection[Route],
+        routes: Routes,
         field: bytes = b"",
     ) -> None:
         """Take routes of a peer that share attributes: (key, label) as `nlri.split` finds them,

@@ -7,7 +7,7 @@ so it is worked out once per bundle, not per route. TF's order is `BgpPath::Path
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from filament.rib.peer import Peer, PeerKind, Speaker
 from filament.rib.targets import TargetSet
@@ -17,29 +17,37 @@ from filament.wire.bgp.family import AddressFamily
 
 DEFAULT_LOCAL_PREFERENCE = 100
 
+Cost = tuple[int, bool, bool, int, bool, int, int]
+Tie = tuple[int, int, int, str]
+
+
+class Order(NamedTuple):
+    """What decides between bundles: `cost`, `med` within a `neighbour` AS, and then `tie`."""
+
+    cost: Cost
+    neighbour: int
+    med: int
+    tie: Tie
+
 
 class Bundle:
     """What one peer announces with one attribute set, in one table; exists while it has routes.
 
     `routes` maps an NLRI key to its label. `problem` says why its routes cannot be used, "" when
-    they can. `cost` and `tie` are what selection compares, before and after MED. `is_stale` marks
-    what a peer that is away announced before it went. `sent` caches what each group of peers is
-    sent of it (see `adjout`).
+    they can. `is_stale` marks what a peer that is away announced before it went. `sent` caches what
+    each group of peers is sent of it (see `adjout`).
     """
 
     __slots__ = (
+        "_order",
         "attributes",
-        "cost",
         "family",
         "is_stale",
-        "med",
-        "neighbour",
         "peer",
         "problem",
         "routes",
         "sent",
         "target_set",
-        "tie",
     )
 
     def __init__(
@@ -57,17 +65,27 @@ class Bundle:
         self.problem = problem
         self.routes: dict[bytes, bytes] = {}
         self.is_stale = False
-        self.cost = cost_of(attributes)
-        self.tie = tie_of(peer, attributes)
-        self.neighbour = neighbour_as(attributes.as_path)
-        self.med = attributes.med or 0
         self.sent: dict[Any, Any] = {}
+        self._order: Order | None = None
+
+    @property
+    def order(self) -> Order:
+        """What selection compares; worked out when there is something to compare it with."""
+        if self._order is None:
+            attributes = self.attributes
+            self._order = Order(
+                cost_of(attributes),
+                neighbour_as(attributes.as_path),
+                attributes.med or 0,
+                tie_of(self.peer, attributes),
+            )
+        return self._order
 
 
 Entry = Bundle | tuple[Bundle, ...]
 
 
-def cost_of(attributes: Attributes) -> tuple[int, bool, bool, int, bool, int, int]:
+def cost_of(attributes: Attributes) -> Cost:
     """Return what is compared before MED; the lower is better."""
     mobility = mobility_of(attributes.extended_communities)
     preference = attributes.local_preference
@@ -93,7 +111,7 @@ COST_NAMES = (
 )
 
 
-def tie_of(peer: Peer, attributes: Attributes) -> tuple[int, int, int, str]:
+def tie_of(peer: Peer, attributes: Attributes) -> Tie:
     """Return what decides between paths of equal cost; the lower is better."""
     originator = attributes.originator_id
     return (
@@ -114,7 +132,7 @@ def problem_of(family: AddressFamily, peer: Peer, attributes: Attributes, us: Sp
     """
     if peer.kind is PeerKind.AGENT:
         return ""
-    for ours in {us.asn, peer.local_as or us.asn}:
+    for ours in {us.asn, peer.local_as or us.asn} if attributes.as_path else ():
         count, most = count_as(attributes.as_path, ours), peer.rules.loops_of(family)
         if count > most:
             often = f" {count} times, more than its loop_count of {most}" if most else ""
@@ -153,29 +171,32 @@ def equals(ranked: Sequence[Bundle]) -> tuple[Bundle, ...]:
         return ()
     if len(ranked) == 1:
         return (lowest,)
-    alike = [each for each in ranked if each.cost == lowest.cost and not each.problem]
+    cost = lowest.order.cost
+    alike = [each for each in ranked if each.order.cost == cost and not each.problem]
     least: dict[int, int] = {}
-    for each in alike:
-        least[each.neighbour] = min(each.med, least.get(each.neighbour, each.med))
-    return tuple(each for each in alike if each.med == least[each.neighbour])
+    for _, neighbour, med, _ in (each.order for each in alike):
+        least[neighbour] = min(med, least.get(neighbour, med))
+    return tuple(each for each in alike if each.order.med == least[each.order.neighbour])
 
 
-def _rank(bundle: Bundle) -> tuple[bool, tuple[object, ...], tuple[object, ...]]:
-    return bool(bundle.problem), bundle.cost, bundle.tie
+def _rank(bundle: Bundle) -> tuple[bool, Cost, Tie]:
+    order = bundle.order
+    return bool(bundle.problem), order.cost, order.tie
 
 
 def compare(bundle: Bundle, best: Bundle) -> str:
     """Say by which criterion `best` wins, with both values."""
     if bundle.problem:
         return f"not usable: {bundle.problem}"
-    for name, ours, theirs in zip(COST_NAMES, bundle.cost, best.cost, strict=True):
+    mine, other = bundle.order, best.order
+    for name, ours, theirs in zip(COST_NAMES, mine.cost, other.cost, strict=True):
         if ours != theirs:
             return f"{name}: {_shown(ours)}, best has {_shown(theirs)}"
-    if bundle.neighbour == best.neighbour and bundle.med != best.med:
-        return f"MED: {bundle.med}, best has {best.med}"
-    for name, mine, other in zip(TIE_NAMES, bundle.tie, best.tie, strict=True):
-        if mine != other:
-            return f"{name}: {mine}, best has {other}"
+    if mine.neighbour == other.neighbour and mine.med != other.med:
+        return f"MED: {mine.med}, best has {other.med}"
+    for name, tie, best_tie in zip(TIE_NAMES, mine.tie, other.tie, strict=True):
+        if tie != best_tie:
+            return f"{name}: {tie}, best has {best_tie}"
     return ""
 
 

@@ -10,6 +10,7 @@ from filament.rib.peer import PeerKind
 from filament.wire.bgp.attributes import AsPath
 from filament.wire.bgp.communities import LLGR_STALE
 
+_TYPED = frozenset({"bgp.evpn.0", "bgp.ermvpn.0"})  # tables whose keys begin with type and size
 KNOWN_ENCAPSULATIONS = frozenset({"udp", "gre", "vxlan", "mpls", "native"})
 
 
@@ -62,7 +63,7 @@ class Path(msgspec.Struct, frozen=True):
         """The route distinguisher: the agent's address and its number, or what BGP said."""
         if not self.vpn_key:
             return RouteDistinguisher.of_address(self.next_hop, self.instance_id)
-        start = 2 if self.source == "bgp.evpn.0" else 1
+        start = 2 if self.source in _TYPED else 1
         return RouteDistinguisher.decode(self.vpn_key[start : start + 8])
 
     @property

@@ -386,6 +386,10 @@ class Rib:
         """Return how many paths a peer published."""
         return len(self._of_peer.get(peer, ()))
 
+    def has_of_peer(self, peer: str, source: str, key: RouteKey) -> bool:
+        """Say whether a peer published a path to a key into an instance."""
+        return (source, key) in self._of_peer.get(peer, ())
+
     def paths_of_peer(self, peer: str) -> Iterator[tuple[RouteKey, Path]]:
         """Yield everything a peer published."""
         for name, key in self._of_peer.get(peer, ()):

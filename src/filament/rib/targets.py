@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 
 Targets = frozenset[bytes]
 NO_TARGETS: Targets = frozenset()
-_SEGMENT_IMPORT = b"\x06\x02"
+# Of two-octet ASes, IPv4 addresses, four-octet ASes; ES-import.
+_TARGET_TYPES = frozenset({b"\x00\x02", b"\x01\x02", b"\x02\x02", b"\x06\x02"})
 
 
 def encode_targets(texts: frozenset[str]) -> Targets:
@@ -34,11 +35,7 @@ def targets_of(communities: tuple[bytes, ...]) -> Targets:
     """Return what decides who imports a route: route targets, and ES-import ones (RFC 7432
     section 7.6).
     """
-    return frozenset(
-        each
-        for each in communities
-        if (each[1] == 2 and each[0] <= 2) or each[:2] == _SEGMENT_IMPORT
-    )
+    return frozenset([each for each in communities if each[:2] in _TARGET_TYPES])
 
 
 class TargetSet:
@@ -69,7 +66,7 @@ class TargetSets:
         found = self._sets.get(targets)
         if found is None:
             importers: dict[str, None] = {}
-            for target in sorted(targets):
+            for target in sorted(targets) if len(targets) > 1 else targets:
                 importers |= self._importing.get(target, {})
                 self._sets_with.setdefault(target, {})[targets] = None
             found = self._sets[targets] = TargetSet(targets, importers)

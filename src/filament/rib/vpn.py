@@ -21,6 +21,7 @@ from filament.rib.targets import TargetSets, targets_of
 from filament.wire.bgp.attributes import Attributes
 from filament.wire.bgp.communities import LLGR_STALE, NO_LLGR
 from filament.wire.bgp.family import AddressFamily
+from filament.wire.bgp.nlri import Alike
 
 TABLE_NAMES = {
     AddressFamily.INET: "inet.0",
@@ -35,6 +36,7 @@ TABLE_NAMES = {
 }
 
 Route = tuple[bytes, bytes]  # (key, label)
+Routes = Collection[Route] | Alike
 
 
 class VpnTable:
@@ -53,7 +55,7 @@ class VpnTable:
     # paths --------------------------------------------------------------------------------
 
     def announce(
-        self, peer: Peer, attributes: Attributes, routes: Collection[Route], field: bytes = b""
+        self, peer: Peer, attributes: Attributes, routes: Routes, field: bytes = b""
     ) -> str:
         """Put a peer's paths with these attributes, in place of its earlier ones to these keys.
 
@@ -70,13 +72,12 @@ class VpnTable:
         changed = pending.before
         if not bundle.problem and len(routes) > 1:
             # What comes in bulk is new: then no step is taken per route but by C code.
-            keys = [key for key, _ in routes]
-            if table.keys().isdisjoint(keys) and (not changed or changed.keys().isdisjoint(keys)):
-                new = dict.fromkeys(keys, bundle)
-                table.update(new)
-                mine.update(routes)
-                is_whole = len(new) == len(keys)
-                pending.add_fresh(bundle, keys if is_whole else list(new), field * is_whole)
+            new = dict(iter(routes))
+            if table.keys().isdisjoint(new) and (not changed or changed.keys().isdisjoint(new)):
+                table.update(dict.fromkeys(new, bundle))
+                mine.update(new)
+                is_whole = len(new) == len(routes)
+                pending.add_fresh(bundle, list(new), field if is_whole else b"")
                 return ""
         for key, label in routes:
             entry = table.get(key)

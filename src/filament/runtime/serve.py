@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import os
 import socket
 import ssl
@@ -114,22 +115,70 @@ class _Exchange:
         return bytes(cycle.body)
 
     def answer(self, status: int, headers: Sequence[tuple[bytes, bytes]], body: bytes) -> bool:
-        cycle = self._cycle
-        is_plain = cycle.keep_alive and not cycle.flow.write_paused
-        if not is_plain or cycle.response_started or cycle.disconnected:
-            return False
-        if cycle.scope["method"] == "HEAD":
-            return False
-        listed = (*cycle.default_headers, *headers)
-        lines = b"".join([b"%b: %b\r\n" % header for header in listed])
-        if not len(listed) == lines.count(b"\r") == lines.count(b"\n"):
-            return False  # a line end inside a header: uvicorn refuses it
-        cycle.response_started = cycle.response_complete = True
-        transport: Any = cycle.transport  # a _OneWrite
-        transport.send(b"".join((STATUS_LINE[status], lines, b"\r\n", body)))
+        return _answer(self._cycle, status, headers, body)
+
+
+def _answer(
+    cycle: RequestResponseCycle,
+    status: int,
+    headers: Sequence[tuple[bytes, bytes]],
+    body: bytes,
+) -> bool:
+    is_plain = cycle.keep_alive and not cycle.flow.write_paused
+    if not is_plain or cycle.response_started or cycle.disconnected:
+        return False
+    if cycle.scope["method"] == "HEAD":
+        return False
+    listed = (*cycle.default_headers, *headers)
+    lines = b"".join([b"%b: %b\r\n" % header for header in listed])
+    if not len(listed) == lines.count(b"\r") == lines.count(b"\n"):
+        return False  # a line end inside a header: uvicorn refuses it
+    cycle.response_started = cycle.response_complete = True
+    transport: Any = cycle.transport  # a _OneWrite
+    transport.send(b"".join((STATUS_LINE[status], lines, b"\r\n", body)))
+    if "message_event" in cycle.__dict__:  # else nobody waits: see _WholeCycle
         cycle.message_event.set()
-        cycle.on_response()
-        return True
+    cycle.on_response()
+    return True
+
+
+class _WholeCycle(RequestResponseCycle):
+    """A request that has arrived whole, with its answer: what uvicorn has for any, in a fraction
+    of its time. See `web.Exchange`, too.
+    """
+
+    access_log = False
+    disconnected = False
+    keep_alive = True
+    waiting_for_100_continue = False
+    more_body = False
+    response_started = False
+    response_complete = False
+    chunked_encoding: bool | None = None
+    expected_content_length = 0
+
+    def __init__(self, protocol: PatientProtocol, scope: Any, body: bytes) -> None:
+        # Not uvicorn's: most of what it sets is the same for all of these.
+        self.scope = scope
+        self.transport = protocol.transport
+        self.flow = protocol.flow
+        self.logger = protocol.logger
+        self.default_headers = protocol.server_state.default_headers
+        self.on_response = protocol.on_response_complete
+        self.body = body  # type: ignore[assignment]  # nothing will be added
+
+    @functools.cached_property
+    def message_event(self) -> asyncio.Event:  # type: ignore[override]
+        """Set when there is something to receive; few ask."""
+        event = asyncio.Event()
+        event.set()
+        return event
+
+    def whole_body(self) -> bytes | None:
+        return None if self.disconnected else bytes(self.body)
+
+    def answer(self, status: int, headers: Sequence[tuple[bytes, bytes]], body: bytes) -> bool:
+        return _answer(self, status, headers, body)
 
 
 class PatientProtocol(HttpToolsProtocol, asyncio.BufferedProtocol):
@@ -208,23 +257,8 @@ class PatientProtocol(HttpToolsProtocol, asyncio.BufferedProtocol):
             "query_string": request.query,
             "headers": request.headers,
         }
-        cycle = self.cycle = RequestResponseCycle(
-            scope=scope,
-            transport=self.transport,
-            flow=self.flow,
-            logger=self.logger,
-            access_logger=self.access_logger,
-            access_log=False,
-            default_headers=self.server_state.default_headers,
-            message_event=asyncio.Event(),
-            expect_100_continue=False,
-            keep_alive=True,
-            on_response=self.on_response_complete,
-        )
-        cycle.body += request.body
-        cycle.more_body = False
-        cycle.message_event.set()
-        scope["state"] = {**self.app_state, EXCHANGE: _Exchange(cycle)}
+        cycle = self.cycle = _WholeCycle(self, scope, request.body)
+        scope["state"] = {**self.app_state, EXCHANGE: cycle}
         app: Any = self.config.app  # without uvicorn's layer that reads what proxies add
         self._start_asgi_task(cycle, app)
 

@@ -40,6 +40,25 @@ class Exchange(Protocol):
         """Write a whole answer; False when it must be sent by messages."""
 
 
+class WholeResponse(Response):
+    """A response whose body is there: Starlette's in a third of its time. `headers` name neither
+    the body's length nor its type.
+    """
+
+    def __init__(
+        self, body: bytes, status: int, headers: Mapping[str, str] | None, media_type: bytes
+    ) -> None:
+        self.status_code = status
+        self.body = body
+        self.background = None
+        self.raw_headers = [(b"content-length", b"%d" % len(body)), (b"content-type", media_type)]
+        if headers:
+            self.raw_headers += [
+                (name.lower().encode("latin-1"), value.encode("latin-1"))
+                for name, value in headers.items()
+            ]
+
+
 class BodyTooLargeError(InputError):
     """The request body exceeds the limit: HTTP 413."""
 
@@ -82,7 +101,14 @@ def json_response(
     value: Any, *, status: int = 200, headers: Mapping[str, str] | None = None
 ) -> Response:
     """Encode any msgspec-encodable value."""
-    return Response(_encoder.encode(value), status, headers=headers, media_type="application/json")
+    return WholeResponse(_encoder.encode(value), status, headers, b"application/json")
+
+
+def text_response(
+    text: str, *, status: int = 200, headers: Mapping[str, str] | None = None
+) -> Response:
+    """A plain text."""
+    return WholeResponse(text.encode(), status, headers, b"text/plain; charset=utf-8")
 
 
 def error_response(error: FilamentError) -> Response:
@@ -160,7 +186,7 @@ def answering_errors(handler: Handler) -> Handler:
 
 
 Handlers = Mapping[str, Handler]  # by method
-_WHOLE = frozenset({Response, PlainTextResponse})  # their body is all of the answer
+_WHOLE = frozenset({Response, PlainTextResponse, WholeResponse})  # their body is all of the answer
 
 
 class Routes:

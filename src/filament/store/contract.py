@@ -22,6 +22,10 @@ class Store(Protocol):
     def is_shared(self) -> bool:
         """Whether other processes may commit to it at the same time; then follow it."""
 
+    @property
+    def compact_every(self) -> int:
+        """After how many commits to compact: whoever commits meanwhile may wait for it."""
+
     def load(self) -> tuple[int, Iterator[Object], Iterator[Allocation]]:
         """Return the current revision, every object (in order of creation) and allocation.
 
@@ -63,7 +67,9 @@ class Store(Protocol):
         """
 
     def compact(self, before: int) -> None:
-        """Forget log entries with revisions below `before` (objects stay)."""
+        """Forget log entries with revisions below `before` (objects stay). Nobody is answered them
+        any more; one that is killed soon afterwards may know them again.
+        """
 
     def seed(
         self,

@@ -93,6 +93,7 @@ class EtcdStore:
     """
 
     is_shared = True
+    compact_every = 1000  # a round of its own, with everything that changed since the last
 
     def __init__(self, endpoints: Sequence[str], patience_s: float = 12.0) -> None:
         """Open or create; TransientError when no majority of the cluster answers."""

@@ -18,6 +18,7 @@ class MemoryStore:
     """See `store.contract.Store`."""
 
     is_shared = False
+    compact_every = 1000
 
     def __init__(self) -> None:
         self._index = Index()

@@ -17,7 +17,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby, islice
 from operator import itemgetter
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import msgspec
 
@@ -63,20 +63,38 @@ on conflict (uuid) do update set body = excluded.body
 where kind = excluded.kind and fq_name = excluded.fq_name
 """
 
-_DELETE_ROWS = "delete from objects where uuid in (values ROWS)"
-_FREE_ROWS = "delete from allocations where (pool, value) in (values ROWS)"
-_PUT_ROWS = _PUT.replace("(?, ?, ?, ?)", "ROWS")
+
+class _Statement(NamedTuple):
+    """A statement over several rows: `ROWS` in its text stands for `row` once for each of them."""
+
+    text: str
+    row: str
+    between: str = ", "
+
+    def over(self, count: int) -> str:
+        return self.text.replace("ROWS", self.between.join([self.row] * count))
+
+
+_DELETE_ROWS = _Statement("delete from objects where uuid in (ROWS)", "?")
+# `(pool, value) in (values ...)` would read the whole table: SQLite finds no index for it.
+_FREE_ROWS = _Statement("delete from allocations where ROWS", "(pool = ? and value = ?)", " or ")
+_PUT_ROWS = _Statement(_PUT.replace("(?, ?, ?, ?)", "ROWS"), "(?, ?, ?, ?)")
 _FOLLOWED = "update meta set value = ? where key = 'followed'"
-_TAKE_ROWS = "insert into allocations values ROWS"
-_LOG_ROWS = "insert into log values ROWS"
-_TOUCHED_ROWS = "insert into touched values ROWS"
+_TAKE_ROWS = _Statement("insert into allocations values ROWS", "(?, ?, ?)")
+_LOG_ROWS = _Statement("insert into log values ROWS", "(?, ?)")
+_TOUCHED_ROWS = _Statement("insert into touched values ROWS", "(?, ?)")
+_UNTOUCH_ROWS = _Statement("delete from touched where ROWS", "(uuid = ? and revision = ?)", " or ")
+STATEMENTS = (
+    *(_DELETE_ROWS, _FREE_ROWS, _PUT_ROWS, _TAKE_ROWS, _LOG_ROWS, _TOUCHED_ROWS, _UNTOUCH_ROWS),
+)
 _ROWS_AT_ONCE = 64
 FOLD_COMMITS = 16  # that the tables take over at once; they lack fewer, and a group
+_FORGET_COMMITS = 4 * FOLD_COMMITS  # of the log at once: more than come in the same time
 # 64 MB of SQLite's own log: so seldom that those who wait for it are far less than 1 in 100.
 _CHECKPOINT_PAGES = 16_000
 _CACHE_KIB = 16 * 1024
 # Prepared statements that are kept: one per kind of statement and number of rows.
-_STATEMENTS = 6 * _ROWS_AT_ONCE + 20
+_KEPT_STATEMENTS = len(STATEMENTS) * _ROWS_AT_ONCE + 20
 
 _Row = TypeVar("_Row")
 
@@ -97,10 +115,27 @@ class _Written(msgspec.Struct, frozen=True):
     frees: tuple[Allocation, ...]
 
 
+class _Named(msgspec.Struct, frozen=True):
+    """The uuid of an object in a commit."""
+
+    uuid: str
+
+
+class _Touching(msgspec.Struct, frozen=True):
+    """Which objects a commit puts or deletes; the rest of its JSON is passed over."""
+
+    puts: tuple[_Named, ...] = ()
+    deletes: tuple[_Named, ...] = ()
+
+
+_decode_touching = msgspec.json.Decoder(_Touching).decode
+
+
 class SqliteStore:
     """See `store.contract.Store`. One per file and process; used from one thread only."""
 
     is_shared = False
+    compact_every = 100
 
     def __init__(self, path: str | Path) -> None:
         """Open or create the file; TransientError when another process has it open."""
@@ -108,6 +143,7 @@ class SqliteStore:
         self._path.parent.mkdir(parents=True, exist_ok=True)
         self._news = threading.Condition()
         self._index: Index | None = None  # read when first needed
+        self._kept_from = 0  # what the log holds below is to go
         self._behind: list[tuple[Commit, tuple[msgspec.Raw, ...]]] = []  # the tables lack them
         self._connection = sqlite3.connect(
             # Serialised by SQLite itself: `follow` reads on a thread of its own.
@@ -115,7 +151,7 @@ class SqliteStore:
             isolation_level=None,
             timeout=0.2,
             check_same_thread=False,
-            cached_statements=_STATEMENTS,
+            cached_statements=_KEPT_STATEMENTS,
         )
         try:
             self._revision = self._open()
@@ -164,6 +200,8 @@ class SqliteStore:
                 self._write_rows(_LOG_ROWS, log)
                 # In this transaction, since most of what another costs is its end.
                 self._follow(some)
+                if some:
+                    self._forget(some[-1][0].revision, _FORGET_COMMITS)
             del self._behind[: len(some)]
         except RevisionConflictError as error:
             index.revert(undo, revision)
@@ -193,8 +231,8 @@ class SqliteStore:
         self._fold()
         rows = self._connection.execute(
             "select log.body from touched join log using (revision)"
-            " where uuid = ? and revision < ? order by revision desc limit ?",
-            (uuid, before, limit),
+            " where uuid = ? and revision < ? and revision >= ? order by revision desc limit ?",
+            (uuid, before, self._kept_from, limit),
         )
         return [_decode_commit(body) for (body,) in rows]
 
@@ -205,24 +243,10 @@ class SqliteStore:
         return self.log(after, FOLLOW_COMMITS)
 
     def compact(self, before: int) -> None:
-        """See Store."""
-        self._fold()
-        forgotten = self._connection.execute(
-            "select revision, body from log where revision < ?", (before,)
-        ).fetchall()
-        # By their keys: `touched` has no other index, and to look through all of it takes longer
-        # the more there is.
-        touched = [
-            (item.uuid, revision)
-            for revision, body in forgotten
-            for commit in (_decode_commit(body),)
-            for item in (*commit.puts, *commit.deletes)
-        ]
-        with self._writing():
-            self._connection.executemany(
-                "delete from touched where uuid = ? and revision = ?", touched
-            )
-            self._connection.execute("delete from log where revision < ?", (before,))
+        """See Store. Its rows go with the next commits, a few with each: to delete many at once
+        would keep everybody waiting.
+        """
+        self._kept_from = max(self._kept_from, min(before, self._revision + 1))
 
     def seed(
         self,
@@ -249,6 +273,8 @@ class SqliteStore:
         """See Store."""
         try:
             self._fold()
+            with self._writing():
+                self._forget(self._revision, -1)
         except (TransientError, PermanentError):
             pass  # the log has it
         finally:
@@ -294,7 +320,7 @@ class SqliteStore:
 
     def _oldest(self) -> int:
         (first,) = self._connection.execute("select min(revision) from log").fetchone()
-        return self._revision + 1 if first is None else first
+        return max(self._revision + 1 if first is None else first, self._kept_from)
 
     @contextlib.contextmanager
     def _transaction(self) -> Iterator[None]:
@@ -337,8 +363,8 @@ class SqliteStore:
         """
         if not commits:
             return
-        objects: list[tuple[str, tuple[Any, ...]]] = []
-        allocations: list[tuple[str, tuple[Any, ...]]] = []
+        objects: list[tuple[_Statement, tuple[Any, ...]]] = []
+        allocations: list[tuple[_Statement, tuple[Any, ...]]] = []
         touched: list[tuple[Any, ...]] = []
         for commit, puts in commits:
             objects += [(_DELETE_ROWS, (item.uuid,)) for item in commit.deletes]
@@ -348,8 +374,7 @@ class SqliteStore:
             ]
             allocations += [(_FREE_ROWS, (one.pool, one.value)) for one in commit.frees]
             allocations += [(_TAKE_ROWS, (one.pool, one.value, one.owner)) for one in commit.takes]
-            uuids = {item.uuid for item in (*commit.puts, *commit.deletes)}
-            touched += [(uuid, commit.revision) for uuid in uuids]
+            touched += [(uuid, commit.revision) for uuid in _touched(commit)]
         for changes in (objects, allocations):
             # Runs of one statement, in order: a name given up may be taken again.
             for statement, rows in groupby(changes, key=itemgetter(0)):
@@ -357,26 +382,45 @@ class SqliteStore:
         self._write_rows(_TOUCHED_ROWS, touched)
         self._connection.execute(_FOLLOWED, (commits[-1][0].revision,))
 
-    def _write_rows(self, statement: str, rows: Sequence[tuple[Any, ...]]) -> None:
+    def _forget(self, followed: int, limit: int) -> None:
+        """Delete the oldest rows of the log that are to go, up to `limit` (-1: all), and which
+        commits they say touched what. The tables must be at `followed`.
+        """
+        rows = self._connection.execute(
+            "select revision, body from log where revision < ? and revision <= ?"
+            " order by revision limit ?",
+            (self._kept_from, followed, limit),
+        ).fetchall()
+        if not rows:
+            return
+        # By their keys: `touched` has no other index, and to look through all of it takes longer
+        # the more there is.
+        touched = [
+            (uuid, revision) for revision, body in rows for uuid in _touched(_decode_touching(body))
+        ]
+        for some in _some(touched):
+            values = [value for row in some for value in row]
+            self._connection.execute(_UNTOUCH_ROWS.over(len(some)), values)
+        self._connection.execute("delete from log where revision <= ?", (rows[-1][0],))
+
+    def _write_rows(self, statement: _Statement, rows: Sequence[tuple[Any, ...]]) -> None:
         """Write rows all of which must fit: what is written was checked against the index."""
         for some in _some(rows):
-            marks = f"({','.join('?' * len(some[0]))})"
-            text = statement.replace("ROWS", ",".join([marks] * len(some)))
             try:
-                done = self._connection.execute(text, [value for row in some for value in row])
+                done = self._connection.execute(
+                    statement.over(len(some)), [value for row in some for value in row]
+                )
             except sqlite3.IntegrityError as error:
                 raise PermanentError(f"{self._path} contradicts its own log: {error}") from error
             if done.rowcount != len(some):
                 raise PermanentError(
                     f"{self._path} contradicts its own log: {done.rowcount} rows of {len(some)}"
-                    f" were there for: {statement}"
+                    f" were there for: {statement.text}"
                 )
 
     def _touch(self, commit: Commit) -> None:
-        uuids = {item.uuid for item in (*commit.puts, *commit.deletes)}
-        self._connection.executemany(
-            "insert into touched values (?, ?)", [(uuid, commit.revision) for uuid in uuids]
-        )
+        rows = [(uuid, commit.revision) for uuid in _touched(commit)]
+        self._write_rows(_TOUCHED_ROWS, rows)
 
 
 def _write(commit: Commit) -> tuple[Commit, tuple[msgspec.Raw, ...], bytes]:
@@ -385,6 +429,10 @@ def _write(commit: Commit) -> tuple[Commit, tuple[msgspec.Raw, ...], bytes]:
     deletes, takes, frees = commit.deletes, commit.takes, commit.frees
     body = _encode(_Written(commit.revision, commit.at, commit.who, puts, deletes, takes, frees))
     return commit, puts, body
+
+
+def _touched(commit: Commit | _Touching) -> set[str]:
+    return {item.uuid for item in (*commit.puts, *commit.deletes)}
 
 
 def _object_row(item: Object, body: bytes) -> tuple[str, str, str, bytes]:

@@ -385,3 +385,26 @@ def test_the_memory_of_attribute_sets_is_bounded(monkeypatch):
         med = encode_attribute(0x80, 4, number.to_bytes(4, "big"))
         assert decode(BASE + med, HOST, decoder=decoder).announced[0].attributes.med == number
         assert len(decoder._parsed) <= 10
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_what_was_decoded_before_changes_nothing(order):
+    """Attributes are remembered by their octets: a faulty one among them is faulty each time."""
+    origin, path = bytes.fromhex("40010100"), bytes.fromhex("400200")
+    hop, preference = bytes.fromhex("4003040a000001"), bytes.fromhex("400504000000c8")
+    several = [
+        origin + path + hop + preference,
+        origin + path + hop + bytes.fromhex("40050300c800"),  # of three octets
+        origin + path + hop + bytes.fromhex("c00504000000c8"),  # optional, it says
+        path + hop + preference,
+        hop + preference + path + origin,
+        origin + path + hop + preference + bytes.fromhex("40050400000001"),  # the first counts
+    ][::order]
+    decoder = UpdateDecoder(frozenset(AddressFamily))
+    for raw in several * 2:
+        assert decode(raw, HOST, decoder=decoder) == decode(raw, HOST), raw.hex()
+    external = UpdateDecoder(frozenset(AddressFamily), is_external=True)
+    for _ in range(2):
+        got = decode(several[0] if order == 1 else several[-1], HOST, decoder=external)
+        assert got.announced[0].attributes.local_preference is None
+        assert [fault.code for fault in got.faults] == [5]

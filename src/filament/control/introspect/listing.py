@@ -1,7 +1,7 @@
 """Long lists, page by page: sorted, filtered, found without holding anybody up.
 
-A page is what stands next after a cursor in the order of the keys; nothing is remembered between
-pages, so that a list that changes meanwhile is neither repeated nor kept.
+A page is what stands next after a cursor in the order of the keys: what changes meanwhile is never
+repeated. Nothing but the order is remembered between pages, and that not for long.
 """
 
 from __future__ import annotations
@@ -10,8 +10,9 @@ from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from typing import Any
 
 from filament.base.limits import MAX_INTROSPECT_ROWS
+from filament.runtime.clock import now
 from filament.runtime.introspect.serve import Answer, Messages
-from filament.runtime.introspect.slices import Paused, lowest
+from filament.runtime.introspect.slices import Paused, Reading
 from filament.wire.sandesh.query import Cursor, Query, format_cursor, parse_cursor
 from filament.wire.sandesh.routing import CONTROL
 from filament.wire.sandesh.xml import Message, Values
@@ -32,10 +33,16 @@ def listing(
     `keys` are the names of all that the query asks for, `values_of` makes a row of one (at once or
     with pauses; None when it is gone meanwhile), `more` are the response's other members.
     """
+    reading = Reading(now)
 
     def page(query: Query, after: str) -> Messages:
-        found = keys(query)
-        names = yield from lowest(found, str, MAX_INTROSPECT_ROWS + 1, after=after or None)
+        names = yield from reading.page(
+            repr(sorted(query.items())),
+            lambda: keys(query),
+            str,
+            MAX_INTROSPECT_ROWS + 1,
+            after=after or None,
+        )
         shown = names[:MAX_INTROSPECT_ROWS]
         cursor = Cursor(query, row=shown[-1]) if len(names) > len(shown) else None
         values: dict[str, Any] = {field: _rows(shown, values_of), **more(query)}

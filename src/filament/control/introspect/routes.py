@@ -15,8 +15,9 @@ from filament.control.introspect.tables import (
     tables_of,
 )
 from filament.control.node import ControlNode
+from filament.runtime.clock import now
 from filament.runtime.introspect.serve import Answer, Messages
-from filament.runtime.introspect.slices import Paused, lowest
+from filament.runtime.introspect.slices import Paused, Reading
 from filament.wire.sandesh.query import Cursor, Query, format_cursor, parse_cursor
 from filament.wire.sandesh.routing import CONTROL
 from filament.wire.sandesh.text import format_time
@@ -41,6 +42,7 @@ class RouteAnswers:
 
     def __init__(self, node: ControlNode) -> None:
         self._node = node
+        self._reading = Reading(now)
 
     def answers(self) -> dict[str, Answer]:
         """Return them by request."""
@@ -137,8 +139,9 @@ class RouteAnswers:
         if start:
             first = table.start(start)
             tests.append(lambda key: bool(table.order(key) >= first))
-        found = yield from lowest(
-            table.keys(),
+        found = yield from self._reading.page(
+            table.name,
+            table.keys,
             table.order,
             limit,
             after=table.read_mark(after) if after else None,

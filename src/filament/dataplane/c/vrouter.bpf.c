@@ -30,6 +30,26 @@ static __always_inline struct host *find_host(void)
 	return bpf_map_lookup_elem(&host, &key);
 }
 
+/* Where the packet at hand is described: on no stack, which functions that judge it need. */
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct packet);
+} packets SEC(".maps");
+
+static __always_inline struct packet *new_packet(void)
+{
+	__u32 zero = 0;
+	struct packet *packet = bpf_map_lookup_elem(&packets, &zero);
+
+	if (packet) {
+		__builtin_memset(packet, 0, sizeof(*packet));
+		packet->now_ns = bpf_ktime_get_coarse_ns();
+	}
+	return packet;
+}
+
 static __always_inline void decrement_ttl(struct __sk_buff *skb, struct packet *packet)
 {
 	packet->ttl--;
@@ -134,11 +154,11 @@ int from_port(struct __sk_buff *skb)
 {
 	struct host *self = find_host();
 	struct interface *port = find_port(skb->ifindex);
-	struct packet packet = {};
+	struct packet *packet = new_packet();
 	struct ethhdr *ethernet;
 	bool is_group, is_parsed;
 
-	if (!self || !port)
+	if (!self || !port || !packet)
 		return drop(skb, NULL, DROP_UNKNOWN_INTERFACE);
 	count_rx(port->vif, skb->len);
 	if (skb->vlan_present)
@@ -152,16 +172,16 @@ int from_port(struct __sk_buff *skb)
 		return answer_arp(skb, port);
 	/* Any other destination is the gateway's: ports share no link with anybody else. */
 	is_group = ethernet->h_dest[0] & 1;
-	packet.sender_hop = port->next_hop;
-	packet.is_own_mac = is_own_mac(port, ethernet->h_source);
+	packet->sender_hop = port->next_hop;
+	packet->is_own_mac = is_own_mac(port, ethernet->h_source);
 	if (ethernet->h_proto == bpf_htons(ETH_P_IP)) {
 		if (is_group)
 			return drop(skb, port, DROP_NOT_UNICAST);
-		is_parsed = parse_ip(skb, &packet, sizeof(*ethernet), 4, false);
+		is_parsed = parse_ip(skb, packet, sizeof(*ethernet), 4, false);
 	} else if (ethernet->h_proto == bpf_htons(ETH_P_IPV6)) {
-		is_parsed = parse_ip(skb, &packet, sizeof(*ethernet), 6, false);
-		if (is_parsed && is_solicitation(&packet))
-			return answer_solicitation(skb, &packet, port);
+		is_parsed = parse_ip(skb, packet, sizeof(*ethernet), 6, false);
+		if (is_parsed && is_solicitation(packet))
+			return answer_solicitation(skb, packet, port);
 		if (is_group)
 			return drop(skb, port, DROP_NOT_UNICAST);
 	} else {
@@ -169,7 +189,7 @@ int from_port(struct __sk_buff *skb)
 	}
 	if (!is_parsed)
 		return drop(skb, port, DROP_MALFORMED);
-	return route_packet(skb, &packet, port, self);
+	return route_packet(skb, packet, port, self);
 }
 
 /* Where the packet begins in a frame that is tunnelled to this host, 0 for any other. Those are the
@@ -253,8 +273,8 @@ int from_fabric(struct __sk_buff *skb)
 {
 	__u32 offset, reason, next_hop_id = 0, vrf = 0;
 	struct host *self = find_host();
-	struct packet packet = {};
 	struct next_hop *next_hop;
+	struct packet *packet;
 	struct interface *port;
 	struct iphdr *outer;
 	bool is_parsed;
@@ -266,23 +286,24 @@ int from_fabric(struct __sk_buff *skb)
 	if (!offset)
 		return decide(TC_ACT_OK, DROP_NONE, 0, 0);
 	count_rx(FABRIC_VIF, skb->len);
+	packet = new_packet();
 	outer = frame(skb, sizeof(struct ethhdr));
-	if ((void *)(outer + 1) > frame_end(skb))
+	if (!packet || (void *)(outer + 1) > frame_end(skb))
 		return drop(skb, NULL, DROP_MALFORMED);
 	outer_tos = outer->tos;
-	packet.outer_source = outer->saddr;
-	is_parsed = parse_ip(skb, &packet, offset, 0, false);
+	packet->outer_source = outer->saddr;
+	is_parsed = parse_ip(skb, packet, offset, 0, false);
 	if (offset == MPLS_END)
 		reason = from_mpls(skb, &next_hop_id);
 	else
-		reason = is_parsed ? from_vxlan(skb, &packet, &next_hop_id, &vrf) : DROP_MALFORMED;
+		reason = is_parsed ? from_vxlan(skb, packet, &next_hop_id, &vrf) : DROP_MALFORMED;
 	if (reason)
 		return drop_in(skb, FABRIC_VIF, vrf, reason);
 	next_hop = find_next_hop(next_hop_id);
 	if (unlikely(next_hop && next_hop->type == NEXT_HOP_COMPOSITE)) {
 		if (!is_parsed)
 			return drop_in(skb, FABRIC_VIF, vrf, DROP_MALFORMED);
-		next_hop_id = choose_local_member(&packet, next_hop_id, bpf_ntohl(self->address));
+		next_hop_id = choose_local_member(packet, next_hop_id, bpf_ntohl(self->address));
 		next_hop = find_next_hop(next_hop_id);
 	}
 	if (!next_hop || next_hop->type != NEXT_HOP_INTERFACE)
@@ -292,14 +313,14 @@ int from_fabric(struct __sk_buff *skb)
 		return drop_in(skb, FABRIC_VIF, vrf, DROP_UNKNOWN_INTERFACE);
 	if (!is_parsed)
 		return drop(skb, port, DROP_MALFORMED);
-	reason = police(skb, &packet, port, self->generation, NULL);
+	reason = police(skb, packet, port, self->generation, NULL);
 	if (reason)
 		return drop(skb, port, reason);
-	if (!merge_congestion(skb, &packet, outer_tos))
+	if (!merge_congestion(skb, packet, outer_tos))
 		return drop(skb, port, DROP_CONGESTION_LOST);
-	if (pull_room(skb, &packet, offset - sizeof(struct ethhdr)))
+	if (pull_room(skb, packet, offset - sizeof(struct ethhdr)))
 		return drop(skb, port, DROP_PULL_FAILED);
-	return hand_over(skb, &packet, port, next_hop, next_hop_id);
+	return hand_over(skb, packet, port, next_hop, next_hop_id);
 }
 
 const char license_text[] SEC("license") = "Dual BSD/GPL";

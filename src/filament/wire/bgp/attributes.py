@@ -319,10 +319,8 @@ def _decode_as4_aggregator(value: bytes, _: Session) -> Aggregator:
 
 
 def _pieces(value: bytes, size: int) -> list[bytes]:
-    _need(
-        len(value) > 0 and not len(value) % size,
-        f"{len(value)} octets; expected a multiple of {size}, and not 0",
-    )
+    if not value or len(value) % size:
+        raise Malformed(f"{len(value)} octets; expected a multiple of {size}, and not 0")
     return [value[at : at + size] for at in range(0, len(value), size)]
 
 
@@ -453,6 +451,17 @@ def encode_attribute(flags: int, code: int, value: bytes) -> bytes:
     return bytes((flags, code, len(value))) + value
 
 
+_BYTE = [bytes((value,)) for value in range(256)]
+_HEADS = {code: bytes((rule.flags, code)) for code, rule in ATTRIBUTES.items()}
+
+
+def _encode(code: int, value: bytes) -> bytes:
+    """Return an attribute of the registry."""
+    if len(value) > 255:
+        return encode_attribute(ATTRIBUTES[code].flags, code, value)
+    return _HEADS[code] + _BYTE[len(value)] + value
+
+
 @lru_cache(maxsize=MAX_BGP_ATTRIBUTE_SETS_CACHED)
 def encode_attributes(attributes: Attributes, *, is_as4: bool = True, has_next_hop: bool) -> bytes:
     """Return all attributes in ascending order, but for MP_REACH_NLRI.
@@ -461,40 +470,36 @@ def encode_attributes(attributes: Attributes, *, is_as4: bool = True, has_next_h
     A peer that does not know four-octet ASes is told AS_TRANS and AS4_PATH (RFC 6793 section
     4.2.2).
     """
-    values: dict[int, bytes] = {
-        ORIGIN: bytes((attributes.origin,)),
-        AS_PATH: _encode_segments(attributes.as_path, 4 if is_as4 else 2),
-    }
-    if has_next_hop:
-        values[NEXT_HOP] = attributes.next_hop.value.to_bytes(4, "big")
-    for code, number in (
-        (MED, attributes.med),
-        (LOCAL_PREF, attributes.local_preference),
-        (ORIGINATOR_ID, attributes.originator_id),
-    ):
-        if number is not None:
-            values[code] = number.to_bytes(4, "big")
-    if attributes.is_atomic_aggregate:
-        values[ATOMIC_AGGREGATE] = b""
-    if attributes.aggregator is not None:
-        values[AGGREGATOR] = _encode_aggregator(attributes.aggregator, 4 if is_as4 else 2)
-    if not is_as4:
-        values |= _encode_as4(attributes)
-    for code, numbers in (
-        (COMMUNITIES, attributes.communities),
-        (CLUSTER_LIST, attributes.cluster_list),
-    ):
-        if numbers:
-            values[code] = b"".join(number.to_bytes(4, "big") for number in numbers)
-    if attributes.extended_communities:
-        values[EXTENDED_COMMUNITIES] = b"".join(attributes.extended_communities)
     encoded = [
-        encode_attribute(ATTRIBUTES[code].flags, code, value)
-        for code, value in (values | _encode_rare(attributes)).items()
+        _encode(ORIGIN, _BYTE[attributes.origin]),
+        _encode(AS_PATH, _encode_segments(attributes.as_path, 4 if is_as4 else 2)),
     ]
+    if has_next_hop:
+        encoded.append(_encode(NEXT_HOP, attributes.next_hop.value.to_bytes(4, "big")))
+    if attributes.med is not None:
+        encoded.append(_encode(MED, attributes.med.to_bytes(4, "big")))
+    if attributes.local_preference is not None:
+        encoded.append(_encode(LOCAL_PREF, attributes.local_preference.to_bytes(4, "big")))
+    if attributes.is_atomic_aggregate:
+        encoded.append(_encode(ATOMIC_AGGREGATE, b""))
+    if attributes.aggregator is not None:
+        encoded.append(
+            _encode(AGGREGATOR, _encode_aggregator(attributes.aggregator, 4 if is_as4 else 2))
+        )
+    if attributes.communities:
+        encoded.append(_encode(COMMUNITIES, _encode_numbers(attributes.communities)))
+    if attributes.originator_id is not None:
+        encoded.append(_encode(ORIGINATOR_ID, attributes.originator_id.to_bytes(4, "big")))
+    if attributes.cluster_list:
+        encoded.append(_encode(CLUSTER_LIST, _encode_numbers(attributes.cluster_list)))
+    if attributes.extended_communities:
+        encoded.append(_encode(EXTENDED_COMMUNITIES, b"".join(attributes.extended_communities)))
+    if not is_as4:
+        encoded += _encode_as4(attributes)
+    encoded += _encode_rare(attributes)
     if attributes.unknown:
         encoded += [encode_attribute(*each) for each in attributes.unknown]
-    encoded.sort(key=_code_of)
+        encoded.sort(key=_code_of)
     return b"".join(encoded)
 
 
@@ -502,35 +507,36 @@ def _code_of(attribute: bytes) -> int:
     return attribute[1]
 
 
-def _encode_rare(attributes: Attributes) -> dict[int, bytes]:
-    values: dict[int, bytes] = {}
+def _encode_rare(attributes: Attributes) -> list[bytes]:
+    encoded: list[bytes] = []
     if attributes.pmsi_tunnel is not None:
         tunnel = attributes.pmsi_tunnel
-        values[PMSI_TUNNEL] = (
-            bytes((tunnel.flags, tunnel.kind)) + tunnel.label.to_bytes(3, "big") + tunnel.identifier
-        )
+        value = bytes((tunnel.flags, tunnel.kind)) + tunnel.label.to_bytes(3, "big")
+        encoded.append(_encode(PMSI_TUNNEL, value + tunnel.identifier))
     if attributes.tunnel_encapsulation:
-        values[TUNNEL_ENCAPSULATION] = attributes.tunnel_encapsulation
+        encoded.append(_encode(TUNNEL_ENCAPSULATION, attributes.tunnel_encapsulation))
     if attributes.large_communities:
-        values[LARGE_COMMUNITIES] = b"".join(
-            number.to_bytes(4, "big") for each in attributes.large_communities for number in each
-        )
+        value = b"".join(map(_encode_numbers, attributes.large_communities))
+        encoded.append(_encode(LARGE_COMMUNITIES, value))
     if attributes.edge_discovery:
-        values[EDGE_DISCOVERY] = b"".join(
+        value = b"".join(
             b"\x04"
             + edge.address.to_bytes(4, "big")
-            + bytes((8 * len(edge.labels),))
-            + b"".join(label.to_bytes(4, "big") for pair in edge.labels for label in pair)
+            + _BYTE[8 * len(edge.labels)]
+            + b"".join(map(_encode_numbers, edge.labels))
             for edge in attributes.edge_discovery
         )
+        encoded.append(_encode(EDGE_DISCOVERY, value))
     if attributes.edge_forwarding:
-        values[EDGE_FORWARDING] = b"".join(
-            b"\x04" + b"".join(number.to_bytes(4, "big") for number in edge)
-            for edge in attributes.edge_forwarding
-        )
+        value = b"".join(b"\x04" + _encode_numbers(edge) for edge in attributes.edge_forwarding)
+        encoded.append(_encode(EDGE_FORWARDING, value))
     if attributes.origin_vn_path:
-        values[ORIGIN_VN_PATH] = b"".join(attributes.origin_vn_path)
-    return values
+        encoded.append(_encode(ORIGIN_VN_PATH, b"".join(attributes.origin_vn_path)))
+    return encoded
+
+
+def _encode_numbers(numbers: tuple[int, ...]) -> bytes:
+    return b"".join([number.to_bytes(4, "big") for number in numbers])
 
 
 def _encode_segments(path: AsPath, width: int) -> bytes:
@@ -551,13 +557,13 @@ def _encode_aggregator(aggregator: Aggregator, width: int) -> bytes:
     )
 
 
-def _encode_as4(attributes: Attributes) -> dict[int, bytes]:
-    values: dict[int, bytes] = {}
+def _encode_as4(attributes: Attributes) -> list[bytes]:
+    encoded: list[bytes] = []
     if any(asn >= 1 << 16 for segment in attributes.as_path for asn in segment.ases):
-        values[AS4_PATH] = _encode_segments(attributes.as_path, 4)
+        encoded.append(_encode(AS4_PATH, _encode_segments(attributes.as_path, 4)))
     if attributes.aggregator is not None and attributes.aggregator.asn >= 1 << 16:
-        values[AS4_AGGREGATOR] = _encode_aggregator(attributes.aggregator, 4)
-    return values
+        encoded.append(_encode(AS4_AGGREGATOR, _encode_aggregator(attributes.aggregator, 4)))
+    return encoded
 
 
 def merge_as4_path(path: AsPath, as4_path: AsPath) -> AsPath:

@@ -26,7 +26,8 @@ RFC 9136 section 3.1, RFC 9251 section 9.1; erm-vpn is TF's.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import lru_cache
 from struct import Struct
 
 from filament.wire.bgp.errors import BAD_NETWORK, BAD_OPTIONAL, BgpError, Code
@@ -104,29 +105,51 @@ def _split_labeled(
     return found
 
 
-def _split_labeled_alike(field: bytes, distinguished: int, most: int) -> list[Nlri] | None:
+class Alike:
+    """Routes that are all of one shape: as (key, label) pairs, and all keys and labels at once.
+
+    They come in bulk, so that whoever can take them so should take no step per route.
+    """
+
+    __slots__ = ("all_keys", "all_labels")
+
+    def __init__(self, all_keys: list[bytes], all_labels: Sequence[bytes]) -> None:
+        self.all_keys = all_keys
+        self.all_labels = all_labels
+
+    def __len__(self) -> int:
+        return len(self.all_keys)
+
+    def __iter__(self) -> Iterator[Nlri]:
+        return zip(self.all_keys, self.all_labels, strict=True)
+
+
+def keys_of(routes: Alike | list[Nlri]) -> list[bytes]:
+    """Return the keys of routes."""
+    return routes.all_keys if isinstance(routes, Alike) else [key for key, _ in routes]
+
+
+def _split_labeled_alike(field: bytes, distinguished: int, most: int) -> Alike | None:
     """Split host routes all of one length, as they come in bulk; None when they are not."""
     if not field:
         return None
     least = 24 + 8 * distinguished
     bits = field[0]
     size = 1 + _OCTETS[bits]
+    count = len(field) // size
     if bits & 7 or not least <= bits <= least + most or len(field) % size:
         return None
-    if field[::size] != _BYTE[bits] * (len(field) // size):
+    if field[::size] != _BYTE[bits] * count:
         return None
     head = _BYTE[bits - 24]
-    return [(head + key, label) for label, key in _shape(size - 4).iter_unpack(field)]
+    found = _shape(f"x3s{size - 4}s", count).unpack(field)
+    return Alike([head + key for key in found[1::2]], found[::2])
 
 
-_SHAPES: dict[int, Struct] = {}
-
-
-def _shape(size: int) -> Struct:
-    shape = _SHAPES.get(size)
-    if shape is None:
-        shape = _SHAPES[size] = Struct(f">x3s{size}s")
-    return shape
+@lru_cache(maxsize=256)
+def _shape(one: str, count: int) -> Struct:
+    """Return how `count` routes in a row are unpacked; they are as few as fit into a message."""
+    return Struct(">" + one * count)
 
 
 def _split_targets(family: AddressFamily, field: bytes) -> list[Nlri]:
@@ -152,7 +175,7 @@ def _split_evpn(family: AddressFamily, field: bytes) -> list[Nlri]:
     return found
 
 
-def _split_macs_alike(field: bytes) -> list[Nlri] | None:
+def _split_macs_alike(field: bytes) -> Alike | None:
     """Split MAC/IP routes all of one shape and without a segment, as they come in bulk; None when
     they are not.
     """
@@ -174,8 +197,9 @@ def _split_macs_alike(field: bytes) -> list[Nlri] | None:
     first = field[size - 3 : size]
     if _repeats(field, size, first, size - 3):
         # They share the label, and its object, because many such routes are kept.
-        return [(key, first) for (key,) in Struct(f"{size - 3}s3x").iter_unpack(field)]
-    return list(Struct(f"{size - 3}s3s").iter_unpack(field))
+        return Alike(list(_shape(f"{size - 3}s3x", count).unpack(field)), [first] * count)
+    found = _shape(f"{size - 3}s3s", count).unpack(field)
+    return Alike(list(found[::2]), found[1::2])
 
 
 def _repeats(field: bytes, size: int, octets: bytes, start: int) -> bool:
@@ -281,7 +305,7 @@ _SPLITS: dict[AddressFamily, Callable[[bytes], list[Nlri]]] = {
 }
 
 
-_SPLITS_ALIKE: dict[AddressFamily, Callable[[bytes], list[Nlri] | None]] = {
+_SPLITS_ALIKE: dict[AddressFamily, Callable[[bytes], Alike | None]] = {
     AddressFamily.INET_LABELED: lambda field: _split_labeled_alike(field, 0, 32),
     AddressFamily.INET6_LABELED: lambda field: _split_labeled_alike(field, 0, 128),
     AddressFamily.INET_VPN: lambda field: _split_labeled_alike(field, 8, 32),
@@ -292,11 +316,16 @@ _SPLITS_ALIKE: dict[AddressFamily, Callable[[bytes], list[Nlri] | None]] = {
 
 def split(family: AddressFamily, field: bytes) -> list[Nlri]:
     """Split an NLRI field into (key, label) pairs. Raises `BgpError` when it is malformed."""
+    return list(split_in_bulk(family, field))
+
+
+def split_in_bulk(family: AddressFamily, field: bytes) -> Alike | list[Nlri]:
+    """Split an NLRI field, without a step per route where they are alike. Raises `BgpError`."""
     found = split_alike(family, field)
     return _SPLITS[family](field) if found is None else found
 
 
-def split_alike(family: AddressFamily, field: bytes) -> list[Nlri] | None:
+def split_alike(family: AddressFamily, field: bytes) -> Alike | None:
     """Split a field of routes that are all of one shape, without a step per route; None when they
     are not.
 

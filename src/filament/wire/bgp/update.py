@@ -2,12 +2,15 @@
 
 Decoding never fails halfway: what RFC 7606 forgives is in `Update.faults`, and the routes it
 takes away are in `withdrawn`; only what ends the session raises. Attribute sets are interned per
-decoder, so that a reflected table of a million routes decodes a few hundred of them.
+decoder, so that a reflected table of a million routes decodes a few hundred of them; and so are
+attributes, since most sets differ from others in one or two.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
+from struct import Struct
 from typing import NamedTuple
 
 import msgspec
@@ -39,23 +42,26 @@ from filament.wire.bgp.errors import (
     Code,
 )
 from filament.wire.bgp.family import BY_CODE, AddressFamily, describe
-from filament.wire.bgp.nlri import Nlri, cut, split, split_alike
+from filament.wire.bgp.nlri import Alike, Nlri, cut, keys_of, split_in_bulk
 
 MAX_MESSAGE = 4096  # RFC 4271 section 4.1
 MAX_EXTENDED_MESSAGE = 65535  # RFC 8654
 _MARKER = b"\xff" * 16
 _UPDATE = b"\x02"
 _OVERHEAD = 23  # marker, length, type and the two lengths of an UPDATE
+_REACH = b"\x90\x0e"  # the header of an MP_REACH_NLRI of two octets of length
+# An UPDATE up to where its MP_REACH_NLRI, the first of the attributes, begins.
+_REACHING = Struct(">16sHBHH2sH")
 
 
 class Announced(NamedTuple):
     """Routes of one family with the attributes they share. `field` is their NLRI as it came where
-    it may go on as it is: several routes, all of one shape (`nlri.split_alike`).
+    it may go on as it is: several routes, all of one shape (`nlri.Alike`).
     """
 
     family: AddressFamily
     attributes: Attributes
-    routes: list[Nlri]
+    routes: Alike | list[Nlri]
     field: bytes = b""
 
 
@@ -82,12 +88,15 @@ class Update(msgspec.Struct, frozen=True):
 
 class _Header(NamedTuple):
     flags: int
-    code: int
     start: int  # of the header
     value: int
     stop: int
 
 
+_Headers = dict[int, _Header]  # by code, in the order they came
+_Decoded = dict[bytes, tuple[int, object]]  # faultless attributes, raw: (code, value)
+_MULTIPROTOCOL = frozenset({codes.MP_REACH, codes.MP_UNREACH})
+_MANDATORY = frozenset({codes.ORIGIN, codes.AS_PATH})
 _new = tuple.__new__  # a named tuple's own is written in Python
 
 
@@ -110,6 +119,7 @@ class UpdateDecoder:
         self._families = families
         self._session = Session(is_as4, is_external)
         self._parsed: dict[bytes, _Parsed] = {}
+        self._decoded: _Decoded = {}
 
     def decode(self, body: bytes) -> Update:
         """Decode what follows the message header. Raises `BgpError` when the session must end."""
@@ -130,56 +140,49 @@ class UpdateDecoder:
     def _only_withdrawn(self, field: bytes) -> Update:
         if not field:
             return Update(end_of_rib=AddressFamily.INET)
-        keys = [key for key, _ in split(AddressFamily.INET, field)]
+        keys = keys_of(split_in_bulk(AddressFamily.INET, field))
         return Update(withdrawn=(Withdrawn(AddressFamily.INET, keys),))
 
     def _decode(self, withdrawn_field: bytes, field: bytes, nlri_field: bytes) -> Update:
         headers, faults = _headers(field)
-        reach = unreach = None
-        for header in headers:
-            if header.code == codes.MP_REACH:
-                reach = header
-            elif header.code == codes.MP_UNREACH:
-                unreach = header
+        reach, unreach = headers.get(codes.MP_REACH), headers.get(codes.MP_UNREACH)
         withdrawn: list[Withdrawn] = []
         announced: list[Announced] = []
         end_of_rib = None
         if withdrawn_field:
-            keys = [key for key, _ in split(AddressFamily.INET, withdrawn_field)]
+            keys = keys_of(split_in_bulk(AddressFamily.INET, withdrawn_field))
             withdrawn.append(Withdrawn(AddressFamily.INET, keys))
         if unreach is not None:
             family, routes = self._unreach(field[unreach.value : unreach.stop], faults)
             if family is not None and routes:
-                withdrawn.append(Withdrawn(family, [key for key, _ in routes]))
+                withdrawn.append(Withdrawn(family, keys_of(routes)))
             elif len(headers) == 1 and not nlri_field and not withdrawn_field:
                 end_of_rib = family
         if reach is not None:
             self._reach(field, headers, reach, announced, faults)
         if nlri_field:
             parsed = self._parse(field, headers, b"")
-            routes = split(AddressFamily.INET, nlri_field)
+            routes = split_in_bulk(AddressFamily.INET, nlri_field)
             faults += parsed.faults
             if not parsed.has_next_hop:
                 faults.append(_missing(codes.NEXT_HOP))
             announced.append(Announced(AddressFamily.INET, parsed.attributes, routes))
         refused: list[Withdrawn] = []
         if any(fault.approach is Approach.WITHDRAW for fault in faults):
-            refused = [
-                Withdrawn(each.family, [key for key, _ in each.routes]) for each in announced
-            ]
+            refused = [Withdrawn(each.family, keys_of(each.routes)) for each in announced]
             withdrawn += refused
             announced = []
         return Update(tuple(withdrawn), tuple(announced), end_of_rib, tuple(faults), tuple(refused))
 
     def _unreach(
         self, value: bytes, faults: list[Fault]
-    ) -> tuple[AddressFamily | None, list[Nlri]]:
+    ) -> tuple[AddressFamily | None, Alike | list[Nlri]]:
         if len(value) < 3:
             raise _optional(codes.MP_UNREACH, f"{len(value)} octets; it has at least 3")
         family = self._family(codes.MP_UNREACH, value, faults)
         if family is None:
             return None, []
-        return family, split(family, value[3:])
+        return family, split_in_bulk(family, value[3:])
 
     def _family(self, code: int, value: bytes, faults: list[Fault]) -> AddressFamily | None:
         afi, safi = int.from_bytes(value[:2], "big"), value[2]
@@ -193,7 +196,7 @@ class UpdateDecoder:
     def _reach(
         self,
         field: bytes,
-        headers: list[_Header],
+        headers: _Headers,
         reach: _Header,
         announced: list[Announced],
         faults: list[Fault],
@@ -208,27 +211,29 @@ class UpdateDecoder:
         parsed = self._parse(field, headers, value[: start - 1])
         faults += parsed.faults
         nlri_field = value[start:]
-        alike = split_alike(family, nlri_field)
-        if alike is not None and len(alike) > 1:
-            announced.append(Announced(family, parsed.attributes, alike, nlri_field))
+        routes = split_in_bulk(family, nlri_field)
+        if isinstance(routes, Alike) and len(routes) > 1:
+            announced.append(Announced(family, parsed.attributes, routes, nlri_field))
         else:
-            announced.append(Announced(family, parsed.attributes, split(family, nlri_field)))
+            announced.append(Announced(family, parsed.attributes, list(routes)))
 
-    def _parse(self, field: bytes, headers: list[_Header], hop: bytes) -> _Parsed:
+    def _parse(self, field: bytes, headers: _Headers, hop: bytes) -> _Parsed:
         """Return the attributes other than MP ones, with the next hop of MP_REACH_NLRI."""
         at = 0
-        pieces = [hop]
-        for header in headers:
-            if header.code in (codes.MP_REACH, codes.MP_UNREACH):
-                pieces.append(field[at : header.start])
+        raw = hop
+        for code, header in headers.items():
+            if code in _MULTIPROTOCOL:
+                raw += field[at : header.start]
                 at = header.stop
-        pieces.append(field[at:])
-        raw = b"".join(pieces)
+        raw += field[at:]
         parsed = self._parsed.get(raw)
         if parsed is None:
             if len(self._parsed) >= MAX_BGP_ATTRIBUTE_SETS_CACHED:
                 self._parsed.clear()
-            parsed = self._parsed[raw] = _parse(field, headers, hop, self._session)
+            if len(self._decoded) >= MAX_BGP_ATTRIBUTE_SETS_CACHED:
+                self._decoded.clear()
+            parsed = _parse(field, headers, hop, self._session, self._decoded)
+            self._parsed[raw] = parsed
         return parsed
 
 
@@ -244,11 +249,10 @@ def _missing(code: int) -> Fault:
     return Fault(Approach.WITHDRAW, code, "it is missing")
 
 
-def _headers(field: bytes) -> tuple[list[_Header], list[Fault]]:
+def _headers(field: bytes) -> tuple[_Headers, list[Fault]]:
     """Find the attributes; of one that appears twice the first counts (RFC 7606 section 3)."""
-    headers: list[_Header] = []
+    headers: _Headers = {}
     faults: list[Fault] = []
-    seen: set[int] = set()
     at, end = 0, len(field)
     while at < end:
         if at + 3 > end:
@@ -258,16 +262,15 @@ def _headers(field: bytes) -> tuple[list[_Header], list[Fault]]:
         value = at + 3
         if flags & EXTENDED:
             value = at + 4
-            size = int.from_bytes(field[at + 2 : value], "big")
+            size = size << 8 | field[at + 3] if value <= end else 0
         stop = value + size
         if value > end or stop > end:
             text = f"{size} octets in the {end - value} that remain"
             faults.append(Fault(Approach.WITHDRAW, code, text))
             break
-        if code not in seen:
-            seen.add(code)
-            headers.append(_new(_Header, (flags, code, at, value, stop)))
-        elif code in (codes.MP_REACH, codes.MP_UNREACH):
+        if code not in headers:
+            headers[code] = _new(_Header, (flags, at, value, stop))
+        elif code in _MULTIPROTOCOL:
             raise _malformed(f"{codes.name_of(code)} is there twice")
         else:
             faults.append(Fault(Approach.DISCARD, code, "it is there twice; the first counts"))
@@ -296,50 +299,63 @@ _FIELDS = {
 }
 
 
-def _parse(field: bytes, headers: list[_Header], hop: bytes, session: Session) -> _Parsed:
+def _parse(
+    field: bytes, headers: _Headers, hop: bytes, session: Session, decoded: _Decoded
+) -> _Parsed:
     values: dict[int, object] = {}
     faults: list[Fault] = []
     unknown: list[Unknown] = []
-    for flags, code, _, start, stop in headers:
-        if code in (codes.MP_REACH, codes.MP_UNREACH):
+    for code, (flags, start, value, stop) in headers.items():
+        if code in _MULTIPROTOCOL:
             continue
-        rule = ATTRIBUTES.get(code)
-        value = field[start:stop]
-        if rule is None:
-            if not flags & OPTIONAL:
-                raise BgpError(
-                    Code.UPDATE,
-                    UNKNOWN_WELL_KNOWN,
-                    f"attribute {code} is not known, and not optional",
-                    encode_attribute(flags & ~EXTENDED, code, value),
-                )
-            if flags & TRANSITIVE:
-                unknown.append(Unknown(flags & 0xE0 | PARTIAL, code, value))
-            continue
-        if rule.is_internal and session.is_external:
-            faults.append(Fault(Approach.DISCARD, code, "an external peer has no say in it"))
-            continue
-        if flags & (OPTIONAL | TRANSITIVE) != rule.flags:
-            text = f"the flags are {flags:#04x}; expected {rule.flags:#04x}"
-            faults.append(Fault(Approach.WITHDRAW, code, text))
-            continue
-        try:
-            values[code] = rule.decode(value, session)
-        except Malformed as error:
-            faults.append(Fault(rule.on_malformed, code, str(error)))
+        raw = field[start:stop]
+        known = decoded.get(raw)
+        if known is not None:
+            values[code] = known[1]
+        elif code in ATTRIBUTES:
+            fault = _decode_known(code, flags, field[value:stop], session, values)
+            if fault is None:
+                decoded[raw] = code, values[code]
+            else:
+                faults.append(fault)
+        elif not flags & OPTIONAL:
+            raise BgpError(
+                Code.UPDATE,
+                UNKNOWN_WELL_KNOWN,
+                f"attribute {code} is not known, and not optional",
+                encode_attribute(flags & ~EXTENDED, code, field[value:stop]),
+            )
+        elif flags & TRANSITIVE:
+            unknown.append(Unknown(flags & 0xE0 | PARTIAL, code, field[value:stop]))
     wrong = {fault.code for fault in faults}
-    faults += [
-        _missing(code)
-        for code in (codes.ORIGIN, codes.AS_PATH)
-        if code not in values and code not in wrong
-    ]
+    if not values.keys() >= _MANDATORY:
+        faults += [_missing(code) for code in sorted(_MANDATORY - values.keys() - wrong)]
     _merge_as4(values, session)
-    fields: dict[str, object] = {_FIELDS[code]: value for code, value in values.items()}
+    fields = {_FIELDS[code]: value for code, value in values.items()}
     if hop:
-        fields |= _decode_next_hop(hop)
-    unknown.sort(key=_code_of)  # equal attributes are equal in whatever order they came
-    attributes = Attributes(**fields, unknown=tuple(unknown))  # type: ignore[arg-type]
+        fields["next_hop"], fields["link_local"] = _decode_next_hop(hop)
+    if unknown:
+        unknown.sort(key=_code_of)  # equal attributes are equal in whatever order they came
+        fields["unknown"] = tuple(unknown)
+    attributes = Attributes(**fields)  # type: ignore[arg-type]
     return _Parsed(attributes, tuple(faults), codes.NEXT_HOP in wrong or codes.NEXT_HOP in values)
+
+
+def _decode_known(
+    code: int, flags: int, value: bytes, session: Session, values: dict[int, object]
+) -> Fault | None:
+    """Decode an attribute of the registry into `values`; return what is wrong with it instead."""
+    rule = ATTRIBUTES[code]
+    if rule.is_internal and session.is_external:
+        return Fault(Approach.DISCARD, code, "an external peer has no say in it")
+    if flags & (OPTIONAL | TRANSITIVE) != rule.flags:
+        text = f"the flags are {flags:#04x}; expected {rule.flags:#04x}"
+        return Fault(Approach.WITHDRAW, code, text)
+    try:
+        values[code] = rule.decode(value, session)
+    except Malformed as error:
+        return Fault(rule.on_malformed, code, str(error))
+    return None
 
 
 def _code_of(attribute: Unknown) -> int:
@@ -366,8 +382,12 @@ _MAPPED = bytes(10) + b"\xff\xff"
 _DISTINGUISHED = frozenset({AddressFamily.INET_VPN, AddressFamily.INET6_VPN})
 
 
-def _decode_next_hop(hop: bytes) -> dict[str, object]:
-    """Decode AFI, SAFI, size and next hop. Its size is checked here: RFC 7606 section 7.11."""
+@lru_cache(maxsize=MAX_BGP_ATTRIBUTE_SETS_CACHED)
+def _decode_next_hop(hop: bytes) -> tuple[Address, int]:
+    """Return the next hop and the link-local one in AFI, SAFI, size and addresses.
+
+    The size is checked here: RFC 7606 section 7.11.
+    """
     family = BY_CODE[int.from_bytes(hop[:2], "big"), hop[2]]
     addresses = hop[4:]
     width = 8 if family in _DISTINGUISHED else 0  # of an RD of zeros before each address
@@ -380,26 +400,29 @@ def _decode_next_hop(hop: bytes) -> dict[str, object]:
         raise _optional(codes.MP_REACH, f"a next hop of {size} octets for {family}")
     if address.startswith(_MAPPED) and not link_local:
         address = address[12:]
-    return {
-        "next_hop": Address(int.from_bytes(address, "big"), 4 if len(address) == 4 else 6),
-        "link_local": int.from_bytes(link_local, "big"),
-    }
+    return (
+        Address(int.from_bytes(address, "big"), 4 if len(address) == 4 else 6),
+        int.from_bytes(link_local, "big"),
+    )
 
 
 # encoding -----------------------------------------------------------------------------------
 
 
-def _encode_next_hop(family: AddressFamily, attributes: Attributes) -> bytes:
-    """Return what stands between SAFI and routes: size, next hop, a reserved octet."""
-    hop = attributes.next_hop
+@lru_cache(maxsize=MAX_BGP_ATTRIBUTE_SETS_CACHED)
+def _encode_next_hop(family: AddressFamily, hop: Address, link_local: int) -> bytes:
+    """Return what MP_REACH_NLRI has before its routes: AFI, SAFI, size, next hop, a reserved octet.
+
+    The inverse of `_decode_next_hop`.
+    """
     address = hop.value.to_bytes(4 if hop.version == 4 else 16, "big")
     if family.afi == 2 and len(address) == 4:
         address = _MAPPED + address
     distinguisher = bytes(8) if family in _DISTINGUISHED else b""
     octets = distinguisher + address
-    if attributes.link_local:
-        octets += distinguisher + attributes.link_local.to_bytes(16, "big")
-    return bytes((len(octets),)) + octets + b"\x00"
+    if link_local:
+        octets += distinguisher + link_local.to_bytes(16, "big")
+    return family.raw + bytes((len(octets),)) + octets + b"\x00"
 
 
 def encode_message(kind: int, body: bytes) -> bytes:
@@ -429,17 +452,16 @@ def encode_updates(
             encode_message(2, head + chunk)
             for chunk in _chunks(routes, limit - _OVERHEAD - len(shared))
         ]
-    start = family.raw + _encode_next_hop(family, attributes)
+    start = _encode_next_hop(family, attributes.next_hop, attributes.link_local)
     room = limit - _OVERHEAD - len(shared) - 4 - len(start)
-    if any(len(each) > room for each in routes):
-        routes = [route for each in routes for route in cut(family, each)]
     messages = []
-    for chunk in _chunks(routes, room):
-        value = start + chunk
+    for chunk in _chunks(routes, room, family):
+        size = len(start) + len(chunk)
         # RFC 7606 section 5.1: it should be the first of the attributes, and is always extended.
-        reach = b"\x90\x0e" + len(value).to_bytes(2, "big") + value
-        size = len(reach) + len(shared)
-        messages.append(encode_message(2, b"\x00\x00" + size.to_bytes(2, "big") + reach + shared))
+        head = _REACHING.pack(
+            _MARKER, _OVERHEAD + 4 + size + len(shared), 2, 0, 4 + size + len(shared), _REACH, size
+        )
+        messages.append(b"".join((head, start, chunk, shared)))
     return messages
 
 
@@ -467,11 +489,13 @@ def encode_end_of_rib(family: AddressFamily) -> bytes:
     return encode_message(2, b"\x00\x00\x00\x06\x80\x0f\x03" + family.raw)
 
 
-def _chunks(routes: Sequence[bytes], room: int) -> list[bytes]:
-    """Join routes into pieces of at most `room` octets."""
+def _chunks(routes: Sequence[bytes], room: int, family: AddressFamily | None = None) -> list[bytes]:
+    """Join routes into pieces of at most `room` octets; a field of the family may be cut."""
     whole = b"".join(routes)
     if len(whole) <= room:
         return [whole] if whole else []
+    if family is not None and any(len(each) > room for each in routes):
+        routes = [route for each in routes for route in cut(family, each)]
     chunks: list[bytes] = []
     pending: list[bytes] = []
     size = 0

@@ -37,8 +37,7 @@ __noinline int choose_member(struct packet *packet, const struct interface *port
 
 /* Which of the ports here a packet to several is for: the one that has its flow. */
 struct receiver {
-	struct flow_key key;
-	__u64 now_ns;
+	const struct packet *packet;
 	__u32 next_hop;
 	__u32 found;
 };
@@ -48,6 +47,7 @@ static long try_receiver(__u32 index, void *context)
 	struct receiver *receiver = context;
 	__u32 member = member_at(receiver->next_hop, index);
 	struct next_hop *next_hop = find_next_hop(member);
+	struct flow_key key = {};
 	struct interface *port;
 	struct flow *flow;
 
@@ -56,11 +56,9 @@ static long try_receiver(__u32 index, void *context)
 	port = find_port(next_hop->ifindex);
 	if (!port)
 		return 0;
-	receiver->key.vif = port->vif;
-	receiver->key.vrf = port->vrf;
-	flow = bpf_map_lookup_elem(&flows, &receiver->key);
-	if (!flow || flow->action != ACL_PASS ||
-	    is_idle(flow, receiver->key.protocol, receiver->now_ns))
+	key_of(&key, receiver->packet, port, false);
+	flow = bpf_map_lookup_elem(&flows, &key);
+	if (!flow || flow->action != ACL_PASS || is_idle(flow, key.protocol, receiver->packet->now_ns))
 		return 0;
 	receiver->found = member;
 	return 1;
@@ -70,13 +68,10 @@ static long try_receiver(__u32 index, void *context)
 __noinline int choose_local_member(struct packet *packet, __u32 next_hop_id, __u32 seed)
 {
 	struct next_hop *next_hop = find_next_hop(next_hop_id);
-	const struct interface nobody = {};
-	struct receiver receiver = {.next_hop = next_hop_id};
+	struct receiver receiver = {.packet = packet, .next_hop = next_hop_id};
 
 	if (!packet || !next_hop || !next_hop->local_members)
 		return 0;
-	receiver.now_ns = bpf_ktime_get_coarse_ns();
-	key_of(&receiver.key, packet, &nobody, false);
 	bpf_loop(next_hop->local_members, try_receiver, &receiver, 0);
 	if (receiver.found)
 		return receiver.found;

@@ -175,7 +175,8 @@ static __always_inline bool write_outer(struct __sk_buff *skb, const struct pack
 }
 
 /* Ask the kernel the way for a packet of `length` bytes; DROP_NONE or why there is none. */
-static __noinline int find_path(struct __sk_buff *skb, struct path *path, __u32 length)
+static __noinline int find_path(struct __sk_buff *skb, struct path *path, __u32 length,
+				__u64 now_ns)
 {
 	/* As if sent by the host itself: that asks only the loopback device to have forwarding on. */
 	struct bpf_fib_lookup asked = {
@@ -203,7 +204,7 @@ static __noinline int find_path(struct __sk_buff *skb, struct path *path, __u32 
 		return DROP_NONE;
 	path->neighbour = 0;
 	path->mtu = asked.mtu_result;
-	path->found_ns = bpf_ktime_get_coarse_ns();
+	path->found_ns = now_ns;
 	return DROP_NONE;
 }
 
@@ -229,13 +230,13 @@ static __always_inline int tunnel(struct __sk_buff *skb, const struct packet *pa
 	if (unlikely(path->remote != next_hop->remote || path->source_port != source_port ||
 		     path->port != udp_port || path->local != self->address ||
 		     length > path->mtu ||
-		     bpf_ktime_get_coarse_ns() - path->found_ns > PATH_FRESH_NS)) {
+		     packet->now_ns - path->found_ns > PATH_FRESH_NS)) {
 		path->remote = next_hop->remote;
 		path->source_port = source_port;
 		path->port = udp_port;
 		path->local = self->address;
 		path->found_ns = 0;
-		reason = find_path(skb, path, length);
+		reason = find_path(skb, path, length, packet->now_ns);
 		if (reason)
 			return drop(skb, port, reason);
 	}

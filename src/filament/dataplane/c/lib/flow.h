@@ -5,7 +5,7 @@
  * and the lists it was given under; otherwise the next packet is judged again. Packets of the other
  * direction are the flow's answers once a packet of it passed; otherwise they are judged on their
  * own. Where the answers' own direction is allowed when the flow's no longer is, the answerer
- * becomes the one who started. */
+ * becomes the one who started; of TCP only by a new connection: one that may not go on does not. */
 #pragma once
 
 #include "address.h"
@@ -32,7 +32,9 @@ struct ruling {
 struct judging {
 	struct question asked;
 	struct flow entry;
+	struct packet quoted; /* by an error */
 	struct flow_key key;
+	struct address remote; /* the far address as rules may know it */
 	struct ruling ruling;
 	struct ruling own; /* on a packet that is no answer after all */
 	__u32 remote_network; /* of the route to the far address */
@@ -48,7 +50,53 @@ struct {
 	__type(value, struct judging);
 } judgings SEC(".maps");
 
-/* The key of the packet's flow at a port. What stands for ports in ICMP is the same in both
+/* Leave out of a key what the port's fat flows do not look at, as `_fatten` of forward/flows.py. */
+__noinline int fatten(struct flow_key *key, __u32 version)
+{
+	const struct fat_flow *found = NULL;
+	struct fat_flow_key asked = {};
+	const struct route *route;
+
+	if (!key)
+		return 0;
+	asked.vif = key->vif;
+	asked.protocol = key->protocol;
+	if (!is_icmp(key->protocol) && key->local_port) {
+		asked.port = bpf_ntohs(key->local_port);
+		found = bpf_map_lookup_elem(&fat_flows, &asked);
+		if (found)
+			key->remote_port = 0;
+	}
+	if (!found && !is_icmp(key->protocol) && key->remote_port) {
+		asked.port = bpf_ntohs(key->remote_port);
+		found = bpf_map_lookup_elem(&fat_flows, &asked);
+		if (found)
+			key->local_port = 0;
+	}
+	if (!found) {
+		asked.port = 0;
+		found = bpf_map_lookup_elem(&fat_flows, &asked);
+		if (!found)
+			return 0;
+		key->local_port = 0;
+		/* The type of ICMP stays: one may pass where another may not. */
+		if (!is_icmp(key->protocol))
+			key->remote_port = 0;
+	}
+	key->fat = found->fat;
+	if (key->fat & FAT_LOCAL)
+		set_any(&key->local, version);
+	if (key->fat & FAT_REMOTE) {
+		route = find_route(key->vrf, &key->remote, version);
+		key->remote.words[0] = 0;
+		key->remote.words[1] = route ? bpf_htonl(route->network) : 0;
+		key->remote.words[2] = route ? bpf_htonl(route->groups) : 0;
+		key->remote.words[3] = route ? bpf_htonl(route->tags) : 0;
+	}
+	return 0;
+}
+
+/* The key of the packet's flow at a port, all zeros before. What stands for ports in ICMP is the same in both
  * directions. */
 static __always_inline void key_of(struct flow_key *key, const struct packet *packet,
 				   const struct interface *port, bool is_from_port)
@@ -56,6 +104,7 @@ static __always_inline void key_of(struct flow_key *key, const struct packet *pa
 	key->vif = port->vif;
 	key->vrf = port->vrf;
 	key->protocol = packet->protocol;
+	key->fat = 0;
 	if (is_from_port) {
 		key->local = packet->source;
 		key->remote = packet->destination;
@@ -70,6 +119,14 @@ static __always_inline void key_of(struct flow_key *key, const struct packet *pa
 		key->local_port = packet->destination_port;
 		key->remote_port = packet->source_port;
 	}
+	if (unlikely(port->flags & INTERFACE_FAT_FLOWS))
+		fatten(key, packet->version);
+}
+
+/* The flags to remember of a packet: fat flows are of many connections. */
+static __always_inline __u8 tcp_flags_of(const struct flow_key *key, const struct packet *packet)
+{
+	return likely(!key->fat) ? packet->tcp_flags : 0;
 }
 
 static __always_inline bool is_closed(const struct flow *flow)
@@ -104,10 +161,9 @@ static __always_inline bool is_idle(const struct flow *flow, __u32 protocol, __u
 }
 
 /* Whether the row is this packet's flow, and not one that ended before. */
-static __always_inline bool is_alive(const struct flow *flow, const struct packet *packet,
-				     __u64 now_ns)
+static __always_inline bool is_alive(const struct flow *flow, const struct packet *packet)
 {
-	if (is_idle(flow, packet->protocol, now_ns))
+	if (is_idle(flow, packet->protocol, packet->now_ns))
 		return false;
 	/* A new connection by the ports of one that is closed. */
 	return (packet->tcp_flags & (TCP_SYN | TCP_ACK)) != TCP_SYN || !is_closed(flow);
@@ -124,6 +180,13 @@ static __always_inline bool is_current(const struct flow *flow, const struct int
 	       flow->security == security && flow->firewall == firewall;
 }
 
+/* Whether the packet may be the first of a connection: of TCP only a SYN is. Fat flows are many. */
+static __always_inline bool may_begin(const struct flow_key *key, const struct packet *packet)
+{
+	return packet->protocol != IPPROTO_TCP || key->fat ||
+	       (packet->tcp_flags & (TCP_SYN | TCP_ACK)) == TCP_SYN;
+}
+
 /* Whether the packet goes the way of who started the flow. */
 static __always_inline bool is_forward(const struct flow *flow, bool is_from_port)
 {
@@ -133,20 +196,18 @@ static __always_inline bool is_forward(const struct flow *flow, bool is_from_por
 /* Judge the flow as started by the port (`outbound`), or by the far end: first by the network's
  * policy, then by the port's security groups, then by its firewall policies: all must let it pass.
  * ICMP is judged by what it began with. */
-static __always_inline void judge_tuple(struct judging *judging, const struct interface *port,
-					__u8 version, struct ruling *ruling, bool outbound,
-					__u32 icmp)
+static __noinline void judge_tuple(struct judging *judging, const struct interface *port,
+				   struct ruling *ruling, bool outbound, __u32 icmp)
 {
 	const struct flow_key *key = &judging->key;
 	struct question *asked = &judging->asked;
 
 	asked->protocol = key->protocol;
-	asked->version = version;
 	asked->groups = judging->remote_groups;
 	asked->source_network = outbound ? port->network : judging->remote_network;
 	asked->destination_network = outbound ? judging->remote_network : port->network;
-	asked->source = outbound ? key->local : key->remote;
-	asked->destination = outbound ? key->remote : key->local;
+	asked->source = outbound ? key->local : judging->remote;
+	asked->destination = outbound ? judging->remote : key->local;
 	asked->source_port = bpf_ntohs(outbound ? key->local_port : key->remote_port);
 	asked->port = bpf_ntohs(outbound ? key->remote_port : key->local_port);
 	if (is_icmp(key->protocol)) {
@@ -179,18 +240,18 @@ static __always_inline void judge_tuple(struct judging *judging, const struct in
 }
 
 static __always_inline void count_flow(struct flow *flow, const struct packet *packet,
-				       bool is_from_port, __u64 now_ns)
+				       __u8 tcp_flags, bool is_from_port)
 {
 	if (is_from_port) {
 		flow->out_packets++;
 		flow->out_bytes += packet->length;
-		flow->tcp_out |= packet->tcp_flags;
+		flow->tcp_out |= tcp_flags;
 	} else {
 		flow->in_packets++;
 		flow->in_bytes += packet->length;
-		flow->tcp_in |= packet->tcp_flags;
+		flow->tcp_in |= tcp_flags;
 	}
-	flow->last_seen_ns = now_ns;
+	flow->last_seen_ns = packet->now_ns;
 }
 
 static __always_inline __u32 refusal(bool is_from_port, __u8 action)
@@ -231,6 +292,9 @@ static __always_inline void find_remote(struct judging *judging, const struct pa
 	bool is_from_port = route;
 
 	judging->member = 0;
+	judging->remote = judging->key.remote;
+	if (unlikely(judging->key.fat & FAT_REMOTE))
+		set_any(&judging->remote, packet->version);
 	if (!is_from_port)
 		route = find_route(judging->key.vrf, &packet->source, packet->version);
 	judging->remote_network = route ? route->network : 0;
@@ -251,24 +315,22 @@ __noinline int judge(struct __sk_buff *skb, struct packet *packet, const struct 
 	struct judging *judging;
 	struct ruling *ruling;
 	__u32 zero = 0, reason, icmp;
-	__u64 now_ns;
 
 	judging = bpf_map_lookup_elem(&judgings, &zero);
 	if (!packet || !port || !judging)
 		return DROP_POLICY_FROM_PORT; /* never: it only has to be said */
-	now_ns = bpf_ktime_get_coarse_ns();
 	key_of(&judging->key, packet, port, is_from_port);
 	known = bpf_map_lookup_elem(&flows, &judging->key);
 	entry = &judging->entry;
 	ruling = &judging->ruling;
 	find_remote(judging, packet, route);
 	is_known = known;
-	if (known && is_alive(known, packet, now_ns)) {
+	if (known && is_alive(known, packet)) {
 		*entry = *known;
 		may_pass = known->action == ACL_PASS;
 	} else {
 		__builtin_memset(entry, 0, sizeof(*entry));
-		entry->started_ns = now_ns;
+		entry->started_ns = packet->now_ns;
 		entry->flags = is_from_port ? 0 : FLOW_INBOUND;
 	}
 	is_answer = !is_forward(entry, is_from_port) && entry->flags & FLOW_PASSED;
@@ -276,10 +338,11 @@ __noinline int judge(struct __sk_buff *skb, struct packet *packet, const struct 
 	is_denied_already = !is_forward(entry, is_from_port) && !is_answer &&
 			    is_current(entry, port, generation);
 	icmp = packet->icmp_type << 8 | packet->icmp_code;
-	judge_tuple(judging, port, packet->version, ruling, is_from_port != is_answer,
+	judging->asked.version = packet->version;
+	judge_tuple(judging, port, ruling, is_from_port != is_answer,
 		    is_answer ? entry->icmp : icmp);
-	if (is_answer && ruling->action != ACL_PASS) {
-		judge_tuple(judging, port, packet->version, &judging->own, is_from_port, icmp);
+	if (is_answer && ruling->action != ACL_PASS && may_begin(&judging->key, packet)) {
+		judge_tuple(judging, port, &judging->own, is_from_port, icmp);
 		if (judging->own.action == ACL_PASS) {
 			ruling = &judging->own;
 			is_answer = false;
@@ -289,9 +352,9 @@ __noinline int judge(struct __sk_buff *skb, struct packet *packet, const struct 
 	entry->acl = port->acl;
 	if (ruling->action == ACL_PASS) {
 		entry->flags = (is_from_port != is_answer ? 0 : FLOW_INBOUND) | FLOW_PASSED;
-	} else if (is_answer || is_denied_already) {
+	} else if (is_denied_already || (is_answer && may_begin(&judging->key, packet))) {
 		entry->flags |= FLOW_BOTH_DENIED;
-	} else {
+	} else if (!is_answer) {
 		entry->flags &= ~(FLOW_BOTH_DENIED | FLOW_INBOUND);
 		entry->flags |= is_from_port ? 0 : FLOW_INBOUND;
 	}
@@ -308,7 +371,7 @@ __noinline int judge(struct __sk_buff *skb, struct packet *packet, const struct 
 	/* Answers go back to where it came from. */
 	if (judging->member)
 		entry->member = judging->member;
-	count_flow(entry, packet, is_from_port, now_ns);
+	count_flow(entry, packet, tcp_flags_of(&judging->key, packet), is_from_port);
 	if (is_known) {
 		/* Whole rows only: a row may have been swept and be another flow's while we look at
 		 * it, which is good enough for statistics but not for verdicts. */
@@ -329,25 +392,30 @@ __noinline int judge(struct __sk_buff *skb, struct packet *packet, const struct 
 __noinline int is_about_flow(struct __sk_buff *skb, struct packet *packet,
 			     const struct interface *port, __u32 generation, __u32 is_from_port)
 {
-	struct packet quoted = {};
-	struct flow_key key = {};
+	struct judging *judging;
+	struct packet *quoted;
+	struct flow_key *key;
+	__u32 zero = 0, offset;
 	struct flow *flow;
-	__u32 offset;
 
-	if (!packet || !port)
+	judging = bpf_map_lookup_elem(&judgings, &zero);
+	if (!packet || !port || !judging)
 		return false;
+	quoted = &judging->quoted;
+	key = &judging->key;
+	__builtin_memset(quoted, 0, sizeof(*quoted));
 	offset = packet->offset + packet->header_bytes + TRANSPORT_BYTES;
 	if (packet->length < packet->header_bytes + TRANSPORT_BYTES + sizeof(struct iphdr))
 		return false;
-	if (!parse_ip(skb, &quoted, offset, packet->version, true))
+	if (!parse_ip(skb, quoted, offset, packet->version, true))
 		return false;
 	/* An error goes to the sender of what it is about. */
-	if (!is_same_address(&quoted.source, &packet->destination))
+	if (!is_same_address(&quoted->source, &packet->destination))
 		return false;
-	key_of(&key, &quoted, port, !is_from_port);
-	flow = bpf_map_lookup_elem(&flows, &key);
+	key_of(key, quoted, port, !is_from_port);
+	flow = bpf_map_lookup_elem(&flows, key);
 	return flow && flow->action == ACL_PASS && is_current(flow, port, generation) &&
-	       !is_idle(flow, key.protocol, bpf_ktime_get_coarse_ns());
+	       !is_idle(flow, key->protocol, packet->now_ns);
 }
 
 /* Remember what the first fragment of a packet says, or give a later one what that said. A later
@@ -356,12 +424,10 @@ __noinline int follow_fragment(struct packet *packet, __u32 vif)
 {
 	struct fragment_key key = {};
 	struct fragment *known;
-	__u64 now_ns;
 
 	if (!packet || !(has_ports(packet->protocol) ||
 			 is_icmp_of(packet->protocol, packet->version)))
 		return 0;
-	now_ns = bpf_ktime_get_coarse_ns();
 	key.vif = vif;
 	key.source = packet->source;
 	key.destination = packet->destination;
@@ -369,7 +435,7 @@ __noinline int follow_fragment(struct packet *packet, __u32 vif)
 	key.protocol = packet->protocol;
 	if (packet->is_first) {
 		struct fragment entry = {
-			.seen_ns = now_ns,
+			.seen_ns = packet->now_ns,
 			.source_port = packet->source_port,
 			.destination_port = packet->destination_port,
 			.icmp = packet->icmp_type << 8 | packet->icmp_code,
@@ -379,7 +445,7 @@ __noinline int follow_fragment(struct packet *packet, __u32 vif)
 		return 0;
 	}
 	known = bpf_map_lookup_elem(&fragments, &key);
-	if (!known || (__s64)(now_ns - known->seen_ns) > (__s64)(FRAGMENT_IDLE_S * SECOND_NS))
+	if (!known || (__s64)(packet->now_ns - known->seen_ns) > (__s64)(FRAGMENT_IDLE_S * SECOND_NS))
 		return 0;
 	packet->source_port = known->source_port;
 	packet->destination_port = known->destination_port;
@@ -397,7 +463,7 @@ static __always_inline __u32 police(struct __sk_buff *skb, struct packet *packet
 	bool is_from_port = route;
 	struct flow_key key = {};
 	struct flow *flow;
-	__u64 now_ns;
+	__u8 tcp_flags;
 
 	if (!(port->flags & INTERFACE_POLICY))
 		return DROP_NONE;
@@ -408,24 +474,24 @@ static __always_inline __u32 police(struct __sk_buff *skb, struct packet *packet
 		return DROP_NONE;
 	key_of(&key, packet, port, is_from_port);
 	flow = bpf_map_lookup_elem(&flows, &key);
-	now_ns = bpf_ktime_get_coarse_ns();
 	if (unlikely(!flow || !is_current(flow, port, generation) ||
-		     !is_alive(flow, packet, now_ns) ||
+		     !is_alive(flow, packet) ||
 		     (flow->action != ACL_PASS && !(flow->flags & FLOW_BOTH_DENIED) &&
 		      !is_forward(flow, is_from_port))))
 		return judge(skb, packet, port, route, generation);
+	tcp_flags = tcp_flags_of(&key, packet);
 	if (is_from_port) {
 		__sync_fetch_and_add(&flow->out_packets, 1);
 		__sync_fetch_and_add(&flow->out_bytes, packet->length);
-		if (packet->tcp_flags & ~flow->tcp_out)
-			flow->tcp_out |= packet->tcp_flags;
+		if (tcp_flags & ~flow->tcp_out)
+			flow->tcp_out |= tcp_flags;
 	} else {
 		__sync_fetch_and_add(&flow->in_packets, 1);
 		__sync_fetch_and_add(&flow->in_bytes, packet->length);
-		if (packet->tcp_flags & ~flow->tcp_in)
-			flow->tcp_in |= packet->tcp_flags;
+		if (tcp_flags & ~flow->tcp_in)
+			flow->tcp_in |= tcp_flags;
 	}
-	flow->last_seen_ns = now_ns;
+	flow->last_seen_ns = packet->now_ns;
 	return likely(flow->action == ACL_PASS) ? DROP_NONE
 						: refusal(is_from_port, flow->action);
 }

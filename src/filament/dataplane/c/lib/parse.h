@@ -7,6 +7,7 @@
 #include "tables.gen.h"
 
 struct packet {
+	__u64 now_ns;
 	__u32 offset; /* of the IP header in the frame */
 	__u32 header_bytes; /* to the transport header: with options or extension headers */
 	__u32 length; /* of the IP packet; the frame may be longer (padding) */
