@@ -147,8 +147,13 @@ class WatchClient:
 
 async def _lines(pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
     """Split at line feeds only: JSON may hold U+2028, which a text line reader takes for an end."""
-    begun = b""
+    begun: list[bytes] = []  # joined once: a commit of megabytes comes in hundreds of pieces
     async for piece in pieces:
-        *lines, begun = (begun + piece).split(b"\n")
-        for line in lines:
-            yield line
+        first, *others = piece.split(b"\n")
+        begun.append(first)
+        if others:
+            yield b"".join(begun)
+            *lines, last = others
+            for line in lines:
+                yield line
+            begun = [last]
