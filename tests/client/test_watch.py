@@ -1,5 +1,7 @@
 """The change stream as its reader cuts it into lines."""
 
+import itertools
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -8,7 +10,7 @@ from filament.client.watch import _lines
 
 async def pieces_of(text, cuts):
     bounds = [0, *sorted(min(cut, len(text)) for cut in cuts), len(text)]
-    for start, end in zip(bounds, bounds[1:], strict=False):
+    for start, end in itertools.pairwise(bounds):
         yield text[start:end]
 
 
