@@ -17,7 +17,6 @@
 #include "route.h"
 #include "tables.gen.h"
 
-
 /* What the lists say of a flow: the rules that decided, and the action for its row. */
 struct ruling {
 	__u32 rule;
@@ -96,7 +95,7 @@ __noinline int fatten(struct flow_key *key, __u32 version)
 	return 0;
 }
 
-/* The key of the packet's flow at a port, all zeros before. What stands for ports in ICMP is the same in both
+/* The key of the packet's flow at a port. What stands for ports in ICMP is the same in both
  * directions. */
 static __always_inline void key_of(struct flow_key *key, const struct packet *packet,
 				   const struct interface *port, bool is_from_port)
