@@ -83,13 +83,21 @@ _FOLLOWED = "update meta set value = ? where key = 'followed'"
 _TAKE_ROWS = _Statement("insert into allocations values ROWS", "(?, ?, ?)")
 _LOG_ROWS = _Statement("insert into log values ROWS", "(?, ?)")
 _TOUCHED_ROWS = _Statement("insert into touched values ROWS", "(?, ?)")
-_UNTOUCH_ROWS = _Statement("delete from touched where ROWS", "(uuid = ? and revision = ?)", " or ")
-STATEMENTS = (
-    *(_DELETE_ROWS, _FREE_ROWS, _PUT_ROWS, _TAKE_ROWS, _LOG_ROWS, _TOUCHED_ROWS, _UNTOUCH_ROWS),
-)
+_SWEEP_TO = """
+select uuid, revision from touched where (uuid, revision) > (?, ?)
+order by uuid, revision limit 1 offset ?
+"""
+_SWEEP = """
+delete from touched
+where (uuid, revision) > (?, ?) and (uuid, revision) <= (?, ?) and revision < ?
+"""
+STATEMENTS = (_DELETE_ROWS, _FREE_ROWS, _PUT_ROWS, _TAKE_ROWS, _LOG_ROWS, _TOUCHED_ROWS)
+SWEEPS = (_SWEEP_TO, _SWEEP)
 _ROWS_AT_ONCE = 64
 FOLD_COMMITS = 16  # that the tables take over at once; they lack fewer, and a group
 _FORGET_COMMITS = 4 * FOLD_COMMITS  # of the log at once: more than come in the same time
+_SWEEP_ROWS = 8 * FOLD_COMMITS  # of `touched` at once: so many that few wait for their turn
+_FIRST_KEY, _LAST_KEY = ("", 0), ("\U0010ffff", 0)  # around all uuids
 # 64 MB of SQLite's own log: so seldom that those who wait for it are far less than 1 in 100.
 _CHECKPOINT_PAGES = 16_000
 _CACHE_KIB = 16 * 1024
@@ -115,22 +123,6 @@ class _Written(msgspec.Struct, frozen=True):
     frees: tuple[Allocation, ...]
 
 
-class _Named(msgspec.Struct, frozen=True):
-    """The uuid of an object in a commit."""
-
-    uuid: str
-
-
-class _Touching(msgspec.Struct, frozen=True):
-    """Which objects a commit puts or deletes; the rest of its JSON is passed over."""
-
-    puts: tuple[_Named, ...] = ()
-    deletes: tuple[_Named, ...] = ()
-
-
-_decode_touching = msgspec.json.Decoder(_Touching).decode
-
-
 class SqliteStore:
     """See `store.contract.Store`. One per file and process; used from one thread only."""
 
@@ -144,6 +136,7 @@ class SqliteStore:
         self._news = threading.Condition()
         self._index: Index | None = None  # read when first needed
         self._kept_from = 0  # what the log holds below is to go
+        self._swept = _FIRST_KEY  # how far `touched` was looked through
         self._behind: list[tuple[Commit, tuple[msgspec.Raw, ...]]] = []  # the tables lack them
         self._connection = sqlite3.connect(
             # Serialised by SQLite itself: `follow` reads on a thread of its own.
@@ -201,7 +194,7 @@ class SqliteStore:
                 # In this transaction, since most of what another costs is its end.
                 self._follow(some)
                 if some:
-                    self._forget(some[-1][0].revision, _FORGET_COMMITS)
+                    self._forget(some[-1][0].revision)
             del self._behind[: len(some)]
         except RevisionConflictError as error:
             index.revert(undo, revision)
@@ -274,7 +267,11 @@ class SqliteStore:
         try:
             self._fold()
             with self._writing():
-                self._forget(self._revision, -1)
+                for table in ("log", "touched"):
+                    self._connection.execute(
+                        f"delete from {table} where revision < ?",  # noqa: S608 - one of the two
+                        (self._kept_from,),
+                    )
         except (TransientError, PermanentError):
             pass  # the log has it
         finally:
@@ -319,8 +316,11 @@ class SqliteStore:
         self._connection.execute("update meta set key = 'followed' where key = 'revision'")
 
     def _oldest(self) -> int:
+        return max(self._oldest_row(), self._kept_from)
+
+    def _oldest_row(self) -> int:
         (first,) = self._connection.execute("select min(revision) from log").fetchone()
-        return max(self._revision + 1 if first is None else first, self._kept_from)
+        return self._revision + 1 if first is None else int(first)
 
     @contextlib.contextmanager
     def _transaction(self) -> Iterator[None]:
@@ -382,26 +382,19 @@ class SqliteStore:
         self._write_rows(_TOUCHED_ROWS, touched)
         self._connection.execute(_FOLLOWED, (commits[-1][0].revision,))
 
-    def _forget(self, followed: int, limit: int) -> None:
-        """Delete the oldest rows of the log that are to go, up to `limit` (-1: all), and which
-        commits they say touched what. The tables must be at `followed`.
+    def _forget(self, followed: int) -> None:
+        """Delete some of the oldest rows of the log that are to go, and look at the next few rows
+        of `touched`, in the order of their keys, for those that speak of rows that went: to go for
+        just these would take a page of its own for each. The tables must be at `followed`.
         """
-        rows = self._connection.execute(
-            "select revision, body from log where revision < ? and revision <= ?"
-            " order by revision limit ?",
-            (self._kept_from, followed, limit),
-        ).fetchall()
-        if not rows:
+        if not self._kept_from:
             return
-        # By their keys: `touched` has no other index, and to look through all of it takes longer
-        # the more there is.
-        touched = [
-            (uuid, revision) for revision, body in rows for uuid in _touched(_decode_touching(body))
-        ]
-        for some in _some(touched):
-            values = [value for row in some for value in row]
-            self._connection.execute(_UNTOUCH_ROWS.over(len(some)), values)
-        self._connection.execute("delete from log where revision <= ?", (rows[-1][0],))
+        execute, first = self._connection.execute, self._oldest_row()
+        end = max(first, min(self._kept_from, followed + 1, first + _FORGET_COMMITS))
+        execute("delete from log where revision < ?", (end,))
+        last = execute(_SWEEP_TO, (*self._swept, _SWEEP_ROWS - 1)).fetchone()
+        execute(_SWEEP, (*self._swept, *(last or _LAST_KEY), end))
+        self._swept = last or _FIRST_KEY
 
     def _write_rows(self, statement: _Statement, rows: Sequence[tuple[Any, ...]]) -> None:
         """Write rows all of which must fit: what is written was checked against the index."""
@@ -431,7 +424,7 @@ def _write(commit: Commit) -> tuple[Commit, tuple[msgspec.Raw, ...], bytes]:
     return commit, puts, body
 
 
-def _touched(commit: Commit | _Touching) -> set[str]:
+def _touched(commit: Commit) -> set[str]:
     return {item.uuid for item in (*commit.puts, *commit.deletes)}
 
 
