@@ -32,6 +32,10 @@ def growing() -> Iterator[None]:
 
 
 def settle() -> None:
-    """Collect what is young and move the rest out of the collector's sight."""
-    gc.collect()
+    """Collect what is young and move the rest out of the collector's sight.
+
+    Not a full collection: that stops looking at a dict of texts, whose next key (a tuple, a name)
+    makes it young again, so that a dict of all names would be walked each time.
+    """
+    gc.collect(1)
     gc.freeze()
