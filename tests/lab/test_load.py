@@ -220,12 +220,15 @@ def test_a_port_with_a_limit_floods_itself_only(limited, chance):
 
 def settled(lab, host):
     """A host's counters once nothing moves any more."""
-    now = count(lab, host)
-    while True:
+    seen = [count(lab, host)]
+
+    def stands_still():
         time.sleep(0.1)
-        before, now = now, count(lab, host)
-        if now == before:
-            return now
+        seen.append(count(lab, host))
+        return seen[-1] == seen[-2]
+
+    until(stands_still)
+    return seen[-1]
 
 
 def test_a_scan_of_every_port_and_address_is_accounted_for(lab, capsys):
