@@ -78,7 +78,7 @@ class Twin:
 
     def reset(self) -> None:
         """Empty the kernel's tables and the model."""
-        for name in ("flows", "drops", "vrf_drops", "fragments"):
+        for name in ("flows", "drops", "vrf_drops", "fragments", "claims"):
             self.maps.clear(name)
         changes = [
             Change(name, key, None)
@@ -159,7 +159,13 @@ class Twin:
         assert all(len(one.head) == min(one.length, SAMPLE_HEAD_BYTES) for one in shown)
 
     def compare_state(self) -> None:
-        """Compare flows, drops and counters."""
+        """Compare flows, claims, drops and counters."""
+        kernel_claims = {key: values[0] for (key,), values in self.maps.read_all("claims").items()}
+        model_claims = self.model.claims
+        # In the order of time: which of them is the newest decides.
+        assert sorted(kernel_claims, key=kernel_claims.__getitem__) == sorted(
+            model_claims, key=model_claims.__getitem__
+        )
         kernel_flows = {key: values[2:] for key, values in self.maps.read_all("flows").items()}
         model_flows = {tuple(key): values[2:] for key, values in self.model.flows().items()}
         assert kernel_flows == model_flows

@@ -17,6 +17,7 @@ from filament.forward.inputs import AddressPair, FatFlow
 from filament.wire.packet.ipv4 import ICMP, SCTP, TCP, UDP
 from filament.wire.packet.ipv6 import ICMPV6
 
+ACTIVE_ACTIVE, ACTIVE_STANDBY = "active-active", "active-standby"
 _PAIRS = "virtual_machine_interface_allowed_address_pairs"
 _MAX_FLOWS = (1 << 32) - 1
 _MAX_PROTOCOL, _MAX_PORT = 255, 65535
@@ -203,10 +204,11 @@ def _pair(given: _Pair) -> AddressPair:
     # An address with the length of its subnet is common, and means the subnet (TF).
     prefix = Prefix(address.value & mask_of(length, address.version), length, address.version)
     mac = parse_mac(given.mac) if given.mac else 0
-    if given.address_mode not in (None, "", "active-active", "active-standby"):
+    if given.address_mode not in (None, "", ACTIVE_ACTIVE, ACTIVE_STANDBY):
         raise InputError(
             "bad-pair",
             f"address_mode is {given.address_mode!r:.40}",
             hint="write active-active or active-standby",
         )
-    return AddressPair(prefix, mac, given.address_mode == "active-standby")
+    # One that says nothing is held by one port at a time (TF's agents).
+    return AddressPair(prefix, mac, given.address_mode != ACTIVE_ACTIVE)

@@ -110,6 +110,7 @@ class SourceValues(NamedTuple):
     """A row of `sources`."""
 
     pair: int
+    claim: int
 
 
 class MemberValues(NamedTuple):
