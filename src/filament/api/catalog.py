@@ -293,9 +293,9 @@ CATALOG: tuple[Entry, ...] = (
     Entry(
         path="/prop-collection-update", method="POST", handler="update_elements",
         action="prop-collection-update", body=ElementsBody, is_write=True, errors=(403, 404),
-        text="Change elements of list and map properties, each at the price of that element. A rule of"
-        " a security-group or network-policy has its `rule_uuid` for a position; one that is added"
-        " goes before the rule at `position`, or to the end.",
+        text="Change elements of list and map properties, each at the price of that element. A rule"
+        " of a security-group or network-policy has its `rule_uuid` for a position; one that is"
+        " added goes before the rule at `position`, or to the end.",
     ),
     Entry(
         path="/ref-update", method="POST", handler="ref_update", action="ref-update",
