@@ -4,19 +4,26 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
 from filament.base.net import format_ipv4, format_mac, parse_ipv4
-from filament.dataplane import bpf
-from filament.dataplane.load import Programs, load
-from filament.dataplane.maps import PinnedMaps
+from filament.dataplane.load import OBJECT, Programs, load
+from filament.dataplane.maps import PinnedMaps, Values, possible_cpus
 from filament.dataplane.ring import SampleRing
-from filament.forward.layout import SAMPLE_HEAD_BYTES, DropReason, Verdict
-from filament.forward.model import Model, Result, UnderlayPath
-from filament.forward.tables import Change, Tables
+from filament.forward.flows import FlowKey
+from filament.forward.layout import (
+    SAMPLE_HEAD_BYTES,
+    SAMPLES_PER_SLICE,
+    TABLES,
+    DropReason,
+    Verdict,
+)
+from filament.forward.model import Counter, Model, Result, UnderlayPath
+from filament.forward.tables import Change, Key, Tables
 
+from .direct import Map, OnlyRow, Program
 from .kernel import run
 
 HOST = parse_ipv4("172.30.0.1")
@@ -30,6 +37,21 @@ ROUTER_MAC_UNDERLAY = 0x0217000000FE
 UNDERLAY_MAC = 0x021700000001
 UNDERLAY_MTU = 1600
 PORT_COUNT = 4
+
+
+# Few, so that reading them is quick, and so that they run out; more than any test's own.
+MOST_FLOWS = 128
+_VIFS = 16  # more than there are numbers of ports
+_PLANNED = tuple(table.name for table in TABLES if table.planned)
+_SECOND_NS = 1_000_000_000
+_CLOCK_MONOTONIC_COARSE = 6  # linux/time.h: what the programs read
+_HALF_SECOND_NS = _SECOND_NS // 2
+# Where the TTL is in a frame, and the checksum that covers it, by IP version.
+_TTL_AT: Mapping[int, frozenset[int]] = {4: frozenset({22, 24, 25}), 6: frozenset({21})}
+
+
+def _coarse_ns() -> int:
+    return time.clock_gettime_ns(_CLOCK_MONOTONIC_COARSE)
 
 
 class Seen(NamedTuple):
@@ -54,10 +76,13 @@ def _seen_by_model(result: Result) -> Seen:
 
 
 class Twin:
-    """The pair. Devices p0.. are ports, u0 the underlay; all in the caller's namespace."""
+    """The pair. Devices p0.. are ports, u0 the underlay; all in the caller's namespace.
+
+    The model's time stands still but for `pass_time`, which makes what the kernel remembers as much
+    older: so ages are whole seconds, and what is exactly as old as it may be can be tested.
+    """
 
     def __init__(self, programs: Programs, maps: PinnedMaps, ifindexes: dict[str, int]) -> None:
-        self.programs = programs
         self.maps = maps
         self.ports = [ifindexes[f"p{index}"] for index in range(PORT_COUNT)]
         self.underlay_ifindex = ifindexes["u0"]
@@ -67,49 +92,91 @@ class Twin:
             SILENT: UnderlayPath(self.underlay_ifindex, UNDERLAY_MAC, None, UNDERLAY_MTU),
             FAR: far,
         }
+        cpus = possible_cpus()
+        self.programs = programs
+        self._programs = {
+            name: Program(descriptor) for name, descriptor in programs.descriptor_by_name.items()
+        }
+        self.direct = {
+            table.name: Map(table.name, maps.descriptor(table.name), cpus) for table in TABLES
+        }
+        self._decision = OnlyRow("decisions", maps.descriptor("decisions"), cpus)
         self._ring = SampleRing(maps.directory)
-        self.model = self._fresh_model()
+        self._is_taken = False  # by `take_state`, and no packet came since
+        self._unslept = 0  # packets since the kernel's slice of samples was cleared
+        self._begin_time()
+        self.model = Model(None, lambda: self._now_s, self.underlay, most_flows=MOST_FLOWS)
 
     def close(self) -> None:
         self._ring.close()
 
-    def _fresh_model(self) -> Model:
-        return Model(None, time.monotonic, self.underlay)
+    # --- time ---
+
+    def _begin_time(self) -> None:
+        self._now_s = int(time.monotonic())
+        self._since_ns = _coarse_ns()  # when the model's time was set
+        self._kernel_ahead_ns = 0  # of the kernel's times of before, in the model's
+
+    @property
+    def is_late(self) -> bool:
+        """Whether so much time passed since the model's was set that they no longer agree."""
+        return _coarse_ns() - self._since_ns > _HALF_SECOND_NS * 4 // 5
+
+    def pass_time(self, seconds: int) -> None:
+        """Let whole seconds, at least one, pass for both."""
+        self._compare_flows(self.direct["flows"].read(), self.direct["fragments"].read())
+        self._now_s += seconds
+        self._since_ns = _coarse_ns()
+        # Half a second less, which the machine may take for what comes until the next time.
+        self._kernel_ahead_ns = self._since_ns + _HALF_SECOND_NS - self._now_s * _SECOND_NS
+        flows = self.model.flows().items()
+        self.direct["flows"].write((key, (*self._moved(row[:2]), *row[2:])) for key, row in flows)
+        fragments = self.model.fragments().items()
+        self.direct["fragments"].write(
+            (key, (*self._moved(row[:1]), *row[1:])) for key, row in fragments
+        )
+
+    def _moved(self, times: tuple[int, ...]) -> tuple[int, ...]:
+        return tuple((one + self._kernel_ahead_ns) % (1 << 64) for one in times)
+
+    def _is_then(self, kernel: tuple[int, ...], model: tuple[int, ...]) -> bool:
+        """Whether times of the kernel's are the model's."""
+        return all(
+            self._since_ns <= found <= _coarse_ns()
+            if wanted == self._now_s * _SECOND_NS
+            else (found,) == self._moved((wanted,))
+            for found, wanted in zip(kernel, model, strict=True)
+        )
+
+    # --- tables ---
 
     def reset(self) -> None:
-        """Empty the kernel's tables and the model."""
-        for name in ("flows", "drops", "vrf_drops", "fragments"):
-            self.maps.clear(name)
-        changes = [
-            Change(name, key, None)
-            for name, rows in self.model.read_planned().items()
-            for key in rows
-        ]
-        changes += [
-            Change(name, (vif,), None)
-            for name in ("counters", "flows_entered", "flows_swept")
-            for vif in {0, *self.model.counters, *self.model.entered_flows()}
-        ]
-        self.maps.write(changes)
-        self.model = self._fresh_model()
+        """Empty what both remember of packets. The rows of tables stay until the next `write`."""
+        for name in ("flows", "drops", "vrf_drops", "fragments") if not self._is_taken else ():
+            self.direct[name].take()
+        for name in ("counters", "flows_entered", "flows_swept"):
+            self.direct[name].zero(_VIFS)
+        policy = self.model._policy
+        for one in (policy.flows, policy.fragments, policy.entered, policy.swept):
+            one.clear()
+        for counts in (self.model.drops, self.model.vrf_drops, self.model.counters):
+            counts.clear()
+        self._begin_time()
 
     def write(self, tables: Tables) -> None:
         """Bring both to `tables`."""
-        former = self.model.read_planned()
-        self.maps.write(
-            [
-                Change(name, key, row.values)
-                for name, rows in tables.rows.items()
-                if name in former
-                for key, row in rows.items()
-                if former[name].get(key) != row.values
+        for table in _PLANNED:
+            former, wanted = self.model.rows.by_table[table], tables.rows[table]
+            gone = former.keys() - wanted.keys()
+            new = [
+                (key, row.values)
+                for key, row in wanted.items()
+                if (known := former.get(key)) is None or known.values != row.values
             ]
-            + [
-                Change(name, key, None)
-                for name, rows in former.items()
-                for key in rows.keys() - tables.rows[name].keys()
-            ]
-        )
+            if gone:
+                self.direct[table].delete(gone)
+            if new:
+                self.direct[table].write(new)
         self.model.replace(tables)
 
     def write_rows(self, changes: list[Change]) -> None:
@@ -117,10 +184,21 @@ class Twin:
         self.maps.write(changes)
         self.model.write(changes)
 
+    def sweep(self, key: FlowKey) -> None:
+        """Take a flow out of both, as the agent does."""
+        policy = self.model._policy
+        del policy.flows[key]
+        policy.swept[key.vif] = policy.swept.get(key.vif, 0) + 1
+        self.direct["flows"].delete([key])
+        self.direct["flows_swept"].write([((key.vif,), (policy.swept[key.vif],))])
+
+    # --- packets ---
+
     def in_kernel(self, program: str, frame: bytes, *, ifindex: int = 0, gso_size: int = 0) -> Seen:
-        self.maps.clear("decisions")
-        ran = bpf.run(self.programs[program], frame, ifindex=ifindex, gso_size=gso_size)
-        verdict, reason, next_hop, out = self.maps.read_decision()
+        self._is_taken = False
+        self._decision.clear()
+        ran = self._programs[program].run(frame, ifindex=ifindex, gso_size=gso_size)
+        verdict, reason, next_hop, out = self._decision.read()
         assert ran.returned == verdict, (ran, verdict)
         sent = ran.frame if verdict == Verdict.REDIRECT else None
         return Seen(Verdict(verdict), DropReason(reason), next_hop, out, sent)
@@ -138,53 +216,94 @@ class Twin:
         return self._agree(kernel, self.model.from_fabric(frame), frame, self.underlay_ifindex)
 
     def _forget_samples(self) -> None:
-        """Give the next packet a slice of time and a ring of its own."""
-        self.maps.clear("samplings")
+        """Give the next packet a ring of its own, and a share of a slice of time."""
+        self._unslept += 1
+        if self._unslept >= SAMPLES_PER_SLICE // 2:  # of each kind a packet has two at most
+            self.direct["samplings"].zero(2)
+            self._unslept = 0
         while self._ring.read():
             pass
         self.model.shown.clear()
 
     def _agree(self, kernel: Seen, result: Result, frame: bytes, ifindex: int) -> Seen:
         model = _seen_by_model(result)
-        trail = "\n".join(f"  {step.stage}: {step.text}" for step in result.trail)
-        assert kernel == model, f"{frame.hex()}\n{trail}"
-        self._compare_samples(ifindex, f"{frame.hex()}\n{trail}")
+        if kernel != model:
+            raise AssertionError(f"{kernel}\n is not {model}\n{_told(frame, result)}")
+        try:
+            self._compare_samples(ifindex, frame)
+        except AssertionError as found:
+            raise AssertionError(f"{found}\n{_told(frame, result)}") from found
+        self.seen = result
         return kernel
 
-    def _compare_samples(self, ifindex: int, context: str) -> None:
-        """Compare what both show of the last packet."""
+    def _compare_samples(self, ifindex: int, frame: bytes) -> None:
+        """Compare what both show of the last packet, of which only its TTL may have changed."""
         shown = self._ring.read()
-        assert [(one.vif, one.vrf, one.reason) for one in shown] == list(self.model.shown), context
-        assert {one.ifindex for one in shown} <= {ifindex}
-        assert all(len(one.head) == min(one.length, SAMPLE_HEAD_BYTES) for one in shown)
+        assert [(one.vif, one.vrf, one.reason) for one in shown] == list(self.model.shown)
+        for one in shown:
+            assert (one.ifindex, one.length) == (ifindex, len(frame))
+            assert self._since_ns <= one.at_ns
+            head = frame[:SAMPLE_HEAD_BYTES]
+            if one.head != head:
+                assert len(one.head) == len(head)
+                changed = [at for at in range(len(head)) if one.head[at] != head[at]]
+                assert set(changed) <= _TTL_AT[head[14] >> 4], changed
+
+    # --- what is left behind ---
 
     def compare_state(self) -> None:
         """Compare flows, drops and counters."""
-        kernel_flows = {key: values[2:] for key, values in self.maps.read_all("flows").items()}
-        model_flows = {tuple(key): values[2:] for key, values in self.model.flows().items()}
-        assert kernel_flows == model_flows
-        fragments = {key: values[1:] for key, values in self.maps.read_all("fragments").items()}
-        assert fragments == {
-            tuple(key): tuple(row[1:]) for key, row in self.model.fragments().items()
-        }
-        entered_flows = self.model.entered_flows()
-        for vif in {*self.model.counters, *entered_flows}:
-            entered = self.maps.read("flows_entered", (vif,)) or (0,)
-            assert entered == (entered_flows.get(vif, 0),)
-        assert self.maps.read_all("drops") == {
-            key: (count,) for key, count in self.model.drops.items()
-        }
-        assert self.maps.read_all("vrf_drops") == {
-            key: (count,) for key, count in self.model.vrf_drops.items()
-        }
-        counters = {(vif,): tuple(row) for vif, row in self.model.counters.items()}
-        kernel_counters = {key: self.maps.read("counters", key) for key in counters}
-        assert kernel_counters == counters
+        self._compare(lambda name: self.direct[name].read(), check_times=False)
+
+    def take_state(self) -> None:
+        """The same, and when what was seen; what the kernel had is gone then."""
+        self._compare(lambda name: self.direct[name].take(), check_times=True)
+        self._is_taken = True
+
+    def _compare(self, rows_of: Callable[[str], dict[Key, Values]], *, check_times: bool) -> None:
+        self._compare_flows(rows_of("flows"), rows_of("fragments"), check_times=check_times)
+        for name, counted in (("drops", self.model.drops), ("vrf_drops", self.model.vrf_drops)):
+            assert rows_of(name) == {key: (count,) for key, count in counted.items()}, name
+        counters = dict(self.model.counters)
+        entered = {vif: (count,) for vif, count in self.model.entered_flows().items()}
+        none = (0,) * len(Counter())
+        for name, wanted, absent in (
+            ("counters", counters, none),
+            ("flows_entered", entered, (0,)),
+        ):
+            assert all(vif < _VIFS for vif in wanted)
+            rows = {(vif,): wanted.get(vif, absent) for vif in range(_VIFS)}
+            assert self.direct[name].read(_VIFS) == rows, name
+
+    def _compare_flows(
+        self,
+        flows: dict[Key, Values],
+        fragments: dict[Key, Values],
+        *,
+        check_times: bool = True,
+    ) -> None:
+        for name, kernel, model, times in (
+            ("flows", flows, self.model.flows(), 2),
+            ("fragments", fragments, self.model.fragments(), 1),
+        ):
+            assert {key: row[times:] for key, row in kernel.items()} == {
+                tuple(key): tuple(row[times:]) for key, row in model.items()
+            }, name
+            if check_times:
+                for key, row in model.items():
+                    found = kernel[key][:times]
+                    assert self._is_then(found, row[:times]), (name, key, found, row[:times])
+
+
+def _told(frame: bytes, result: Result) -> str:
+    """What to tell of a packet that they do not agree on."""
+    return "\n".join([frame.hex(), *(f"  {step.stage}: {step.text}" for step in result.trail)])
 
 
 @contextlib.contextmanager
-def twin(bpffs: Path) -> Iterator[Twin]:
+def twin(bpffs: Path, path: Path = OBJECT) -> Iterator[Twin]:
     """Make the devices and load the programs."""
+    directory = bpffs / "twin"
     ifindexes = {}
     mtu = {"u0": str(UNDERLAY_MTU)}
     for device in ("u0", *(f"p{index}" for index in range(PORT_COUNT))):
@@ -200,7 +319,7 @@ def twin(bpffs: Path) -> Iterator[Twin]:
         entry = (format_ipv4(address), "lladdr", format_mac(mac), "dev", "u0")
         run("ip", "neigh", "replace", *entry, "nud", "permanent")
     Path("/proc/sys/net/ipv4/conf/lo/forwarding").write_text("1")
-    with load(bpffs / "twin", record_decisions=True) as programs:
-        maps = PinnedMaps(bpffs / "twin")
+    with load(directory, path=path, record_decisions=True, flow_limit=MOST_FLOWS) as programs:
+        maps = PinnedMaps(directory)
         with contextlib.closing(maps), contextlib.closing(Twin(programs, maps, ifindexes)) as made:
             yield made

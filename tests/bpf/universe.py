@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping, Sequence
 
 import msgspec
@@ -168,6 +169,9 @@ REACHABLE6 = [*ADDRESSES6[2:8], ADDRESSES6[9], ADDRESSES6[11], ADDRESSES6[12]]
 REMOTE6 = [ADDRESSES6[5], ADDRESSES6[6], ADDRESSES6[7], ADDRESSES6[12], ADDRESSES6[15]]
 
 
+parse_prefix = functools.cache(Prefix.parse)
+
+
 def origin(rule: str) -> Origin:
     return Origin("test", rule, 1)
 
@@ -175,7 +179,7 @@ def origin(rule: str) -> Origin:
 def route(
     vrf: str, prefix: str, next_hop: int, label: int, network: str, encapsulation: str = "udp"
 ) -> Route:
-    found = Prefix.parse(prefix)
+    found = parse_prefix(prefix)
     # Every third host is in a security group, or in two.
     groups = {0: (8,), 1: (8, 9)}.get(found.address % 3, ())
     tags = TAG_SETS[found.address % len(TAG_SETS)]
@@ -196,7 +200,7 @@ def matches(draw: st.DrawFn) -> FilterMatch:
     some_ports = [(0, 0), (80, 80), (53, 80), (40000, 65535), (1, 79), (50, 60000), (53, 53)]
     ports = draw(st.sampled_from([(0, 65535)] * 7 + some_ports))
     network = draw(st.sampled_from(["", "", "", RED, RED, BLUE, "demo:green"]))
-    return FilterMatch(network, Prefix.parse(prefix), ports)
+    return FilterMatch(network, parse_prefix(prefix), ports)
 
 
 @st.composite

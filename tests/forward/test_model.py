@@ -20,6 +20,7 @@ from filament.forward.inputs import (
 from filament.forward.layout import FLOW_IDLE_S, FLOW_IDLE_TCP_S, TABLES, DropReason, Verdict
 from filament.forward.model import Counter, Model, UnderlayPath
 from filament.forward.plan import plan
+from filament.forward.policy import MAX_FLOWS
 from filament.forward.tables import Change
 from filament.wire.packet.arp import decode_arp
 from filament.wire.packet.frames import (
@@ -53,13 +54,14 @@ class Clock:
 class Net:
     """Two hosts with a port of red each, tunnels between them, and one clock."""
 
-    def __init__(self, *rules: FilterRule) -> None:
+    def __init__(self, *rules: FilterRule, most_flows: int = MAX_FLOWS) -> None:
         self.clock = Clock()
         self.ids = [Ids(), Ids()]
         self.models = []
         for index in (0, 1):
             underlay = {HOSTS[1 - index]: UnderlayPath(2, 0x0A, 0x0B)}
-            self.models.append(Model(self.tables(index, rules), self.clock, underlay))
+            tables = self.tables(index, rules)
+            self.models.append(Model(tables, self.clock, underlay, most_flows=most_flows))
 
     def tables(self, index: int, rules: tuple[FilterRule, ...]):
         port = Port(
@@ -242,9 +244,8 @@ def test_frames_too_short_for_any_header() -> None:
     assert model.from_fabric(b"").verdict is Verdict.OK
 
 
-def test_the_flow_table_is_bounded(monkeypatch) -> None:
-    monkeypatch.setattr("filament.forward.policy._MAX_FLOWS", 4)
-    net = Net(FROM_FIRST)
+def test_the_flow_table_is_bounded() -> None:
+    net = Net(FROM_FIRST, most_flows=4)
     for port in range(10):
         net.send(0, udp_packet(*RED, (port, 2)))
     assert len(net.models[0].flows()) == 4

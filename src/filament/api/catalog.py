@@ -88,7 +88,7 @@ class CalledAnswer(msgspec.Struct):
 
 
 class ElementsBody(msgspec.Struct, forbid_unknown_fields=True):
-    """Changes of elements of list and map properties, carried out in order."""
+    """Changes of elements of list, keyed list and map properties, carried out in order."""
 
     uuid: str
     updates: list[ElementUpdate] = []
@@ -293,7 +293,9 @@ CATALOG: tuple[Entry, ...] = (
     Entry(
         path="/prop-collection-update", method="POST", handler="update_elements",
         action="prop-collection-update", body=ElementsBody, is_write=True, errors=(403, 404),
-        text="Change elements of list and map properties.",
+        text="Change elements of list and map properties, each at the price of that element. A rule"
+        " of a security-group or network-policy has its `rule_uuid` for a position; one that is"
+        " added goes before the rule at `position`, or to the end.",
     ),
     Entry(
         path="/ref-update", method="POST", handler="ref_update", action="ref-update",

@@ -39,7 +39,7 @@ from filament.forward.layout import (
 )
 from filament.forward.members import leads_to
 from filament.forward.parse import Packet, is_link_local, is_unicast, parse_ip
-from filament.forward.policy import Policy, Shown
+from filament.forward.policy import MAX_FLOWS, Policy, Shown
 from filament.forward.rows import (
     HostValues,
     InterfaceValues,
@@ -143,7 +143,8 @@ class Counter(NamedTuple):
 class Model:
     """One host's data plane. Its rows may change between packets, its flows and counters stay.
 
-    `clock` returns seconds on a monotonic clock. `underlay` is read at every tunnelled packet.
+    `clock` returns seconds on a monotonic clock. `underlay` is read at every tunnelled packet. The
+    flow table has room for `most_flows`.
     """
 
     def __init__(
@@ -151,6 +152,8 @@ class Model:
         tables: Tables | None,
         clock: Callable[[], float],
         underlay: Mapping[int, UnderlayPath] | None = None,
+        *,
+        most_flows: int = MAX_FLOWS,
     ) -> None:
         self.rows = Rows(tables)
         self.underlay = underlay if underlay is not None else {}
@@ -159,7 +162,7 @@ class Model:
         self.shown: deque[Shown] = deque(maxlen=MAX_SAMPLES)
         self.counters: dict[int, Counter] = {}
         self._clock = clock
-        self._policy = Policy(self.rows, self.shown.append)
+        self._policy = Policy(self.rows, self.shown.append, most_flows)
         self.chooser = Chooser(self.rows, self._policy.flows)
 
     # --- the maps' verbs, so that a reconciler can work on a model ---

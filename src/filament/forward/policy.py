@@ -63,7 +63,7 @@ from filament.forward.tables import ROUTES_BY_VERSION, Row
 from filament.wire.packet.ipv4 import TCP
 from filament.wire.packet.tcp import ACK, SYN
 
-_MAX_FLOWS = TABLE_BY_NAME["flows"].max_entries
+MAX_FLOWS = TABLE_BY_NAME["flows"].max_entries
 _MAX_FRAGMENTS = TABLE_BY_NAME["fragments"].max_entries
 
 
@@ -169,9 +169,17 @@ class Shown(NamedTuple):
 
 
 class Policy:
-    """The judge of one data plane, with its flow table; `show` hears of flows that begin."""
+    """The judge of one data plane, with its flow table, which has room for `most_flows`; `show`
+    hears of flows that begin.
+    """
 
-    def __init__(self, rows: Rows, show: Callable[[Shown], None] = lambda _: None) -> None:
+    def __init__(
+        self,
+        rows: Rows,
+        show: Callable[[Shown], None] = lambda _: None,
+        most_flows: int = MAX_FLOWS,
+    ) -> None:
+        self._most_flows = most_flows
         self._rows = rows
         self._show = show
         self.flows: dict[FlowKey, Flow] = {}
@@ -398,7 +406,7 @@ class Policy:
         entered = self.entered.get(vif, 0)
         if limit and entered - self.swept.get(vif, 0) >= limit:
             return DropReason.FLOW_LIMIT
-        if len(self.flows) >= _MAX_FLOWS:
+        if len(self.flows) >= self._most_flows:
             return DropReason.FLOW_TABLE_FULL
         self.entered[vif] = entered + 1
         return DropReason.NONE

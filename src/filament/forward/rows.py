@@ -188,6 +188,9 @@ class Found(NamedTuple):
     row: Row
 
 
+_NO_LEVELS: Mapping[int, dict[int, Found]] = {}
+
+
 class _Trie:
     """Longest-prefix match: per scope (a VRF) and prefix length a dict by address.
 
@@ -197,27 +200,29 @@ class _Trie:
     def __init__(self, version: int, scope_bits: int) -> None:
         self.version = version
         self.scope_bits = scope_bits
-        self._by_scope: dict[Key, list[tuple[int, dict[int, Found]]]] = {}
+        self._by_scope: dict[Key, dict[int, dict[int, Found]]] = {}
 
     def put(self, key: Key, row: Row) -> None:
         length, *scope, address = key
-        levels = self._by_scope.setdefault(tuple(scope), [])
-        for level_length, found_by_address in levels:
-            if level_length == length - self.scope_bits:
-                found_by_address[address] = Found(key, row)
-                return
-        levels.append((length - self.scope_bits, {address: Found(key, row)}))
-        levels.sort(key=lambda level: -level[0])
+        levels = self._by_scope.setdefault(tuple(scope), {})
+        level = levels.get(length)
+        if level is None:
+            level = levels[length] = {}
+            # The longest first: so they are looked up.
+            self._by_scope[tuple(scope)] = dict(sorted(levels.items(), reverse=True))
+        level[address] = Found(key, row)
 
     def remove(self, key: Key) -> None:
         length, *scope, address = key
-        for level_length, found_by_address in self._by_scope.get(tuple(scope), ()):
-            if level_length == length - self.scope_bits:
-                found_by_address.pop(address, None)
+        levels = self._by_scope.get(tuple(scope), {})
+        level = levels.get(length, {})
+        level.pop(address, None)
+        if not level:
+            levels.pop(length, None)
 
     def find(self, scope: Key, address: int) -> Found | None:
-        for length, found_by_address in self._by_scope.get(scope, ()):
-            found = found_by_address.get(address & mask_of(length, self.version))
+        for length, found_by_address in self._by_scope.get(scope, _NO_LEVELS).items():
+            found = found_by_address.get(address & mask_of(length - self.scope_bits, self.version))
             if found is not None:
                 return found
         return None
@@ -242,10 +247,12 @@ class Rows:
     def replace(self, tables: Tables) -> None:
         """Make the rows those of `tables`, with their origins."""
         for name, wanted in tables.rows.items():
-            for key in self.by_table[name].keys() - wanted.keys():
+            known = self.by_table[name]
+            for key in known.keys() - wanted.keys():
                 self._remove(name, key)
             for key, row in wanted.items():
-                self._put(name, key, row)
+                if known.get(key) != row:
+                    self._put(name, key, row)
 
     def write(self, changes: Iterable[Change]) -> None:
         """Apply changes, whose rows have no origins."""
