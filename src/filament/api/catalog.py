@@ -351,6 +351,8 @@ CATALOG: tuple[Entry, ...] = (
         path="/watch", method="GET", handler="watch", action="watch", is_stream=True,
         query=(Query("after", "a revision: every later commit, as server-sent events", "integer"),
                Query("resource_type", "kinds: their objects, then their changes (TF's form)"),
+               Query("edits", "true, with after: of long objects that changed in few places, tell"
+                     " those (`edits`: model/edit.py)"),
                Query("incarnation", "the secret in a control node's reports: they end with this")),
         errors=(503,), text="What changes, as it changes.",
     ),

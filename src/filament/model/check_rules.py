@@ -18,6 +18,7 @@ import msgspec
 
 from filament.base.errors import InputError
 from filament.base.limits import MAX_ACL_RULES, MAX_RULE_SHAPES
+from filament.base.recent import Recent
 from filament.base.splice import splice_of
 from filament.model.change import Object
 from filament.model.view import View
@@ -39,27 +40,27 @@ class Sum(NamedTuple):
     at_most: int
 
 
-_sums: dict[int, tuple[list[Rule], Sum]] = {}  # by the identity of the list
+_sums: Recent[list[Rule], Sum] = Recent(_REMEMBERED)
 
 
 def sum_of(rules: list[Rule], before: list[Rule] | None = None) -> Sum:
     """Return the sum of a list. Objects never change in place, nor do their rules: where that of
     `before` is remembered, only what differs is looked at.
     """
-    known = _sums.get(id(rules))
-    if known is not None and known[0] is rules:
-        return known[1]
-    old = _sums.get(id(before))
+    known = _sums.get(rules)
+    if known is not None:
+        return known
+    old = _sums.get(before) if before is not None else None
     shapes: Counter[object] = Counter()
     contents: Counter[bytes] = Counter()
     at_most = 0
     gone: list[Rule] = []
     come = rules
-    if before is not None and old is not None and old[0] is before:
+    if before is not None and old is not None:
         start, old_end, new_end = splice_of(before, rules)
         gone, come = before[start:old_end], rules[start:new_end]
-        shapes, contents = Counter(old[1].shapes), Counter(old[1].contents)
-        at_most = old[1].at_most
+        shapes, contents = Counter(old.shapes), Counter(old.contents)
+        at_most = old.at_most
     for rule in gone:
         _take_away(shapes, _shapes(rule))
         _take_away(contents, (content_of(rule),))
@@ -69,9 +70,7 @@ def sum_of(rules: list[Rule], before: list[Rule] | None = None) -> Sum:
     at_most += sum(map(_at_most, come)) - sum(map(_at_most, gone))
     found = Sum(shapes, contents, at_most)
     if len(rules) >= _LONG_LIST:
-        while len(_sums) >= _REMEMBERED:
-            del _sums[next(iter(_sums))]
-        _sums[id(rules)] = rules, found
+        _sums.put(rules, found)
     return found
 
 
