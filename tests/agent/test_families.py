@@ -87,7 +87,7 @@ def test_two_ports_of_an_instance_flood_once():
 
 
 def item(destination, *hops, **more):
-    return RouteItem(destination, hops, "red", **more)
+    return RouteItem(destination, hops, "red", local_preference=200, **more)
 
 
 def test_ways_that_cannot_be_used_are_left_out_and_the_rest_are_in_order():

@@ -96,21 +96,29 @@ TEN = parse_ipv4("10.1.1.0")
         (
             "sources",
             (216, 1, 0x02, 0xFFFF00000000 | TEN),
-            (2,),
+            (2, 0),
             "source",
             "its allowed address pair 2 is 10.1.1.0/24 with MAC 00:00:00:00:00:02",
         ),
         (
             "sources",
             (224, 1, 0x02, 0),
-            (1,),
+            (1, 0),
             "source",
             "its allowed address pair 1 has MAC 00:00:00:00:00:02",
         ),
         (
             "sources",
+            (224, 1, 0x02, 0xFFFF00000000 | TEN + 50),
+            (2, 7),
+            "source",
+            "its allowed address pair 2 is 10.1.1.50/32 with MAC 00:00:00:00:00:02, of which one"
+            " port at a time is the holder",
+        ),
+        (
+            "sources",
             (224, 1, 0x02, 0xFFFF00000000 | TEN + 4),
-            (0,),
+            (0, 0),
             "source",
             "its own address is 10.1.1.4/32 with MAC 00:00:00:00:00:02",
         ),
