@@ -3,7 +3,9 @@
 packets/s, round trip      one flow and a thousand, every one of them known after its first packet
 connections/s              connect, request, answer, close: every one is judged anew
 rules                      the same with 10 and with 10,000 rules in one group
-change                     one rule of 10,000 withdrawn and given again, until packets feel it
+change                     one rule of 10,000 withdrawn and given again by a request that holds that
+                           rule, until packets feel it
+put                        the same by a request that holds all rules, as TF's clients send them
 flows                      a million connections held, and what they take
 """
 
@@ -22,19 +24,17 @@ from bench.policy.peers import FEW, MANY, WANTED, Groups, OvsCt, VxlanNft, rules
 
 Json = dict[str, Any]
 Say = Callable[[str], None]
-MOST_REPETITIONS = 3
 _POLICED = (VxlanNft, OvsCt, Groups)
 _FLOWS = (1, 1000)
 _SECONDS = 1.0
 _TRIP_SECONDS = 0.5
-_CHANGES = 20
+_CHANGES, _PUTS = 60, 15  # of each two: withdrawn, given
 _ENOUGH_SHARE = 0.9
 _PROBE_US = 200
 _LOST_MS = 50
-_CHANGES_S = 40.0  # no further change after so long
+_CHANGES_S = 60.0  # no further change after so long
 _FILL_PORTS, _FILL_SOURCES = 62, 16_384  # a little more than a million
-_FILL_SECONDS = 60.0
-_COUNTED_S = 20.0
+_FILL_SECONDS = 90.0
 
 
 def measure(run: Path, *, repetitions: int, say: Say) -> Json:
@@ -56,6 +56,7 @@ def measure(run: Path, *, repetitions: int, say: Say) -> Json:
         assert isinstance(ours, Groups)
         found["rules"] = _scale_rules(load, ours, repetitions, say)
         found["change"] = _change(load, ours, say)
+        found["put"] = _put(load, ours, say)
         found["flows"] = _hold_flows(load, ours, say)
         found["least_share"] = load.least_share
         if load.least_share < _ENOUGH_SHARE:
@@ -139,22 +140,51 @@ def _scale_rules(load: Load, ours: Groups, repetitions: int, say: Say) -> Json:
 
 
 def _change(load: Load, ours: Groups, say: Say) -> Json:
+    """One rule of many, by requests that hold only that rule."""
+    wanted = WANTED[-1]
+    uuid = ours.rule_uuid_of(wanted)
+    return _until_felt(
+        (load, ours, say),
+        (lambda: ours.withdraw(uuid), lambda: ours.give(wanted, uuid)),
+        _CHANGES,
+        f"one rule of {MANY} changed",
+    )
+
+
+def _put(load: Load, ours: Groups, say: Say) -> Json:
+    """One rule of many, by requests that hold them all."""
+    every = rules(MANY)
+    without = [rule for rule in every if rule is not WANTED[-1]]
+    return _until_felt(
+        (load, ours, say),
+        (lambda: ours.set_many(without, wait=""), lambda: ours.set_many(every, wait="")),
+        _PUTS,
+        f"all of {MANY} rules sent for one",
+    )
+
+
+def _until_felt(
+    what: tuple[Load, Groups, Say],
+    change: tuple[Callable[[], None], Callable[[], None]],
+    times: int,
+    text: str,
+) -> Json:
     """Withdraw and give the rule that a stream of packets needs, beside 9,999 others: from the
     start of the request to the last packet that passed before, or the first that passed after.
     """
+    load, ours, say = what
+    withdraw, give = change
     withdrawn: list[float] = []
     given: list[float] = []
-    every = rules(MANY)
-    without = [rule for rule in every if rule is not WANTED[-1]]
     began = time.monotonic()
     with load.watching(ours.many, _PROBE_US, _LOST_MS) as watching:
         watching.began_ns(0)
-        while len(given) < _CHANGES and (not given or time.monotonic() - began < _CHANGES_S):
+        while len(given) < times and (not given or time.monotonic() - began < _CHANGES_S):
             asked_ns = time.monotonic_ns()
-            ours.set_many(without, wait="")
+            withdraw()
             withdrawn.append(max(0.0, (watching.ended_ns() - asked_ns) / 1e6))
             asked_ns = time.monotonic_ns()
-            ours.set_many(every, wait="")
+            give()
             given.append((watching.began_ns(asked_ns) - asked_ns) / 1e6)
     both = sorted(withdrawn + given)
     result = {
@@ -165,7 +195,7 @@ def _change(load: Load, ours: Groups, say: Say) -> Json:
         "given_ms": given,
     }
     say(
-        f"  one rule of {MANY} changed, {len(both)} times, enforced after"
+        f"  {text}, {len(both)} times, enforced after"
         f" p50 {result['p50_ms']:.1f} ms, p99 {result['p99_ms']:.1f} ms"
     )
     return result
@@ -176,9 +206,7 @@ def _hold_flows(load: Load, ours: Groups, say: Say) -> Json:
     before = _flow_table(ours)
     empty = load.packets(ours, 1, _SECONDS)
     made = load.fill(ours, _FILL_PORTS, _FILL_SOURCES, _FILL_SECONDS)
-    deadline = time.monotonic() + _COUNTED_S
-    while (now := _flow_table(ours))["held"] < made["flows"] and time.monotonic() < deadline:
-        time.sleep(0.5)
+    now = _flow_table(ours)
     full = load.packets(ours, 1, _SECONDS)
     grown = now["memory_bytes"] - before["memory_bytes"]
     result = {

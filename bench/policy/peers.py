@@ -280,6 +280,27 @@ class Groups(Filament):
         )
         require_followed(answer)
 
+    def withdraw(self, rule_uuid: str) -> None:
+        """Take one rule out of the group of many, by a request that names it."""
+        self._edit({"operation": "delete", "position": rule_uuid})
+
+    def give(self, rule: Rule, rule_uuid: str) -> None:
+        """Put one rule into the group of many, by a request that holds it."""
+        (value,) = _entries([rule])
+        self._edit({"operation": "add", "value": {**value, "rule_uuid": rule_uuid}})
+
+    def rule_uuid_of(self, rule: Rule) -> str:
+        """What a rule of the group of many is called."""
+        (wanted,) = _entries([rule])
+        group = self.lab.intent.client.get("security-group", self._many)
+        listed: list[Json] = group["security_group_entries"]["policy_rule"]
+        (found,) = (one["rule_uuid"] for one in listed if wanted.items() <= one.items())
+        return str(found)
+
+    def _edit(self, update: Json) -> None:
+        body = {"uuid": self._many, "updates": [{"field": "security_group_entries", **update}]}
+        self.lab.intent.client.request("POST", "/prop-collection-update", body)
+
     def set_many(self, wanted: Sequence[Rule], *, wait: str = "agents") -> None:
         """Let exactly these in to the ends of `many`, besides what answers."""
         body = {"security-group": {"security_group_entries": {"policy_rule": _entries(wanted)}}}

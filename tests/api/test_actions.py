@@ -87,6 +87,106 @@ def test_elements_of_a_map_have_keys(client, project):
         change(client, network, "annotations", "add", value={"key": "x"})
 
 
+def rule_to(port, **more):
+    return {
+        "direction": ">",
+        "protocol": "tcp",
+        "src_addresses": [{"subnet": {"ip_prefix": "10.0.0.0", "ip_prefix_len": 8}}],
+        "dst_addresses": [{"security_group": "local"}],
+        "dst_ports": [{"start_port": port, "end_port": port}],
+        **more,
+    }
+
+
+def ports_of(client, kind, uuid, field):
+    listed = client.get(kind, uuid).get(field, {"policy_rule": []})
+    return [rule["dst_ports"][0]["start_port"] for rule in listed["policy_rule"]]
+
+
+RULES = "security_group_entries"
+
+
+def test_rules_of_a_group_are_changed_one_by_one(client, project):
+    group = client.create(
+        "security-group",
+        ["default-domain", "default-project", "long"],
+        parent_type="project",
+        **{RULES: {"policy_rule": [rule_to(1), rule_to(2)]}},
+    )
+    first, second = (position for _, position in elements(client, group, RULES))
+    assert change(client, group, RULES, "add", value=rule_to(3)).value == ""
+    change(client, group, RULES, "add", value=rule_to(4), position=second)
+    assert ports_of(client, "security-group", group, RULES) == [1, 4, 2, 3]
+    listed = elements(client, group, RULES)
+    assert len({position for _, position in listed}) == 4
+    assert all(value["rule_uuid"] == position for value, position in listed)
+    change(client, group, RULES, "modify", value=rule_to(9), position=first)
+    ((value, _),) = elements(client, group, RULES, position=first)
+    assert (value["rule_uuid"], value["dst_ports"][0]["start_port"]) == (first, 9)
+    named = "3f6f7c0a-0000-4000-8000-000000000001"
+    change(client, group, RULES, "add", value=rule_to(5, rule_uuid=named, src_ports=None))
+    assert elements(client, group, RULES)[-1][1] == named
+    for _ in range(2):  # deleting what is gone is no error
+        change(client, group, RULES, "delete", position=second)
+    assert ports_of(client, "security-group", group, RULES) == [9, 4, 3, 5]
+    whole = client.get("security-group", group)
+    assert "src_ports" not in whole[RULES]["policy_rule"][-1]
+    assert "list_positions" not in whole
+
+
+def test_changes_of_one_rule_are_checked_like_others(client, project):
+    group = client.create(
+        "security-group",
+        ["default-domain", "default-project", "checked"],
+        parent_type="project",
+        **{RULES: {"policy_rule": [rule_to(1), rule_to(2)]}},
+    )
+    first, second = (position for _, position in elements(client, group, RULES))
+    before = client.get("security-group", group)
+    with pytest.raises(InputError, match=rf"no element at position 'x' at .*: {first}, {second}"):
+        change(client, group, RULES, "modify", value=rule_to(9), position="x")
+    with pytest.raises(InputError, match=r"no element at position 'None'"):
+        change(client, group, RULES, "modify", value=rule_to(9))
+    with pytest.raises(InputError, match=r"'set' is no operation on a list such as security_gr"):
+        change(client, group, RULES, "set", value=rule_to(9))
+    with pytest.raises(InputError, match=r"cannot become 'other': it keeps its rule_uuid at"):
+        change(client, group, RULES, "modify", value=rule_to(9, rule_uuid="other"), position=first)
+    with pytest.raises(InputError, match=rf"an element with rule_uuid {second} in .* already"):
+        change(client, group, RULES, "add", value=rule_to(9, rule_uuid=second))
+    with pytest.raises(InputError, match=r"\$\.updates\[0\]\.value\.protocol"):
+        change(client, group, RULES, "add", value=rule_to(9, protocol=6))
+    with pytest.raises(InputError, match=r"got `null` at \$\.updates\[0\]\.value"):
+        change(client, group, RULES, "add")
+    with pytest.raises(InputError, match="a security group rule needs 'local' on one side"):
+        change(client, group, RULES, "add", value=rule_to(9, dst_addresses=[]))
+    with pytest.raises(ConflictError, match=r"rule 2 of security-group .* repeats another rule"):
+        change(client, group, RULES, "add", value=rule_to(1))
+    with pytest.raises(ConflictError, match=r"rule 1 of security-group .* repeats another rule"):
+        change(client, group, RULES, "modify", value=rule_to(2), position=first)
+    assert client.get("security-group", group) == before
+
+
+def test_rules_of_a_policy_are_changed_one_by_one(client, project):
+    field = "network_policy_entries"
+    passing = {"action_list": {"simple_action": "pass"}, "dst_addresses": [{}]}
+    policy = client.create(
+        "network-policy",
+        ["default-domain", "default-project", "long"],
+        parent_type="project",
+        **{field: {"policy_rule": [rule_to(1, **passing)]}},
+    )
+    ((_, first),) = elements(client, policy, field)
+    change(client, policy, field, "add", value=rule_to(2, **passing), position=first)
+    assert ports_of(client, "network-policy", policy, field) == [2, 1]
+    with pytest.raises(InputError, match=r"a policy rule needs an action_list at .*rule\[2\]"):
+        change(client, policy, field, "add", value=rule_to(3, dst_addresses=[{}]))
+    passing["dst_addresses"] = [{"virtual_network": "a:b:c"}]
+    with pytest.raises(InputError, match="names virtual-network 'a:b:c', which does not exist"):
+        change(client, policy, field, "add", value=rule_to(3, **passing))
+    change(client, policy, field, "delete", position=first)
+    assert ports_of(client, "network-policy", policy, field) == [2]
+
+
 def test_key_value_pairs_are_durable_and_hidden(tmp_path):
     with ServedApi(tmp_path) as api, api.client() as client:
         for key, value in (("one", "1"), ("two", "x"), ("two", "2")):

@@ -4,6 +4,7 @@ import asyncio
 import json
 import threading
 
+import httpx2
 import msgspec
 import pytest
 
@@ -11,6 +12,7 @@ from filament.api.journal import RECENT_COMMITS, Journal, event_of
 from filament.base.errors import InputError, PermanentError, TransientError
 from filament.client.watch import Relisted, WatchClient
 from filament.model.change import Commit
+from filament.model.edit import MismatchError
 from filament.model.snapshot import Snapshot
 from filament.store.sqlite import SqliteStore
 
@@ -48,6 +50,74 @@ async def test_a_follower_ends_where_the_api_is(api, client):
     assert end.revision == follower.revision
     assert end.objects == list(follower.objects())
     assert set(end.allocations) == set(follower.allocations())
+
+
+def rules(numbers):
+    local, base = [{"security_group": "local"}], {"ip_prefix": "10.0.0.0", "ip_prefix_len": 8}
+    return [
+        {
+            "protocol": "tcp",
+            "src_addresses": [{"subnet": base}],
+            "dst_addresses": local,
+            "dst_ports": [{"start_port": number, "end_port": number}],
+        }
+        for number in numbers
+    ]
+
+
+async def test_a_follower_with_objects_is_told_edits_and_ends_where_the_api_is(api, client):
+    field = "security_group_entries"
+    async with WatchClient(api.socket) as watcher:
+        group = client.create(
+            "security-group", [*PROJECT, "long"], **{field: {"policy_rule": rules(range(500))}}
+        )
+        start = await watcher.load()
+        follower = Snapshot(start.revision, start.objects, start.allocations)
+        listed = client.get("security-group", group)[field]["policy_rule"]
+        update = {"field": field, "operation": "delete", "position": listed[250]["rule_uuid"]}
+        body = {"uuid": group, "updates": [update]}
+        client.request("POST", "/prop-collection-update", body)
+        (added,) = rules([9000])
+        update = {"field": field, "operation": "add", "value": added}
+        client.request("POST", "/prop-collection-update", {"uuid": group, "updates": [update]})
+        client.update("security-group", group, display_name="longer")
+        bare = [{key: one[key] for key in one if key != "rule_uuid"} for one in listed]
+        client.update("security-group", group, **{field: {"policy_rule": bare[:250]}})
+        last = client.update("security-group", group, **{field: {"policy_rule": []}}).revision
+        told = watcher.watch(start.revision, "", follower.get)
+        async for commit in told:
+            follower.apply(commit)
+            if commit.revision == last:
+                break
+        await told.aclose()
+        end = await watcher.load()
+        assert end.objects == list(follower.objects())
+        whole = await collect(watcher.watch(start.revision), last)
+        sizes = [len(msgspec.json.encode(commit)) for commit in whole]
+        lines = await lines_of(api, f"/watch?after={start.revision}&edits=true", last)
+        assert [len(line) < 3000 for line in lines] == [True, True, True, True, True]
+        assert [size < 3000 for size in sizes] == [False, False, False, False, True]
+        assert [b'"edits":[{' in line for line in lines] == [True, True, True, True, False]
+        other = msgspec.structs.replace(follower.get(group), fq_name=("other",))
+        with pytest.raises(MismatchError, match="security-group other is not what an edit"):
+            await anext(watcher.watch(start.revision, "", {group: other}.get))
+
+
+async def lines_of(api, target, until):
+    """The data of a stream up to a revision, as it is."""
+    transport = httpx2.AsyncHTTPTransport(uds=api.socket.removeprefix("unix:"))
+    found = []
+    async with (
+        httpx2.AsyncClient(transport=transport, base_url="http://localhost") as http,
+        http.stream("GET", target) as response,
+    ):
+        text = b""
+        async for piece in response.aiter_bytes():
+            text += piece
+            found = [line for line in text.split(b"\n")[:-1] if line.startswith(b"data: ")]
+            if found and b'"revision":%d,"at"' % until in found[-1]:
+                return found
+    raise AssertionError(found)
 
 
 async def test_a_commit_arrives_as_it_happens_with_who_and_when(api, client):

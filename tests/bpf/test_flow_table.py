@@ -10,7 +10,7 @@ import pytest
 from filament.dataplane import bpf, load
 from filament.dataplane.flow_table import FlowTableMove
 from filament.dataplane.maps import PinnedMaps
-from filament.dataplane.sweep import Sweeper
+from filament.dataplane.sweep import Sweeper, Watch
 from filament.forward.flows import FlowKey
 from filament.forward.layout import ACL_PASS, FLOW_PASSED, TABLE_BY_NAME
 from filament.forward.tables import KEY_CODECS, VALUE_CODECS, Change, fields_of
@@ -30,7 +30,7 @@ def directory(bpffs: Path, request):
 
 def flow(vif: int, port: int, seen_ns: int) -> Change:
     row = dict.fromkeys(FIELDS, 0) | {"started_ns": seen_ns, "last_seen_ns": seen_ns}
-    return Change("flows", (vif, 1, 2, 3, port, 80, 6, 0), tuple(row.values()))
+    return Change("flows", FlowKey(vif, 1, 2, 3, port, 80, 6), tuple(row.values()))
 
 
 def ports(maps: PinnedMaps) -> set[int]:
@@ -76,7 +76,7 @@ def test_rows_come_along_into_a_larger_table(directory: Path) -> None:
             move.finish(maps)
             assert ports(maps) == set(range(1, 12))
             rows = maps.read_all("flows")
-            assert rows[1, 1, 2, 3, 1, 80, 6, 0][0] == 5
+            assert rows[FlowKey(1, 1, 2, 3, 1, 80, 6)][0] == 5
             assert maps.capacity("flows") == 2048
     assert not (directory / "flows-before").exists()
 
@@ -108,6 +108,49 @@ def test_a_move_that_ended_half_way_is_done_by_the_next_start(directory: Path) -
         move.finish(maps)
         assert ports(maps) == set(range(1, 11))
     assert not (directory / "flows-before").exists()
+
+
+def test_flows_are_counted_without_a_walk(directory: Path) -> None:
+    """What was entered less what was swept out, of the ports that are there."""
+    _, maps = start(directory, 4096)
+    with maps:
+        maps.write(
+            [
+                Change("flows_entered", (vif,), (count,))
+                for vif, count in ((1, 4000), (2, 3), (9, 7))
+            ]
+        )
+        maps.write([Change("flows_swept", (1,), (1000,))])
+        sweeper = Sweeper(maps)
+        assert sweeper.look({1, 2, 3}) == sweeper.held == 3003
+        assert not sweeper.is_pressed
+        maps.write([Change("flows_entered", (2,), (1000,))])
+        sweeper.look({1, 2, 3})
+        assert sweeper.is_pressed
+
+
+def test_only_what_was_there_is_swept(directory: Path) -> None:
+    """Somebody else takes rows out while the table is swept: they are counted by whoever did."""
+    _, maps = start(directory, 4096)
+    told: list[bytes] = []
+    with maps:
+        flows = maps.descriptor("flows")
+        value = VALUE_CODECS["flows"].encode((0,) * len(FIELDS))
+        keys = [KEY_CODECS["flows"].encode(FlowKey(7, 1, 2, n, 1, 80, 17)) for n in range(3000)]
+        bpf.update_all(flows, [(key, value) for key in keys])
+        assert bpf.delete_all(flows, keys[100:200]) == set()
+        assert bpf.delete_all(flows, keys[:300]) == set(keys[100:200])
+
+        def ended(row: tuple[bytes, bytes]) -> None:
+            if not told:  # nothing is left of what the sweep has not reached
+                bpf.delete_all(flows, keys)
+            told.append(row[0])
+
+        sweeper = Sweeper(maps)
+        swept = sweeper.sweep(time.monotonic_ns(), Watch(ended, ended))
+        assert 0 < swept == len(told) < 2700
+        assert maps.read("flows_swept", (7,)) == (swept,)
+        assert sweeper.held == 0
 
 
 def test_a_million_flows_are_held_and_left_alone(directory: Path) -> None:

@@ -7,7 +7,15 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 
-from filament.base.net import ROUTER_MAC, Address, Prefix, narrow_address, parse_ipv4, parse_ipv6
+from filament.base.net import (
+    ROUTER_MAC,
+    Address,
+    Prefix,
+    bits_of,
+    narrow_address,
+    parse_ipv4,
+    parse_ipv6,
+)
 from filament.base.origin import Origin
 from filament.forward.flows import FlowKey
 from filament.forward.inputs import (
@@ -19,6 +27,7 @@ from filament.forward.inputs import (
     FirewallEnd,
     FirewallPolicy,
     FirewallRule,
+    Grouping,
     Hop,
     Host,
     Inputs,
@@ -121,6 +130,15 @@ OWN6_BY_PORT = [
     [ADDRESSES6[3], ADDRESSES6[4], ADDRESSES6[14]],
     [ADDRESSES6[11]],
     [ADDRESSES6[13]],
+]
+# Prefixes whose addresses fat flows do not tell apart any further.
+GROUPED = [
+    Prefix.parse(text)
+    for text in ("10.0.0.0/8", "10.1.1.0/24", "10.1.1.0/28", "10.1.2.0/24", "198.51.100.0/24")
+]
+GROUPED6 = [
+    Prefix.parse(text)
+    for text in ("2001:db8::/32", "2001:db8:1::/64", "2001:db8::/48", "fd00:7::/64", "::/8")
 ]
 # What ports may be allowed besides, which a packet's source may be in.
 PAIRS = [
@@ -287,8 +305,30 @@ def fat_flows(draw: st.DrawFn) -> tuple[FatFlow, ...]:
         for port in ports
         for ignored in ((False, False), (True, False), (False, True), (False, True))
     ]
-    found = draw(st.lists(st.sampled_from(some), max_size=4))
-    return tuple({(one.protocol, one.port): one for one in found}.values())
+    some += [
+        FatFlow(protocol, port, *ignored, *groupings)
+        for protocol, ports in ((TCP, (0, 80)), (UDP, (53, 80, 0)))
+        for port in ports
+        for ignored in ((False, False), (False, False), (True, False), (False, True))
+        for groupings in draw(st.lists(fat_groupings(), max_size=3))
+        if not (ignored[0] and groupings[0]) and not (ignored[1] and groupings[1])
+    ]
+    return tuple(draw(st.lists(st.sampled_from(some), max_size=6)))
+
+
+@st.composite
+def fat_groupings(draw: st.DrawFn) -> tuple[Grouping | None, Grouping | None]:
+    """Prefixes of one IP version: of the port's own addresses, far ones, or both."""
+    version = draw(st.sampled_from([4, 4, 6]))
+    prefixes = GROUPED if version == 4 else GROUPED6
+    sides = draw(st.sampled_from([(True, False), (False, True), (True, True)]))
+    found: list[Grouping | None] = []
+    for is_remote, is_there in enumerate(sides):
+        prefix = draw(st.sampled_from(prefixes))
+        most = min(bits_of(version), 64) if is_remote else bits_of(version)
+        length = draw(st.integers(min(prefix.length, most), most))
+        found.append(Grouping(prefix, length) if is_there else None)
+    return found[0], found[1]
 
 
 @st.composite

@@ -8,7 +8,8 @@ import pytest
 from filament.base.errors import TransientError
 from filament.client.watch import Loaded, Relisted
 from filament.control import follow as follow_module
-from filament.control.follow import OLDER_LOADS, ApiState, follow
+from filament.control.follow import MOST_MISMATCHES, OLDER_LOADS, ApiState, follow
+from filament.model.edit import MismatchError
 
 
 class Client:
@@ -18,6 +19,7 @@ class Client:
         self.address, self.revision = address, revision
         self.loads = 0
         self.watched_after = []
+        self.wrong_edits = False
 
     async def load(self):
         self.loads += 1
@@ -27,9 +29,11 @@ class Client:
     async def report(self, report):
         self._require_up()
 
-    async def watch(self, after, _incarnation):
+    async def watch(self, after, _incarnation, find):
         self.watched_after.append(after)
         self._require_up()
+        if find is not None and self.wrong_edits:
+            raise MismatchError("an edit of another object")
         if after > self.revision:
             yield Relisted()
             return
@@ -46,6 +50,9 @@ class Follower:
     def __init__(self, revision):
         self.revision = revision
         self.taken = []
+
+    def find(self, uuid):
+        return None
 
     def report(self):
         return None
@@ -117,3 +124,11 @@ async def test_one_that_is_away_is_asked_less_and_less(monkeypatch):
     away._require_up = lambda: tried.append(True) or Client._require_up(away)
     await followed([away], Follower(7), lambda: len(tried) == 5)
     assert len(begun) == 1, "the waiting times begin again at every attempt"
+
+
+async def test_edits_of_other_objects_than_ours_make_it_load_again_and_then_read_whole_ones():
+    client = Client("a", 7)
+    client.wrong_edits = True
+    follower = Follower(7)
+    await followed([client], follower, lambda: len(client.watched_after) == MOST_MISMATCHES + 1)
+    assert follower.taken == [7] * MOST_MISMATCHES

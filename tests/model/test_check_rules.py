@@ -5,13 +5,15 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from filament.api.request import Update
 from filament.base.errors import InputError
 from filament.base.limits import MAX_ACL_RULES
 from filament.model.body import convert_body
 from filament.model.change import Object
-from filament.model.check_rules import require_fitting_group
+from filament.model.check_rules import require_fitting_group, sum_of
 from filament.model.kinds import KINDS
 from filament.testing.sim.api import SimApi
 from filament.testing.sim.schedule import Schedule
@@ -157,3 +159,23 @@ def test_rules_of_too_many_shapes_are_refused(api, monkeypatch):
     wide = rule(1, src_addresses=[{"subnet_list": lengths}])
     with pytest.raises(InputError, match=r"look at packets in 4 ways .* the first 0 of its rules"):
         put(api, web, security_group_entries={"policy_rule": [wide]})
+
+
+CHANGES = st.lists(st.tuples(st.integers(0, 99), st.integers(0, 3), st.integers(0, 9)), max_size=6)
+
+
+@given(CHANGES)
+def test_the_sum_of_a_changed_list_is_that_of_a_new_one(
+    changes: list[tuple[int, int, int]],
+) -> None:
+    before = [rule(number, protocol=("tcp", "any")[number % 2]) for number in range(100)]
+    sum_of(before)
+    for start, gone, number in changes:
+        after = list(before)
+        after[start : start + gone] = [
+            rule(number, src_ports=[{"start_port": number, "end_port": number}], ethertype="IPv6")
+        ] * (number % 3)
+        found = sum_of(after, before)
+        assert found == sum_of([dict(one) for one in after])
+        assert sum_of(after) is found or len(after) < 64
+        before = after

@@ -234,6 +234,11 @@ class AgentHost:
         failed = self._failed_ports(inputs, labels, self.outcome.failures)
         self.core.applied(inputs, self.ids.numbers("vrf"), labels, failed)
 
+    def is_pressed(self) -> bool:
+        """Whether the flow table is nearly full at this moment."""
+        self.sweeper.look(self._vifs())
+        return self.sweeper.is_pressed
+
     def _vifs(self) -> set[int]:
         return {values[0] for values in self.reconciler.actual["interfaces"].values()}
 

@@ -92,9 +92,9 @@ class AgentView:
             "rows": {name: len(rows) for name, rows in host.reconciler.actual.items()},
             "rows_kept": host.outcome.kept,
             "flows": {
+                "pressed": host.is_pressed(),
                 "held": host.sweeper.held,
                 "limit": host.sweeper.limit,
-                "pressed": host.sweeper.is_pressed,
                 "memory_bytes": host.maps.memory_bytes("flows"),
             },
             "problem": host.problem,

@@ -8,6 +8,7 @@ programs, rows and numbers.
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, closing
@@ -52,6 +53,7 @@ _HEARD_EVERY_S = 0.1
 _SWEEP_EVERY_S = 5.0
 _SWEEP_SHARE = 20  # times as long as it took
 _PRESSED_SWEEP_EVERY_S = 1.0
+_LOOK_EVERY_S = 1.0
 _TRY_AGAIN_S = 1.0
 _QUIET_S = 1.0
 _VIEWS_EVERY_S = 0.2
@@ -292,21 +294,29 @@ class AgentProcess:
         """Make room in the flow table, beside the other tasks, and spend little time on it, but for
         when the table is nearly full.
         """
-        sweeper = self.host.sweeper
+        sweeper, was_pressed = self.host.sweeper, False
         while True:
-            began, was_pressed = now(), sweeper.is_pressed
+            began = now()
             try:
                 await asyncio.to_thread(self._sweep)
             except FilamentError as error:
                 _log.error("flows-not-swept", reason=str(error))
             if sweeper.is_pressed != was_pressed:
+                was_pressed = sweeper.is_pressed
                 event = "flow-table-pressed" if sweeper.is_pressed else "flow-table-relieved"
                 _log.warning(event, held=sweeper.held, limit=sweeper.limit)
             took = now() - began
             if sweeper.is_pressed:
                 await asyncio.sleep(max(_PRESSED_SWEEP_EVERY_S, took))
             else:
-                await asyncio.sleep(max(_SWEEP_EVERY_S, _SWEEP_SHARE * took))
+                await self._rest(max(_SWEEP_EVERY_S, _SWEEP_SHARE * took))
+
+    async def _rest(self, seconds: float) -> None:
+        """Leave the table alone for so long, or until it is pressed: a flood fills it in less."""
+        for _ in range(math.ceil(seconds / _LOOK_EVERY_S)):
+            if self.host.is_pressed():
+                return
+            await asyncio.sleep(_LOOK_EVERY_S)
 
     def _sweep(self) -> None:
         """Sweep the flow table once, and tell of what was met; in a thread of its own."""

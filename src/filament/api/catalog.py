@@ -88,7 +88,7 @@ class CalledAnswer(msgspec.Struct):
 
 
 class ElementsBody(msgspec.Struct, forbid_unknown_fields=True):
-    """Changes of elements of list and map properties, carried out in order."""
+    """Changes of elements of list, keyed list and map properties, carried out in order."""
 
     uuid: str
     updates: list[ElementUpdate] = []
@@ -293,7 +293,9 @@ CATALOG: tuple[Entry, ...] = (
     Entry(
         path="/prop-collection-update", method="POST", handler="update_elements",
         action="prop-collection-update", body=ElementsBody, is_write=True, errors=(403, 404),
-        text="Change elements of list and map properties.",
+        text="Change elements of list and map properties, each at the price of that element. A rule"
+        " of a security-group or network-policy has its `rule_uuid` for a position; one that is"
+        " added goes before the rule at `position`, or to the end.",
     ),
     Entry(
         path="/ref-update", method="POST", handler="ref_update", action="ref-update",
@@ -349,6 +351,8 @@ CATALOG: tuple[Entry, ...] = (
         path="/watch", method="GET", handler="watch", action="watch", is_stream=True,
         query=(Query("after", "a revision: every later commit, as server-sent events", "integer"),
                Query("resource_type", "kinds: their objects, then their changes (TF's form)"),
+               Query("edits", "true, with after: of long objects that changed in few places, tell"
+                     " those (`edits`: model/edit.py)"),
                Query("incarnation", "the secret in a control node's reports: they end with this")),
         errors=(503,), text="What changes, as it changes.",
     ),

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import msgspec
 
-from filament.model.change import Commit
+from filament.model.change import Commit, Object
+from filament.model.edit import terse
 
 RECENT_COMMITS = 1000  # kept in memory, encoded; the store's log goes further back
 
@@ -27,6 +28,28 @@ PAUSE_S = 0.0001
 _encode = msgspec.json.Encoder().encode
 
 
+_NO_BASES: Mapping[str, Object] = {}
+
+
+class _Recent:
+    """One commit: as an event, and as one with edits. What takes long is encoded when asked for."""
+
+    def __init__(self, commit: Commit, body: bytes | None, bases: Mapping[str, Object]) -> None:
+        self.commit = commit
+        self._bases = bases
+        self._event = _event(commit, body) if body is not None and not bases else None
+        self._terse: bytes | None = None
+
+    def event(self, *, edits: bool) -> bytes:
+        if edits and self._bases:
+            if self._terse is None:
+                self._terse = _event(self.commit, _encode(terse(self.commit, self._bases)))
+            return self._terse
+        if self._event is None:
+            self._event = event_of(self.commit)
+        return self._event
+
+
 class Journal:
     """Encoded commits from `first` to `last`. One per API process."""
 
@@ -34,7 +57,7 @@ class Journal:
         """Start after `revision`: nothing in memory yet."""
         self.last = revision
         self.is_closed = False
-        self._recent: deque[bytes] = deque(maxlen=RECENT_COMMITS)
+        self._recent: deque[_Recent] = deque(maxlen=RECENT_COMMITS)
         self._news = asyncio.Event()
         self._waiting = 0
         self._woken_at = 0.0
@@ -45,10 +68,18 @@ class Journal:
         """The oldest revision in memory (`last` + 1 when there is none)."""
         return self.last - len(self._recent) + 1
 
-    def publish(self, commits: Sequence[Commit], bodies: Sequence[bytes] = ()) -> None:
-        """Add stored commits (`bodies` is their JSON, if there is) and wake those who wait."""
-        for commit, body in zip(commits, bodies or map(_encode, commits), strict=True):
-            self._recent.append(_event(commit, body))
+    def publish(
+        self,
+        commits: Sequence[Commit],
+        bodies: Sequence[bytes] = (),
+        bases: Sequence[Mapping[str, Object]] = (),
+    ) -> None:
+        """Add stored commits (`bodies` is their JSON, if there is; `bases` the objects before each
+        that it may be told against) and wake those who wait.
+        """
+        for index, commit in enumerate(commits):
+            body = bodies[index] if bodies else None
+            self._recent.append(_Recent(commit, body, bases[index] if bases else _NO_BASES))
             self.last = commit.revision
         if not self._waiting or self._later is not None:
             return
@@ -64,11 +95,12 @@ class Journal:
         self.is_closed = True
         self._wake()
 
-    def after(self, revision: int, limit: int) -> list[bytes]:
+    def after(self, revision: int, limit: int, *, edits: bool = False) -> list[bytes]:
         """Up to `limit` events of revisions above `revision`, which must be at least first - 1."""
         start = revision - self.first + 1
         assert start >= 0, (revision, self.first)
-        return [self._recent[index] for index in range(start, min(start + limit, self._length))]
+        end = min(start + limit, self._length)
+        return [self._recent[index].event(edits=edits) for index in range(start, end)]
 
     async def changed(self, revision: int, timeout_s: float) -> bool:
         """Wait until there is something after `revision`; False when time is up or we close."""

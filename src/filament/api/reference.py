@@ -136,6 +136,8 @@ def _property(kind: Kind, name: str) -> str:
         notes.append("list")
     if name in kind.map_properties:
         notes.append("map")
+    if name in kind.keyed_lists:
+        notes.append(f"list by `{kind.keyed_lists[name][1]}`")
     return f"`{name}`" + (f" ({', '.join(notes)})" if notes else "")
 
 

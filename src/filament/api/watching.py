@@ -90,7 +90,7 @@ class Watches:
                     path="after",
                     hint="GET /filament/snapshot and watch after its revision",
                 )
-            events = self._commits(int(text))
+            events = self._commits(int(text), edits=_flag(query, "edits"))
         headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
         return StreamingResponse(
             self._counted(events, _tenant(caller), query.get("incarnation", "")),
@@ -114,16 +114,16 @@ class Watches:
                 self._by_tenant[tenant] -= 1
                 self._by_tenant += Counter()  # forget who has none
 
-    async def _commits(self, after: int) -> AsyncIterator[bytes]:
+    async def _commits(self, after: int, *, edits: bool) -> AsyncIterator[bytes]:
         yield b": watching\n\n"
-        async for events in self._batches(after):
+        async for events in self._batches(after, edits=edits):
             yield b"".join(events) if events else b": keep-alive\n\n"
             if events is _END:
                 return
 
-    async def _batches(self, after: int) -> AsyncIterator[list[bytes]]:
+    async def _batches(self, after: int, *, edits: bool = False) -> AsyncIterator[list[bytes]]:
         """Encoded commits after a revision, in order; nothing when time passed; _END at the end
-        when the watcher must list again.
+        when the watcher must list again. With `edits`, of long objects where they are known.
         """
         journal = self._journal
         while not journal.is_closed:
@@ -135,7 +135,7 @@ class Watches:
                     yield []
                 continue
             if after >= journal.first - 1:
-                events = journal.after(after, _CHUNK)
+                events = journal.after(after, _CHUNK, edits=edits)
             else:
                 try:
                     commits = await self._writer.history(after, _CHUNK)
@@ -210,6 +210,15 @@ class Watches:
 
 
 _END: list[bytes] = [RELIST]
+
+
+def _flag(query: QueryParams, name: str) -> bool:
+    text = query.get(name, "false").lower()
+    if text not in {"true", "false", "1", "0", ""}:
+        raise InputError(
+            "bad-flag", f"{name} '{text}' is neither true nor false", path=name, hint="use true"
+        )
+    return text in {"true", "1"}
 
 
 def _tenant(caller: Caller) -> str:

@@ -24,6 +24,7 @@ from filament.api.request import Prepared, Request
 from filament.base.errors import FilamentError, RevisionConflictError, TransientError
 from filament.model.change import Commit
 from filament.model.content import Content, replacement
+from filament.model.edit import bases
 from filament.model.snapshot import PoolView, Staged
 from filament.runtime import heap
 from filament.runtime.backoff import backoff
@@ -276,10 +277,12 @@ class Writer:
         known = self._engine.snapshot.revision
         old = sum(commit.revision <= known for commit in commits)
         fresh = commits[old:]
+        told_against = []
         for commit in fresh:
+            told_against.append(bases(commit, self._engine.snapshot.get))
             self._engine.apply(commit)
         if fresh:
-            self._journal.publish(fresh, bodies[old:])
+            self._journal.publish(fresh, bodies[old:], told_against)
             self._unsettled += len(fresh)
 
     def _settle_now_and_then(self) -> None:

@@ -15,6 +15,7 @@ import msgspec
 from filament.base.errors import InputError, PermanentError, TransientError
 from filament.client.trust import NO_TRUST, Trust
 from filament.model.change import Allocation, Commit, Object
+from filament.model.edit import Find, TerseCommit, whole
 
 # The API says something at least every 15 s; silence for longer means that it is gone.
 _SILENCE_S = 40.0
@@ -34,6 +35,7 @@ class Relisted(msgspec.Struct, frozen=True):
 
 
 _commit = msgspec.json.Decoder(Commit)
+_terse = msgspec.json.Decoder(TerseCommit)
 _loaded = msgspec.json.Decoder(Loaded)
 
 
@@ -99,12 +101,18 @@ class WatchClient:
                 f"the snapshot of {self._address} is not whole: {error}"
             ) from error
 
-    async def watch(self, after: int, incarnation: str = "") -> AsyncIterator[Commit | Relisted]:
+    async def watch(
+        self, after: int, incarnation: str = "", find: Find | None = None
+    ) -> AsyncIterator[Commit | Relisted]:
         """Yield every commit after a revision, in order; ends only by raising or `Relisted`.
 
-        `incarnation` is that of the reports: when the stream breaks, they stand for nobody.
+        `incarnation` is that of the reports: when the stream breaks, they stand for nobody. With
+        `find`, which gives objects as they are after the last commit that was yielded, long objects
+        come as edits; MismatchError says that one is of another object.
         """
         wanted: dict[str, str | int] = {"after": after}
+        if find is not None:
+            wanted["edits"] = "true"
         if incarnation:
             wanted["incarnation"] = incarnation
         try:
@@ -120,7 +128,11 @@ class WatchClient:
                         if event == "relist":
                             yield Relisted()
                             return
-                        yield _commit.decode(line.removeprefix(b"data: "))
+                        data = line.removeprefix(b"data: ")
+                        if find is None:
+                            yield _commit.decode(data)
+                        else:
+                            yield whole(_terse.decode(data), find)
         except (httpx2.HTTPError, msgspec.DecodeError) as error:
             raise self._gone(error) from error
         raise TransientError(f"the API at {self._address} ended the stream")

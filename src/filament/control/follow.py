@@ -15,13 +15,15 @@ import msgspec
 
 from filament.base.errors import FilamentError, TransientError
 from filament.client.watch import Loaded, Relisted, WatchClient
-from filament.model.change import Commit
+from filament.model.change import Commit, Object
+from filament.model.edit import MismatchError
 from filament.runtime.backoff import backoff
 from filament.runtime.clock import wall
 from filament.runtime.log import logger
 
 LONGEST_WAIT_S = 1.0
 FRUITLESS_STREAMS = 5  # in a row; then everything is loaded again
+MOST_MISMATCHES = 3  # of edits; then objects are read whole
 OLDER_LOADS = 5  # of each API process, in a row; then the store has really been put back
 
 _log = logger("control")
@@ -37,6 +39,9 @@ class Follower(Protocol):
     @property
     def revision(self) -> int | None:
         """The revision it is at; None when it has no configuration yet."""
+
+    def find(self, uuid: str) -> Object | None:
+        """An object as it is at `revision`."""
 
     def report(self) -> Report:
         """What it tells the API about itself."""
@@ -92,6 +97,7 @@ async def follow(clients: Sequence[WatchClient], state: ApiState, follower: Foll
     watched_from: int | None = None  # where the last stream began
     fruitless = 0  # streams in a row that brought nothing
     older = 0  # configurations in a row that were older than ours
+    mismatches = 0  # edits that were of other objects than ours
     chosen = 0
     while True:
         client = clients[chosen]
@@ -108,7 +114,11 @@ async def follow(clients: Sequence[WatchClient], state: ApiState, follower: Foll
                 state.connected, state.since, state.error = True, wall(), ""
                 _log.info("api-reached", address=state.address, revision=follower.revision)
             watched_from = follower.revision
-            await _watch(client, follower)
+            await _watch(client, follower, edits=mismatches < MOST_MISMATCHES)
+        except MismatchError as error:
+            mismatches += 1
+            _log.error("relisting", reason=str(error))
+            must_load = True
         except _RelistError as error:
             _log.warning("relisting", reason=str(error))
             must_load = True
@@ -134,9 +144,10 @@ def _is_behind(clients: Sequence[WatchClient], loaded: Loaded, follower: Followe
     return len(clients) > 1 and loaded.revision < (follower.revision or 0)
 
 
-async def _watch(client: WatchClient, follower: Follower) -> None:
+async def _watch(client: WatchClient, follower: Follower, *, edits: bool) -> None:
     """Feed the stream to `follower`; ends only by raising."""
-    async for event in client.watch(follower.revision or 0, follower.incarnation):
+    find = follower.find if edits else None
+    async for event in client.watch(follower.revision or 0, follower.incarnation, find):
         if isinstance(event, Relisted):
             raise _RelistError(f"the API cannot continue from revision {follower.revision}")
         expected = (follower.revision or 0) + 1

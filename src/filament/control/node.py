@@ -26,7 +26,7 @@ from filament.control.damping import Damping
 from filament.control.follow import AgentReport, ApiState, Report
 from filament.control.neighbour import Neighbour
 from filament.control.peering import Peering
-from filament.model.change import Commit
+from filament.model.change import Commit, Object
 from filament.runtime import heap
 from filament.runtime.backoff import backoff
 from filament.runtime.clock import now, wall
@@ -166,6 +166,10 @@ class ControlNode:
     def revision(self) -> int | None:
         """The revision of the configuration; None while there is none."""
         return self.core.revision if self.core.is_loaded else None
+
+    def find(self, uuid: str) -> Object | None:
+        """See follow.Follower."""
+        return self.core.snapshot.get(uuid)
 
     def take_configuration(self, loaded: Loaded) -> None:
         """Start anew from a whole configuration."""

@@ -295,12 +295,16 @@ def update_all(descriptor: int, rows: list[tuple[bytes, bytes]]) -> None:
             update(descriptor, key, value)
 
 
-def delete_all(descriptor: int, keys: list[bytes]) -> None:
-    """Delete many keys, in order; those that are not there are no error."""
+def delete_all(descriptor: int, keys: list[bytes]) -> set[bytes]:
+    """Delete many keys, in order; returns those that were not there."""
+    absent = set()
     for part in _parts(keys):
         done = max(0, _batch(_DELETE_BATCH, descriptor, part, [])) if len(part) > 1 else 0
+        # A batch ends at the first key that is not there.
         for key in part[done:]:
-            delete(descriptor, key)
+            if not delete(descriptor, key):
+                absent.add(key)
+    return absent
 
 
 # --- links (tcx) ---

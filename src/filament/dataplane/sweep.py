@@ -16,6 +16,7 @@ import struct
 import threading
 from collections import Counter
 from collections.abc import Callable, Container, Iterable, Iterator
+from itertools import islice
 from typing import NamedTuple
 
 from filament.dataplane import bpf
@@ -38,7 +39,8 @@ _LAST_SEEN_AT = 8
 _PACKETS = struct.Struct("=Q8xQ")  # out and in
 _PACKETS_AT = 16
 _VIF = struct.Struct("=I")  # where keys begin
-_STATE = slice(-4, None)  # of a row: action, flags, TCP flags; of a key: protocol, fat
+_STATE = slice(-4, None)  # of a row: action, flags, TCP flags; of a key: protocol, what is left out
+_ROWS_AT_ONCE = 1024  # deleted by one call
 _LEAST_IDLE_NS = FLOW_IDLE_PRESSED_S * _SECOND_NS
 
 
@@ -73,7 +75,7 @@ def _kind_of(key: bytes, value: bytes) -> _Kind:
 class Sweeper:
     """One per agent; owned by whoever calls it, one sweep at a time.
 
-    `held` is how many flows the last sweep left, of at most `limit`.
+    `held` is how many flows the last sweep or `look` found, of at most `limit`.
     """
 
     def __init__(self, maps: PinnedMaps, limit: int | None = None) -> None:
@@ -87,6 +89,13 @@ class Sweeper:
     def is_pressed(self) -> bool:
         """Whether the table is nearly full."""
         return self.held >= self.limit * FLOWS_PRESSED
+
+    def look(self, vifs: Iterable[int]) -> int:
+        """Count the flows of ports without walking the table; returns and remembers `held`."""
+        self.held = sum(
+            self._read("flows_entered", vif) - self._read("flows_swept", vif) for vif in vifs
+        )
+        return self.held
 
     def sweep(self, now_ns: int, watch: Watch | None = None) -> int:
         """Delete idle flows; returns how many. `now_ns` is the kernel's monotonic clock.
@@ -105,16 +114,20 @@ class Sweeper:
     def _sweep(self, now_ns: int, watch: Watch | None, *, is_pressed: bool) -> int:
         swept: Counter[int] = Counter()
         descriptor = self._maps.descriptor("flows")
-        self._met = 0
-        for vif, (key, value) in self._idle(descriptor, now_ns, watch, is_pressed=is_pressed):
-            # One by one: only so is it known which were still there.
-            if bpf.delete(descriptor, key):
-                swept[vif] += 1
-                if watch is not None:
-                    watch.ended((key, value))
+        self._met = 0  # and left
+        idle = self._idle(descriptor, now_ns, watch, is_pressed=is_pressed)
+        while rows := list(islice(idle, _ROWS_AT_ONCE)):
+            absent = bpf.delete_all(descriptor, [key for key, _ in rows])
+            self._met -= len(rows)
+            for row in rows:
+                # Only what was there is ours to count.
+                if row[0] not in absent:
+                    swept[_VIF.unpack_from(row[0])[0]] += 1
+                    if watch is not None:
+                        watch.ended(row)
         self._count(swept)
         # At once: others look at it while the table is walked.
-        self.held = self._met - swept.total()
+        self.held = self._met
         return swept.total()
 
     def take_out(self, keys: Iterable[Key], vifs: Container[int]) -> None:
@@ -129,13 +142,16 @@ class Sweeper:
         with self._counting:
             changes = []
             for vif, count in swept.items():
-                before = self._maps.read("flows_swept", (vif,)) or (0,)
-                changes.append(Change("flows_swept", (vif,), (before[0] + count,)))
+                count += self._read("flows_swept", vif)
+                changes.append(Change("flows_swept", (vif,), (count,)))
             self._maps.write(changes)
+
+    def _read(self, counter: str, vif: int) -> int:
+        return (self._maps.read(counter, (vif,)) or (0,))[0]
 
     def _idle(
         self, descriptor: int, now_ns: int, watch: Watch | None, *, is_pressed: bool
-    ) -> Iterator[tuple[int, RawRow]]:
+    ) -> Iterator[RawRow]:
         since_ns = watch.since_ns if watch is not None else None
         kinds: dict[tuple[bytes, bytes], _Kind] = {}
         for key, value in bpf.items(descriptor):
@@ -151,7 +167,7 @@ class Sweeper:
                     is_pressed
                     and not (kind.may_stay and all(_PACKETS.unpack_from(value, _PACKETS_AT)))
                 ):
-                    yield _VIF.unpack_from(key)[0], (key, value)
+                    yield key, value
                     continue
             if watch is not None and since_ns is not None and last_seen_ns > since_ns:
                 watch.active((key, value))

@@ -23,6 +23,7 @@ from filament.base.net import Prefix, mask_of, widen_address
 from filament.base.origin import Origin
 from filament.base.splice import splice_of
 from filament.forward.classify import ANY_PORTS, Compiled, Rule, compile_rules
+from filament.forward.fat import prefixes_of
 from filament.forward.firewall import Mentions, piece_rules
 from filament.forward.growing import Grown, Numbering, lay_out
 from filament.forward.inputs import (
@@ -99,6 +100,7 @@ class Memo:
         # said of it.
         self.refused: dict[str, tuple[tuple[object, ...], dict[str, int], str]] = {}
         self._mentions: dict[str, tuple[FirewallPolicy, Mentions]] = {}
+        self.prefixes: dict[str, frozenset[Prefix]] = {}  # that rules look at, by list and content
 
     def editions(self) -> dict[str, Edition]:
         """Return what it takes to make the same rows again from the same inputs, and nothing of
@@ -196,6 +198,10 @@ class ListPlanner:
         self._memo = memo or Memo()
         self._before = self._memo.known
         self._memo.known = {}
+        names = {one.name for one in self._before.values()}
+        self._memo.prefixes = {
+            name: found for name, found in self._memo.prefixes.items() if name in names
+        }
         # Rows that there are, and those that there will be besides: old lists go after new ones.
         self._taken = {
             table: sum(len(one.rows[table]) for one in self._before.values())
@@ -436,6 +442,16 @@ class ListPlanner:
         for members in before.far_sets or ():
             sets.keep(members)
         return before
+
+    def prefixes(self, number: int) -> frozenset[Prefix]:
+        """Return the prefixes that the rules of a list look at."""
+        known = next((one for one in self._memo.known.values() if one.number == number), None)
+        if known is None:
+            return frozenset()
+        found = self._memo.prefixes.get(known.name)
+        if found is None:
+            found = self._memo.prefixes[known.name] = prefixes_of(known.rows["rules"].values())
+        return found
 
     @property
     def names(self) -> list[str]:

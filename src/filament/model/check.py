@@ -10,18 +10,19 @@ from collections.abc import Callable, Iterable
 from itertools import islice
 from typing import Any
 
-import msgspec
-
 from filament.base.errors import ConflictError, ForbiddenError, InputError
 from filament.base.net import Prefix, RouteTarget, parse_address, parse_ipv4, parse_mac
 from filament.base.splice import splice_of
 from filament.model.change import Object
 from filament.model.check_bgpvpn import require_vpns_of_network, require_vpns_of_router
 from filament.model.check_rules import (
+    content_of,
     group_rules,
+    policy_rules,
     require_fitting_group,
     require_fitting_network,
     require_fitting_policy,
+    sum_of,
 )
 from filament.model.check_subnets import require_host, require_ipam, require_subnets
 from filament.model.flat_subnet import subnets_of
@@ -104,8 +105,9 @@ def _require_free_target(text: str, asn: int, path: str) -> None:
 
 
 def _policy(view: Candidate, item: Object, before: Object | None) -> None:
-    entries = item.props.get("network_policy_entries") or {}
-    for index, rule in enumerate(entries.get("policy_rule") or ()):
+    rules, known_rules = policy_rules(item), policy_rules(before)
+    start, _, end = splice_of(known_rules, rules)  # the others were checked when they came
+    for index, rule in enumerate(rules[start:end], start):
         path = f"$.network-policy.network_policy_entries.policy_rule[{index}]"
         if not rule.get("action_list"):
             raise InputError(
@@ -182,32 +184,12 @@ def _security_group(view: Candidate, item: Object, before: Object | None) -> Non
                 hint='put {"security_group": "local"} into src_addresses or dst_addresses',
             )
         _require_one_version(rule, path)
-    if end > start:
-        _require_no_repetition(item, rules, start, end)
-
-
-def _require_no_repetition(
-    group: Object, rules: list[dict[str, Any]], start: int, end: int
-) -> None:
-    """Require that rules `start` to `end` are like no other; the others were compared before."""
-    new = [(_ports_of(rule), rule) for rule in rules[start:end]]
-    wanted = {ports for ports, _ in new}
-    seen: set[bytes] = set()
-    for index, rule in enumerate(rules):
-        if not start <= index < end and _ports_of(rule) not in wanted:
-            continue  # most rules: to tell them apart by their ports costs the least
-        content = msgspec.json.encode(
-            {key: value for key, value in rule.items() if key != "rule_uuid"}, order="sorted"
-        )
-        if content in seen:
-            raise ConflictError(f"rule {index} of security-group {group.name} repeats another rule")
-        seen.add(content)
-
-
-def _ports_of(rule: dict[str, Any]) -> tuple[object, ...]:
-    """Return what tells rules apart fast: protocol and first destination port."""
-    ports: dict[str, Any] = (rule.get("dst_ports") or [{}])[0]
-    return rule.get("protocol"), ports.get("start_port"), ports.get("end_port")
+    contents = sum_of(rules, known).contents
+    for rule in rules[start:end]:
+        content = content_of(rule)
+        if contents[content] > 1:
+            _, second, *_ = (at for at, one in enumerate(rules) if content_of(one) == content)
+            raise ConflictError(f"rule {second} of security-group {item.name} repeats another rule")
 
 
 def _access_control_list(view: Candidate, item: Object, before: Object | None) -> None:

@@ -2,16 +2,23 @@
 
 Hosts evaluate `MAX_ACL_RULES` of a list. A change that makes more of them is refused while the old
 rules hold; one that leaves too many fewer than they were is not.
+
+What is asked of a list can be added up rule by rule (`Sum`). Of the long lists asked for last the
+sums are remembered, so that a change of one rule costs that rule.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
-from itertools import chain, product
-from typing import Any
+from itertools import product
+from typing import Any, NamedTuple
+
+import msgspec
 
 from filament.base.errors import InputError
 from filament.base.limits import MAX_ACL_RULES, MAX_RULE_SHAPES
+from filament.base.recent import Recent
 from filament.base.splice import splice_of
 from filament.model.change import Object
 from filament.model.view import View
@@ -19,6 +26,66 @@ from filament.model.view import View
 Rule = dict[str, Any]
 _LOCAL = "local"  # a security group's own side
 _POLICY, _NETWORK = "network-policy", "virtual-network"
+_LONG_LIST = 64  # rules; the sums of shorter lists are not remembered
+_REMEMBERED = 16  # long lists
+
+
+class Sum(NamedTuple):
+    """What the rules of a list come to: how many of them have each shape and each content, and how
+    many rules they are in a list of hosts, at most.
+    """
+
+    shapes: Counter[object]
+    contents: Counter[bytes]
+    at_most: int
+
+
+_sums: Recent[list[Rule], Sum] = Recent(_REMEMBERED)
+
+
+def sum_of(rules: list[Rule], before: list[Rule] | None = None) -> Sum:
+    """Return the sum of a list. Objects never change in place, nor do their rules: where that of
+    `before` is remembered, only what differs is looked at.
+    """
+    known = _sums.get(rules)
+    if known is not None:
+        return known
+    old = _sums.get(before) if before is not None else None
+    shapes: Counter[object] = Counter()
+    contents: Counter[bytes] = Counter()
+    at_most = 0
+    gone: list[Rule] = []
+    come = rules
+    if before is not None and old is not None:
+        start, old_end, new_end = splice_of(before, rules)
+        gone, come = before[start:old_end], rules[start:new_end]
+        shapes, contents = Counter(old.shapes), Counter(old.contents)
+        at_most = old.at_most
+    for rule in gone:
+        _take_away(shapes, _shapes(rule))
+        _take_away(contents, (content_of(rule),))
+    for rule in come:
+        shapes.update(_shapes(rule))
+    contents.update(map(content_of, come))
+    at_most += sum(map(_at_most, come)) - sum(map(_at_most, gone))
+    found = Sum(shapes, contents, at_most)
+    if len(rules) >= _LONG_LIST:
+        _sums.put(rules, found)
+    return found
+
+
+def content_of(rule: Rule) -> bytes:
+    """Return what is the same for rules that say the same."""
+    return msgspec.json.encode(
+        {key: value for key, value in rule.items() if key != "rule_uuid"}, order="sorted"
+    )
+
+
+def _take_away(counts: Counter[Any], keys: Iterable[object]) -> None:
+    for key in keys:
+        counts[key] -= 1
+        if not counts[key]:
+            del counts[key]
 
 
 def group_rules(group: Object | None) -> list[Rule]:
@@ -34,8 +101,9 @@ def policy_rules(policy: Object | None) -> list[Rule]:
 def require_fitting_group(group: Object, before: Object | None) -> None:
     """Require that both lists of a security group fit, or have become shorter."""
     rules, known = group_rules(group), group_rules(before)
-    _require_few_shapes(group, rules, known)
-    if sum(map(_at_most, rules)) <= MAX_ACL_RULES:
+    summed = sum_of(rules, known)
+    _require_few_shapes(group, rules, summed, known)
+    if summed.at_most <= MAX_ACL_RULES:
         return
     for side, way in (("src_addresses", "egress"), ("dst_addresses", "ingress")):
         counts = [_in_group(rule, side) for rule in rules]
@@ -57,10 +125,10 @@ def require_fitting_group(group: Object, before: Object | None) -> None:
 
 def require_fitting_policy(view: View, policy: Object, before: Object | None) -> None:
     """Require the same of a policy, and of each network that it hangs on."""
-    _require_few_shapes(policy, policy_rules(policy), policy_rules(before))
-    counts = [_in_policy(rule) for rule in policy_rules(policy)]
-    was = sum(map(_in_policy, policy_rules(before)))
-    if sum(counts) <= was:
+    rules, known = policy_rules(policy), policy_rules(before)
+    summed = sum_of(rules, known)
+    _require_few_shapes(policy, rules, summed, known)
+    if rules == known:
         return
     others = 0
     where = ""
@@ -69,7 +137,10 @@ def require_fitting_policy(view: View, policy: Object, before: Object | None) ->
         beside -= _count(view, policy.uuid)
         if beside > others:
             others, where = beside, f" in virtual-network {network.name}, beside {beside} of others"
-    if sum(counts) + others <= MAX_ACL_RULES:
+    if summed.at_most + others <= MAX_ACL_RULES:
+        return
+    counts = [_in_policy(rule) for rule in rules]
+    if sum(counts) + others <= MAX_ACL_RULES or sum(counts) <= sum(map(_in_policy, known)):
         return
     fitting = _fitting(counts, others)
     raise InputError(
@@ -99,18 +170,13 @@ def require_fitting_network(view: View, network: Object, before: Object | None) 
     )
 
 
-def _require_few_shapes(item: Object, rules: list[Rule], before: list[Rule]) -> None:
+def _require_few_shapes(item: Object, rules: list[Rule], summed: Sum, before: list[Rule]) -> None:
     """Require that few shapes have to be tried for a packet (`forward.classify`), about as hosts
-    will count them.
+    will count them, or not more than before.
     """
-    start, old_end, new_end = splice_of(before, rules)
-    new = {shape for rule in rules[start:new_end] for shape in _shapes(rule)}
-    for rule in chain(before[start:old_end], before[:start], before[old_end:]):
-        if not new:
-            break
-        new -= _shapes(rule)
-    if not new:
-        return  # there was a rule of each before
+    count = len(summed.shapes)
+    if count <= MAX_RULE_SHAPES or count <= len(sum_of(before).shapes):
+        return
     shapes: set[object] = set()
     fitting = 0
     for rule in rules:
@@ -118,11 +184,6 @@ def _require_few_shapes(item: Object, rules: list[Rule], before: list[Rule]) -> 
         if len(shapes) > MAX_RULE_SHAPES:
             break
         fitting += 1
-    if fitting == len(rules):
-        return
-    count = len({shape for rule in rules for shape in _shapes(rule)})
-    if count <= len({shape for rule in before for shape in _shapes(rule)}):
-        return
     raise InputError(
         "too-many-shapes",
         f"the {len(rules)} rules of {item.kind} {item.name} look at packets in {count} ways (prefix"

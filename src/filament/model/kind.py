@@ -35,7 +35,8 @@ class Kind(msgspec.Struct, frozen=True, kw_only=True):
     names to types (common ones included), `references` the kinds it may refer to, to the type of
     the reference's attribute (None: no attribute). `list_properties` maps the properties that can
     be changed element by element to the field of their wrapper that holds the list,
-    `map_properties` to that field and to the field of its elements that is the key.
+    `map_properties` to that field and to the field of its elements that is the key; so do
+    `keyed_lists`, whose elements have an order besides.
     `derived_children` do not block the deletion of an object, nor do references of its kind that
     others hold as one of their `derived_references`.
     `columns` are fields that a table of such objects shows. `allocates` names the pools it draws
@@ -51,6 +52,7 @@ class Kind(msgspec.Struct, frozen=True, kw_only=True):
     references: dict[str, Any] = {}
     list_properties: dict[str, str] = {}
     map_properties: dict[str, tuple[str, str]] = {}
+    keyed_lists: dict[str, tuple[str, str]] = {}
     derived_children: frozenset[str] = frozenset()
     derived_references: frozenset[str] = frozenset()
     columns: tuple[str, ...] = ()

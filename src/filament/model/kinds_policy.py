@@ -16,6 +16,7 @@ ROWS = (
         {
             "network_policy_entries": policy.PolicyEntriesType,
         },
+        keyed_lists={"network_policy_entries": ("policy_rule", "rule_uuid")},
         columns=("network_policy_entries",),
     ),
     row(
@@ -26,6 +27,7 @@ ROWS = (
             "security_group_entries": policy.PolicyEntriesType,
             "security_group_id": int,
         },
+        keyed_lists={"security_group_entries": ("policy_rule", "rule_uuid")},
         derived_children=frozenset({"access-control-list"}),
         columns=("security_group_id",),
         allocates=("security-group-id",),

@@ -33,13 +33,15 @@ struct vxlan_header {
 } __attribute__((packed, aligned(2)));
 _Static_assert(UDP_END + sizeof(struct vxlan_header) == VXLAN_END, "VXLAN_OVERHEAD is wrong");
 
-/* The way to another host, as the kernel's routes and neighbours have it: remembered for a moment, by
- * destination and ports, because asking costs more than all else a tunnel takes. */
+/* The way to another host, as the kernel's routes and neighbours have it: remembered for a moment,
+ * because asking costs more than all else a tunnel takes. Flows are spread over WAYS of them, each
+ * asked for by a source port of its own: enough for an underlay with several equal routes, few
+ * enough for many flows to share. */
 struct path {
 	__u64 found_ns;
 	__be32 local;
 	__be32 remote;
-	__be16 source_port;
+	__be16 way; /* the source port by which it was asked for */
 	__be16 port;
 	__u8 source_mac[ETH_ALEN];
 	__u8 destination_mac[ETH_ALEN];
@@ -48,7 +50,8 @@ struct path {
 	__be32 neighbour; /* the underlay's next hop, and 0 once its MAC is known */
 };
 
-#define PATHS 1024
+#define PATHS 4096
+#define WAYS 64
 #define PATH_FRESH_NS (1ULL << 25) /* 34 ms: so late we follow the underlay */
 
 struct {
@@ -134,7 +137,7 @@ static __always_inline bool write_shim(struct __sk_buff *skb, const struct packe
 
 /* Write the outer headers into the room made for them; false when that is not there. */
 static __always_inline bool write_outer(struct __sk_buff *skb, const struct packet *packet,
-					const struct path *path, __u32 overhead)
+					const struct path *path, __u32 spread, __u32 overhead)
 {
 	struct ethhdr *ethernet = frame(skb, 0);
 	struct iphdr *ip = (void *)(ethernet + 1);
@@ -167,7 +170,7 @@ static __always_inline bool write_outer(struct __sk_buff *skb, const struct pack
 	      bpf_htons(IP_DONT_FRAGMENT) + bpf_htons(TUNNEL_TTL << 8 | IPPROTO_UDP);
 	sum += (source & 0xffff) + (source >> 16) + (destination & 0xffff) + (destination >> 16);
 	ip->check = fold_checksum(sum);
-	udp->source = path->source_port;
+	udp->source = bpf_htons(TUNNEL_SOURCE_PORT | spread);
 	udp->dest = path->port;
 	udp->len = bpf_htons(length - sizeof(*ip));
 	udp->check = 0;
@@ -182,7 +185,7 @@ static __noinline int find_path(struct __sk_buff *skb, struct path *path, __u32 
 	struct bpf_fib_lookup asked = {
 		.family = AF_INET,
 		.l4_protocol = IPPROTO_UDP,
-		.sport = path->source_port,
+		.sport = path->way,
 		.dport = path->port,
 		.tot_len = length,
 		.ifindex = LOOPBACK_IFINDEX,
@@ -218,8 +221,8 @@ static __always_inline int tunnel(struct __sk_buff *skb, const struct packet *pa
 	__u32 overhead = is_vxlan ? VXLAN_OVERHEAD : MPLS_OVERHEAD;
 	__be16 udp_port = is_vxlan ? bpf_htons(VXLAN_PORT) : bpf_htons(MPLS_OVER_UDP_PORT);
 	__u32 length = tunnelled_length(skb, packet, overhead), spread = entropy(packet);
-	__u32 slot = (spread ^ bpf_ntohl(next_hop->remote)) % PATHS;
-	__be16 source_port = bpf_htons(TUNNEL_SOURCE_PORT | spread);
+	__u32 slot = (spread % WAYS ^ bpf_ntohl(next_hop->remote) * WAYS) % PATHS;
+	__be16 way = bpf_htons(TUNNEL_SOURCE_PORT | spread % WAYS);
 	struct bpf_redir_neigh neighbour = {.nh_family = AF_INET};
 	struct path *path;
 	__u32 reason;
@@ -227,12 +230,12 @@ static __always_inline int tunnel(struct __sk_buff *skb, const struct packet *pa
 	path = bpf_map_lookup_elem(&paths, &slot);
 	if (length > 0xffff || !path)
 		return drop(skb, port, DROP_MTU_EXCEEDED);
-	if (unlikely(path->remote != next_hop->remote || path->source_port != source_port ||
+	if (unlikely(path->remote != next_hop->remote || path->way != way ||
 		     path->port != udp_port || path->local != self->address ||
 		     length > path->mtu ||
 		     packet->now_ns - path->found_ns > PATH_FRESH_NS)) {
 		path->remote = next_hop->remote;
-		path->source_port = source_port;
+		path->way = way;
 		path->port = udp_port;
 		path->local = self->address;
 		path->found_ns = 0;
@@ -240,7 +243,7 @@ static __always_inline int tunnel(struct __sk_buff *skb, const struct packet *pa
 		if (reason)
 			return drop(skb, port, reason);
 	}
-	if (push_room(skb, overhead) || !write_outer(skb, packet, path, overhead) ||
+	if (push_room(skb, overhead) || !write_outer(skb, packet, path, spread, overhead) ||
 	    !write_shim(skb, packet, next_hop, label))
 		return drop(skb, port, DROP_PUSH_FAILED);
 	count_tx(FABRIC_VIF, skb->len);
