@@ -51,7 +51,8 @@ def try_mutant(mutant: Mutant, most_cases: int) -> Fate:
     with tempfile.TemporaryDirectory() as directory:
         path = Path(directory, "mutant.bpf.o")
         try:
-            build.compile_object(path, source=mutant.write(Path(directory)))
+            # What is wrong may well be unused.
+            build.compile_object(path, source=mutant.write(Path(directory)), warnings=("-w",))
         except PermanentError as problem:
             return ended("REFUSED", 0, str(problem)[:2000])
         with kernel_of_ones_own() as bpffs:

@@ -17,7 +17,7 @@ import msgspec
 from filament.base.net import ROUTER_MAC, Address
 from filament.forward.flows import Flow, FlowKey
 from filament.forward.ids import Ids, IdsState
-from filament.forward.inputs import Inputs
+from filament.forward.inputs import Filter, Inputs
 from filament.forward.layout import (
     FLOW_BOTH_DENIED,
     FLOW_IDLE_DENIED_S,
@@ -36,11 +36,9 @@ from filament.forward.layout import (
     Verdict,
 )
 from filament.forward.lists import Memo
-from filament.forward.parse import parse_ip
 from filament.forward.plan import plan
 from filament.forward.rows import InterfaceValues, NextHopValues, RouteValues
-from filament.forward.tables import ROUTES_BY_VERSION, Change, Tables
-from filament.forward.tunnel import entropy
+from filament.forward.tables import ROUTES_BY_VERSION, Change, Key, Tables
 from filament.wire.packet.frames import ipv4_frame, ipv6_frame
 from filament.wire.packet.ipv4 import ICMP, TCP, UDP
 from filament.wire.packet.ipv6 import ICMPV6
@@ -63,13 +61,27 @@ IDLE_S = (
 _ACTIONS = ("denied by policy", "passes", "denied by security groups", "denied by firewall")
 _NO_LIST = 9_999  # a number without rows: denies everything
 _LISTS = ("acl", "egress", "ingress", "firewall_egress", "firewall_ingress")
-_PORT_FIELDS = {name: index for index, name in enumerate(InterfaceValues._fields)}
 # Where the ranges of rules begin and end, and beside.
 _SCANNED = [0, 1, 49, 50, 52, 53, 54, 79, 80, 81, 98, 99, 100, 39999, 40000, 60000, 60001, 65535]
 _TRIES = 3
 # Plans take most of the time: so many cases begin with the same tables.
 CASES_OF_WORLD = 2
-PATHS = 1024  # of encap.h
+
+
+def _crowded(random: Random, one: Filter) -> Filter:
+    """A filter of many rules of few shapes: several of them match a packet."""
+    kinds = [universe.rules().make(random) for _ in range(3)]
+    other = [universe.rules().make(random) for _ in range(6)]
+    rules = [
+        msgspec.structs.replace(
+            random.choice(kinds),
+            passes=random.random() < 0.6,
+            protocol=random.choice(other).protocol,
+            destination=random.choice(other).destination,
+        )
+        for _ in range(random.randint(6, 14))
+    ]
+    return Filter(one.name, tuple(rules))
 
 
 class World(NamedTuple):
@@ -88,6 +100,9 @@ class World(NamedTuple):
         for uuid in universe.UUIDS:
             ids.get("label", uuid)
         inputs = universe.inputs(list(ports), ids.numbers("label")).make(random)
+        if random.random() < 0.4:
+            crowded = tuple(_crowded(random, one) for one in inputs.filters)
+            inputs = msgspec.structs.replace(inputs, filters=crowded)
         tables = plan(inputs, ids, memo=memo)
         return cls(inputs, tables, ids.export(), memo)
 
@@ -172,25 +187,56 @@ class Sequence:
         host = self.rows["host"].get((0,))
         if host is not None:
             address, generation, revision = host.values
-            self._write(Change("host", (0,), (address, generation + 1, revision)))
+            # None: as before the host is programmed.
+            generation = generation + 1 if self.random.random() < 0.9 else 0
+            self._write(Change("host", (0,), (address, generation, revision)))
 
     def _port(self) -> None:
         """A port gets other lists, or none, or other flags: so it denies, and lets pass again."""
         if not self.rows["interfaces"]:
             return
         key = self.random.choice(sorted(self.rows["interfaces"]))
-        values = list(self.rows["interfaces"][key].values)
         how = self.random.random()
         if how < 0.7:
-            lists = [0, 0, _NO_LIST, *(number for (number,) in self.rows["lists"])]
-            for name in self.random.sample(_LISTS, self.random.choice((1, 1, 2))):
-                values[_PORT_FIELDS[name]] = self.random.choice(lists)
-        elif how < 0.8:
-            values[_PORT_FIELDS["flow_limit"]] = self.random.choice((0, 1, 2, 3, 4))
+            self._other_lists(key)
+            return
+        port = InterfaceValues(*self.rows["interfaces"][key].values)
+        if how < 0.8:
+            port = port._replace(flow_limit=self.random.choice((0, 1, 2, 3, 4)))
         else:
             flag = self.random.choice((INTERFACE_POLICY, INTERFACE_CHECK_SOURCE))
-            values[_PORT_FIELDS["flags"]] ^= flag
-        self._write(Change("interfaces", key, tuple(values)))
+            port = port._replace(flags=port.flags ^ flag)
+        self._write(Change("interfaces", key, tuple(port)))
+
+    def _other_lists(self, key: Key) -> None:
+        port = InterfaceValues(*self.rows["interfaces"][key].values)
+        lists = [0, 0, _NO_LIST, *(number for (number,) in self.rows["lists"])]
+        names = self.random.sample(_LISTS, self.random.choice((1, 1, 2)))
+        port = port._replace(**{name: self.random.choice(lists) for name in names})
+        self._write(Change("interfaces", key, tuple(port)))
+
+    def _judge_again(self, index: int) -> None:
+        """Verdicts do not hold any more: the same rules, or other lists of a port."""
+        key = (self.pair.ports[index],)
+        if self.random.random() < 0.5 or key not in self.rows["interfaces"]:
+            self._generation()
+        else:
+            self._other_lists(key)
+
+    def _half_list(self) -> None:
+        """Some of a list's rows are missing, while a port is judged by it."""
+        table = self.random.choice(("shapes", "shapes", "shapes", "buckets", "ranges"))
+        if self.rows[table] and self.rows["interfaces"]:
+            key = self.random.choice(sorted(self.rows[table]))
+            self._write(Change(table, key, None))
+            self._only_list(self.random.choice(sorted(self.rows["interfaces"])), key[0])
+            self._generation()
+
+    def _only_list(self, key: Key, number: int) -> None:
+        port = InterfaceValues(*self.rows["interfaces"][key].values)
+        none = dict.fromkeys(_LISTS, 0)
+        name = self.random.choice(("acl", "acl", "egress", "firewall_ingress"))
+        self._write(Change("interfaces", key, tuple(port._replace(**none | {name: number}))))
 
     def _open(self) -> None:
         """Ports without any list: they let everything pass."""
@@ -354,18 +400,24 @@ class Sequence:
             self._carry(index, ends, packet, is_from_port=is_from_port)
             if self.random.random() < 0.6:
                 is_from_port = not is_from_port
+            if self.random.random() < 0.25:
+                self._judge_again(index)
 
     def _fragments(self) -> None:
         index, ends = self._connection()
         is_from_port = self.random.random() < 0.5
         for packet in pieces(self.random, ends, is_from_port=is_from_port):
             self._carry(index, ends, packet, is_from_port=is_from_port)
-            if self.random.random() < 0.05:
-                self._change()
+            if self.random.random() < 0.15:
+                self.pair.pass_time(self.random.choice((1, 2, 3)))
+            if self.random.random() < 0.15:
+                self._judge_again(index)
 
     def _error(self) -> None:
         index, ends = self._connection()
         is_from_port = self.random.random() < 0.5
+        if self.random.random() < 0.15:
+            self._time()
         packet = error_about(self.random, ends, is_from_port=is_from_port)
         self._carry(index, ends, packet, is_from_port=is_from_port)
 
@@ -383,6 +435,25 @@ class Sequence:
             packet = packet_in(self.random, scanned, is_from_port=is_from_port)
             self._carry(index, scanned, packet, is_from_port=is_from_port)
 
+    def _ask_ranges(self) -> None:
+        """Connections to where ranges of a list's ports begin and end."""
+        if not self.rows["ranges"]:
+            return
+        number, _ = self.random.choice(sorted(self.rows["ranges"]))
+        index, ends = self._any_connection()
+        key = (self.pair.ports[index],)
+        if ends.protocol not in (TCP, UDP) or key not in self.rows["interfaces"]:
+            return
+        self._only_list(key, number)
+        found = [row.values[:2] for (one, _), row in self.rows["ranges"].items() if one == number]
+        edges = sorted({edge for low, high in found for edge in (low, high)})
+        is_from_port = self.random.random() < 0.7
+        for edge in self.random.sample(edges, min(len(edges), 8)):
+            port = min(65535, max(0, edge + self.random.choice((0, 0, 0, -1, 1))))
+            asked = ends._replace(**{"remote_port" if is_from_port else "local_port": port})
+            packet = packet_in(self.random, asked, is_from_port=is_from_port)
+            self._carry(index, asked, packet, is_from_port=is_from_port)
+
     def _detour(self) -> None:
         """One connection's packets from the port, while the route to its far end changes."""
         index, ends = self._connection()
@@ -399,25 +470,6 @@ class Sequence:
                 hops = [number for (number,) in self.rows["next_hops"]] or [0]
                 route = RouteValues(*found.row.values)._replace(next_hop=self.random.choice(hops))
                 self._write(Change(ROUTES_BY_VERSION[version], found.key, tuple(route)))
-
-    def _same_path(self) -> None:
-        """Two connections that the programs remember the underlay's path of in the same place."""
-        index, ends = self._any_connection()
-        if ends.protocol not in (TCP, UDP):
-            return
-        packet = packet_in(self.random, ends, is_from_port=True)
-        parsed = parse_ip(bytes(14) + packet, 14, ends.local.version)
-        assert parsed is not None
-        spread = entropy(parsed)
-        for port in range(1, 8000):
-            parsed.source_port = port
-            other = entropy(parsed)
-            if other != spread and (other ^ spread) % PATHS == 0:
-                self._carry(index, ends, packet, is_from_port=True)
-                ends = ends._replace(local_port=port)
-                packet = packet_in(self.random, ends, is_from_port=True)
-                self._carry(index, ends, packet, is_from_port=True)
-                return
 
     def _carry(self, index: int, ends: Ends, packet: bytes, *, is_from_port: bool) -> None:
         """Bring a packet to the port's device, or to the port from wherever it may come."""
@@ -493,6 +545,7 @@ _CHANGES = _weighted(
     (Sequence._open, 5),
     (Sequence._route, 6),
     (Sequence._broken_rows, 5),
+    (Sequence._half_list, 4),
     (Sequence._time, 12),
     (Sequence._sweep, 3),
     (Sequence._fill, 1),
@@ -504,8 +557,8 @@ _ACTS = _weighted(
     (Sequence._fragments, 2),
     (Sequence._error, 3),
     (Sequence._scan, 2),
-    (Sequence._detour, 2),
-    (Sequence._same_path, 1),
+    (Sequence._ask_ranges, 3),
+    (Sequence._detour, 3),
 )
 
 

@@ -129,10 +129,13 @@ def error_about(random: Random, ends: Ends, *, is_from_port: bool) -> bytes:
     quoted = packet_in(random, ends, is_from_port=not is_from_port)
     if random.random() < 0.1:  # not about this flow, but the way back
         quoted = packet_in(random, ends, is_from_port=is_from_port)
-    cut = random.choice((2000, 2000, 28 if version == 4 else 48, 27 if version == 4 else 47, 20))
+    cut = random.choice(
+        (*[2000] * 6, 28 if version == 4 else 48, 27 if version == 4 else 47, 20, 19)
+    )
     kind = random.choice(_ERRORS[version])
     transport = encode_icmp(Icmp(kind, random.choice((0, 1, 4)))) + quoted[:cut]
     protocol = ICMP if version == 4 else ICMPV6
-    return packet_of(
-        random, ends._replace(protocol=protocol), Part(transport), is_from_port=is_from_port
-    )
+    part = Part(transport, more=random.random() < 0.1, number=1)
+    packet = packet_of(random, ends._replace(protocol=protocol), part, is_from_port=is_from_port)
+    # What was cut off may still be in the frame, as if it were padding.
+    return packet + quoted[cut:] if random.random() < 0.5 else packet

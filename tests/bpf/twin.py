@@ -30,6 +30,8 @@ HOST = parse_ipv4("172.30.0.1")
 NEAR = parse_ipv4("172.30.0.2")  # on the underlay's link, its MAC known
 SILENT = parse_ipv4("172.30.0.3")  # on the link, its MAC not known
 FAR = parse_ipv4("172.31.0.9")  # behind a router of the underlay
+# The same, and remembered by the programs in the places of the near one.
+FAR_TOO = parse_ipv4("172.31.0.66")
 NOWHERE = parse_ipv4("203.0.113.1")  # no route
 ROUTER = parse_ipv4("172.30.0.254")
 NEAR_MAC = 0x021700000002
@@ -90,6 +92,7 @@ class Twin:
             NEAR: UnderlayPath(self.underlay_ifindex, UNDERLAY_MAC, NEAR_MAC, UNDERLAY_MTU),
             SILENT: UnderlayPath(self.underlay_ifindex, UNDERLAY_MAC, None, UNDERLAY_MTU),
             FAR: far,
+            FAR_TOO: far,
         }
         cpus = possible_cpus()
         self.programs = programs

@@ -57,7 +57,7 @@ from filament.wire.packet.udp import Udp, encode_udp
 from filament.wire.packet.vxlan import Vxlan, encode_vxlan
 
 from . import chance as st
-from .twin import FAR, HOST, NEAR, NOWHERE, SILENT
+from .twin import FAR, FAR_TOO, HOST, NEAR, NOWHERE, SILENT
 
 RED, BLUE = "demo:red", "demo:blue"
 MACS = [0x020000000000 + index for index in range(4)]
@@ -377,6 +377,7 @@ def inputs(draw: st.DrawFn, ifindexes: list[int], labels: dict[str, int]) -> Inp
         route(RED, "10.1.1.11/32", SILENT, 0xFFFFF, RED),
         route(RED, "10.1.1.12/32", FAR, 32, RED),
         route(RED, "10.1.1.13/32", NOWHERE, 33, RED),
+        route(RED, "10.1.1.14/32", FAR_TOO, 35, RED),
         route(BLUE, "10.1.2.10/32", NEAR, 34, BLUE),
         route(RED, "192.168.7.0/24", HOST, labels.get(UUIDS[1], 0), RED),
         route(RED, "2001:db8:1::10/128", NEAR, 30, RED),
