@@ -32,7 +32,7 @@ def is_stale() -> bool:
 def compile_object(
     path: Path = OBJECT,
     *,
-    source: Path = _SOURCE,
+    source: Path | None = None,
     clang: str = "clang",
     warnings: Sequence[str] = ("-Wall", "-Wextra", "-Werror"),
 ) -> None:
@@ -45,6 +45,7 @@ def compile_object(
     fresh = path.with_name(path.name + ".new")
     command = [clang, "-O2", "-g", "-target", "bpf", "-mcpu=v3", "-std=gnu11"]
     command += warnings
+    source = source or _SOURCE
     # The BPF target has no machine directory of its own, asm/types.h is found in the host's.
     command += ["-idirafter", f"/usr/include/{platform.machine()}-linux-gnu"]
     command += ["-c", str(source), "-o", str(fresh)]
