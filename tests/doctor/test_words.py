@@ -112,8 +112,7 @@ TEN = parse_ipv4("10.1.1.0")
             (224, 1, 0x02, 0xFFFF00000000 | TEN + 50),
             (2, 7),
             "source",
-            "its allowed address pair 2 is 10.1.1.50/32 with MAC 00:00:00:00:00:02, of which one"
-            " port at a time is the holder",
+            "its allowed address pair 2 is 10.1.1.50/32 with MAC 00:00:00:00:00:02, held by one",
         ),
         (
             "sources",
@@ -131,8 +130,8 @@ TEN = parse_ipv4("10.1.1.0")
         ),
         ("labels", (17,), (3,), "label", "17 is next hop 3"),
         ("labels", (17,), None, "label", "17 is nobody's"),
-        ("lists", (9,), (1,), "policy", "no rule of red matches: denied"),
-        ("lists", (8,), (0,), "policy", "#8 has no rules: denied"),
+        ("lists", (9,), (1, 0), "policy", "no rule of red matches: denied"),
+        ("lists", (8,), (0, 0), "policy", "#8 has no rules: denied"),
         (
             "rules",
             (9, 0),

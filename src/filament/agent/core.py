@@ -398,7 +398,9 @@ class AgentCore:
         instances = frozenset(config.vrf for _, config in configs)
         acls = {config.acl for _, config in configs}
         groups = {name for _, config in configs for name in config.security_groups}
-        policy_sets = {name for _, config in configs for name in config.policy_sets}
+        policy_sets = {
+            name for _, config in configs for name in (*config.policy_sets, *config.fwaas_sets)
+        }
         active = [
             (config, device)
             for plug, config in configs
@@ -415,7 +417,10 @@ class AgentCore:
         inputs = Inputs(
             host=Host(self.host.name, self.host.address, router),
             revision=view.revision if (view := self._believed()) is not None else 0,
-            ports=tuple(self._port(config, device) for config, device in active),
+            ports=tuple(
+                _port(config, device, self._flow_limit, self.preferences)
+                for config, device in active
+            ),
             subnets=tuple(one for one in configuration.subnets if one.vrf in instances),
             routes=collected.routes,
             filters=tuple(one for one in configuration.filters if one.name in acls),
@@ -482,32 +487,34 @@ class AgentCore:
             state = "active"
         return PortState(plug, state, config, device)
 
-    def _port(self, config: PortConfig, device: Device) -> Port:
-        return Port(
-            uuid=config.uuid,
-            name=config.name,
-            device=device.name,
-            ifindex=device.ifindex,
-            is_veth=device.is_veth,
-            mac=config.mac,
-            addresses=config.addresses,
-            vrf=config.vrf,
-            network=config.network,
-            acl=config.acl,
-            has_policy=config.has_policy,
-            origin=config.origin,
-            security_groups=config.security_groups,
-            tags=config.tags,
-            policy_sets=config.policy_sets,
-            fat_flows=config.fat_flows,
-            addresses6=config.addresses6,
-            pairs=config.pairs,
-            checks_mac=config.checks_mac,
-            checks_source=config.checks_source,
-            flow_limit=min(filter(None, (config.flow_limit, self._flow_limit)), default=0),
-            load_balance=config.load_balance,
-            standbys=tuple(
-                self.preferences.standby(Contender(config.uuid, Place(config.vrf, prefix)))
-                for prefix in config.standbys
-            ),
-        )
+
+def _port(config: PortConfig, device: Device, flow_limit: int, preferences: Preferences) -> Port:
+    return Port(
+        uuid=config.uuid,
+        name=config.name,
+        device=device.name,
+        ifindex=device.ifindex,
+        is_veth=device.is_veth,
+        mac=config.mac,
+        addresses=config.addresses,
+        vrf=config.vrf,
+        network=config.network,
+        acl=config.acl,
+        has_policy=config.has_policy,
+        origin=config.origin,
+        security_groups=config.security_groups,
+        tags=config.tags,
+        policy_sets=config.policy_sets,
+        fwaas_sets=config.fwaas_sets,
+        fat_flows=config.fat_flows,
+        addresses6=config.addresses6,
+        pairs=config.pairs,
+        checks_mac=config.checks_mac,
+        checks_source=config.checks_source,
+        flow_limit=min(filter(None, (config.flow_limit, flow_limit)), default=0),
+        load_balance=config.load_balance,
+        standbys=tuple(
+            preferences.standby(Contender(config.uuid, Place(config.vrf, prefix)))
+            for prefix in config.standbys
+        ),
+    )

@@ -255,7 +255,7 @@ def _source(key: Key, row: dict[str, int], names: Names) -> Phrase:
     found = narrow_address(wide)
     shorter = SENDER_BITS + bits_of(6) - bits_of(found.version)
     prefix = Prefix(found.value, length - shorter, found.version)
-    shared = ", of which one port at a time is the holder" if row["claim"] else ""
+    shared = ", held by one" if row["claim"] else ""
     return Phrase("source", f"{pair} is {prefix} with MAC {format_mac(mac)}{shared}")
 
 

@@ -80,6 +80,7 @@ class ListValues(NamedTuple):
     """A row of `lists`."""
 
     shape_count: int
+    second_count: int
 
 
 class InterfaceValues(NamedTuple):
@@ -208,9 +209,10 @@ class _Trie:
         levels = self._by_scope.setdefault(tuple(scope), {})
         level = levels.get(length)
         if level is None:
+            is_last = not levels or length < next(reversed(levels))
             level = levels[length] = {}
-            # The longest first: so they are looked up.
-            self._by_scope[tuple(scope)] = dict(sorted(levels.items(), reverse=True))
+            if not is_last:  # the longest first: so they are looked up
+                self._by_scope[tuple(scope)] = {one: levels[one] for one in sorted(levels)[::-1]}
         level[address] = Found(key, row)
 
     def remove(self, key: Key) -> None:
