@@ -236,12 +236,29 @@ def show_interface(
     answers = ask_role(session, "agent", "/filament/interfaces", hosts)
     rows = [{"host": name, **item} for name, item in local.rows(answers, "interfaces")]
     if not as_json:
-        rows = [shortened(row) | {"name": short_name(row["name"])} for row in rows]
+        rows = [
+            shortened(row)
+            | {"name": short_name(row["name"]), "shared": _shared(row.get("standbys", []))}
+            for row in rows
+        ]
+    columns = "host vif name display_name device state vrf address mac label"
+    if any(row.get("shared") for row in rows):
+        columns += " shared"
     print_merged(
         rows + silent_rows(answers),
-        "host vif name display_name device state vrf address mac label",
+        columns,
         as_json=as_json,
         nothing="no port is plugged",
+    )
+
+
+def _shared(standbys: Sequence[Record]) -> str:
+    """Say how a port stands with the addresses that one of several ports holds."""
+    return ", ".join(
+        f"{one['prefix']} held"
+        if one["holds"]
+        else f"{one['prefix']} standby" + (f" of {one['holder']}" if one["holder"] else "")
+        for one in standbys
     )
 
 
