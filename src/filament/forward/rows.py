@@ -80,6 +80,7 @@ class ListValues(NamedTuple):
     """A row of `lists`."""
 
     shape_count: int
+    second_count: int
 
 
 class InterfaceValues(NamedTuple):
@@ -122,6 +123,7 @@ class SourceValues(NamedTuple):
     """A row of `sources`."""
 
     pair: int
+    claim: int
 
 
 class MemberValues(NamedTuple):
