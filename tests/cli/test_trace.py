@@ -120,8 +120,7 @@ def test_an_agent_that_is_away_exits_1_and_is_named(lab, api_knows, capsys):
     assert lines[-1] == "  => followed as far as host2: its agent does not answer: nobody can tell"
 
 
-def test_without_an_api_the_names_of_agents_do(lab, capsys, monkeypatch):
-    monkeypatch.setenv("FILAMENT_API", "http://127.0.0.1:9")  # nobody's, whoever else runs here
+def test_without_an_api_the_names_of_agents_do(lab, capsys):
     command = lab(plan_hosts())
     assert command("trace", "red-1", "red-2", "--json") == 0
     value = json.loads(capsys.readouterr().out)
