@@ -88,6 +88,10 @@ def frames_of_every_kind(lab):
     mac, ends = lab.plan.workload("red-1").mac, (HERE, THERE)
     udp = udp6_packet(*ends, (5000, 5001), b"x" * 64)
     segment = udp[40:]
+    fragments = [
+        encode_fragment(UDP, 0, more_fragments=True, number=9),
+        encode_fragment(UDP, 8, more_fragments=False, number=9),
+    ]
     options = bytes([UDP, 0, 1, 4, 0, 0, 0, 0])  # padding, before the segment
     packets = [
         udp,
@@ -96,12 +100,7 @@ def frames_of_every_kind(lab):
         icmp6_packet(*ends, Icmp(1, 4), udp6_packet(*ends[::-1], (5001, 5000))[:48]),
         icmp6_packet(HERE, RED.address + 1, Icmp(128, 0, 7, 1), b"x" * 56),
         *(ipv6_packet(Ipv6(*ends, kind), options + segment) for kind in (0, 43, 60)),
-        ipv6_packet(
-            Ipv6(*ends, 44), encode_fragment(UDP, 0, more_fragments=True, number=9) + segment
-        ),
-        ipv6_packet(
-            Ipv6(*ends, 44), encode_fragment(UDP, 8, more_fragments=False, number=9) + segment
-        ),
+        *(ipv6_packet(Ipv6(*ends, 44), fragment + segment) for fragment in fragments),
     ]
     found = [ipv6_frame(mac, ROUTER_MAC, packet) for packet in packets]
     return [*found, solicitation_frame(mac, HERE, RED.address + 1)]
