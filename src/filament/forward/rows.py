@@ -123,6 +123,7 @@ class SourceValues(NamedTuple):
     """A row of `sources`."""
 
     pair: int
+    claim: int
 
 
 class MemberValues(NamedTuple):
