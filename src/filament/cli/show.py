@@ -241,12 +241,13 @@ def show_interface(
             | {"name": short_name(row["name"]), "shared": _shared(row.get("standbys", []))}
             for row in rows
         ]
-    columns = "host vif name display_name device state vrf address mac label"
-    if any(row.get("shared") for row in rows):
-        columns += " shared"
+    shown = "host vif name display_name device state vrf address mac label"
+    for extra in ("tags", "shared"):
+        if any(row.get(extra) for row in rows):
+            shown += f" {extra}"
     print_merged(
         rows + silent_rows(answers),
-        columns,
+        shown,
         as_json=as_json,
         nothing="no port is plugged",
     )

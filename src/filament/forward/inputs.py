@@ -61,6 +61,10 @@ class Grouping(msgspec.Struct, frozen=True):
     prefix: Prefix
     length: int
 
+    def __str__(self) -> str:
+        """Write it like 10.0.0.0/8 by /28."""
+        return f"{self.prefix} by /{self.length}"
+
 
 class FatFlow(msgspec.Struct, frozen=True):
     """Connections of a port that count as one (TF's fat flow): those of a protocol that have `port`
@@ -77,6 +81,20 @@ class FatFlow(msgspec.Struct, frozen=True):
     ignores_remote: bool = False
     local: Grouping | None = None
     remote: Grouping | None = None
+
+    def __str__(self) -> str:
+        """Write it like `protocol 17 port 53, any local address, remote 10.0.0.0/8 by /28`."""
+        sides = (
+            ("local", self.ignores_local, self.local),
+            ("remote", self.ignores_remote, self.remote),
+        )
+        parts = [f"protocol {self.protocol} port {self.port or 'any'}"]
+        parts += [
+            f"any {name} address" if is_ignored else f"{name} {grouping}"
+            for name, is_ignored, grouping in sides
+            if is_ignored or grouping is not None
+        ]
+        return ", ".join(parts)
 
 
 class Port(msgspec.Struct, frozen=True):
