@@ -1,6 +1,7 @@
 """An address that one of two ports holds at a time, as keepalived uses it: who claims it has it."""
 
 import contextlib
+import json
 import select
 import socket
 import time
@@ -12,6 +13,7 @@ from tests.lab.kit import lab_of
 from tests.lab.test_ports import change_port
 
 from filament.base.net import Prefix, parse_ipv4, parse_ipv6
+from filament.cli.main import run
 from filament.testing.lab.dual import add_ipv6
 from filament.testing.lab.lab import agent_of
 from filament.testing.lab.namespaces import inside
@@ -138,11 +140,14 @@ def standings(lab, host):
 
 @pytest.fixture
 def held(lab):
-    """Red-2 holds the address, and no flapping is remembered."""
+    """Red-2 holds the address, everybody knows, and no flapping is remembered."""
     time.sleep(4.1)
     announce(lab, "red-2")
     with Stream(lab, SHARED) as stream:
         stream.wait_for("red-2")
+        until = time.monotonic() + 5.0
+        while standings(lab, "host3")[0] != 100 and time.monotonic() < until:
+            time.sleep(0.01)
         yield stream
 
 
@@ -169,6 +174,26 @@ def test_a_standby_reaches_the_holder_and_others_cannot_claim(lab, held):
             network.send(gratuitous_arp_frame(mac, parse_ipv4(SHARED)))
     assert [held.holder() for _ in range(20)] == ["red-2"] * 20
     assert [sum(standings(lab, host)) for host in HOLDERS.values()] == before
+
+
+def asked(lab, capsys, *argv):
+    """What the command line prints."""
+    capsys.readouterr()
+    code = run(["--run-dir", str(lab.directories.run), *argv])
+    assert code == 0
+    return capsys.readouterr().out
+
+
+def test_everybody_holds_the_same_and_people_are_told_who(lab, held, capsys):
+    assert held.holder() == "red-2"
+    assert json.loads(asked(lab, capsys, "verify", "--json"))["differences"] == []
+    shown = asked(lab, capsys, "show", "interface")
+    assert f"{SHARED}/32 held" in shown
+    assert f"{SHARED}/32 standby of 172.30.0.2" in shown
+    why = asked(lab, capsys, "show", "route", SHARED, "--why")
+    assert "local preference: 100, best has 200" in why
+    traced = asked(lab, capsys, "trace", "red-3", SHARED, "icmp")
+    assert "host2" in traced
 
 
 def test_agents_that_are_killed_move_nothing(lab, held):
