@@ -42,10 +42,12 @@ from filament.forward.layout import (
     TABLE_BY_NAME,
 )
 from filament.forward.parse import ICMP_BY_VERSION
-from filament.forward.tables import Key, Row
+from filament.forward.tables import Delta, Key, Row
 
 LIST_TABLES = ("rules", "ranges", "buckets", "shapes", "lists")
 _KERNEL_TABLES = LIST_TABLES[1:]
+_LONG_TABLES = ("ranges", "buckets", "shapes")
+_NO_RANGES = (0, 0, 0, 0)  # of a bucket that is not there
 _WIDE_BITS = 96  # that a wide IPv4 address has before its own
 _ICMPS = frozenset(ICMP_BY_VERSION.values())
 
@@ -99,6 +101,7 @@ class Memo:
         # said of it.
         self.refused: dict[str, tuple[tuple[object, ...], dict[str, int], str]] = {}
         self._mentions: dict[str, tuple[FirewallPolicy, Mentions]] = {}
+        self.plan: object = None  # stands for the last plan; None while one is made
 
     def editions(self) -> dict[str, Edition]:
         """Return what it takes to make the same rows again from the same inputs, and nothing of
@@ -196,6 +199,9 @@ class ListPlanner:
         self._memo = memo or Memo()
         self._before = self._memo.known
         self._memo.known = {}
+        self._plan_before, self._memo.plan = self._memo.plan, None
+        # Of lists that were edited: what came of it, and the keys of rows that are not as before.
+        self._edited: dict[str, tuple[_Known, dict[str, set[Key]]]] = {}
         # Rows that there are, and those that there will be besides: old lists go after new ones.
         self._taken = {
             table: sum(len(one.rows[table]) for one in self._before.values())
@@ -261,10 +267,12 @@ class ListPlanner:
         for rule in gone:
             del rows["rules"][number, rule.position]
         rows["rules"] |= _rule_rows(number, numeric, self._origins(made_from, new))
-        _write_list(rows, number, before.grown.rows, grown.rows, origin)
+        keys = _rewrite_list(rows, number, before.grown.rows, grown, origin)
         asks = before.far_sets is not None or any(rule.groups is not None for rule in numeric)
         far_sets = frozenset(self.groups.by_members) if asks else None
-        return _Known(made_from, far_sets, full_name, number, {}, rows, rules, grown)
+        known = _Known(made_from, far_sets, full_name, number, {}, rows, rules, grown)
+        self._edited[name] = known, keys
+        return known
 
     def _grow(
         self,
@@ -437,6 +445,28 @@ class ListPlanner:
             sets.keep(members)
         return before
 
+    def delta(self) -> Delta:
+        """Return how the rows of lists differ from those of the plan before; when there is nothing
+        more to plan.
+        """
+        self._memo.plan = object()
+        keys: dict[str, set[Key]] = {table: set() for table in _LONG_TABLES}
+        known = self._memo.known
+        for name in self._before.keys() | known.keys():
+            old, new = self._before.get(name), known.get(name)
+            edited = self._edited.get(name)
+            if old is new:
+                continue
+            if edited is not None and edited[0] is new:
+                for table, some in edited[1].items():
+                    keys[table] |= some
+                continue
+            for one in (old, new):
+                if one is not None:
+                    for table in _LONG_TABLES:
+                        keys[table] |= one.rows[table].keys()
+        return Delta(self._memo.plan, self._plan_before, keys)
+
     @property
     def names(self) -> list[str]:
         """The names of all lists, which stand for what is in them, sorted."""
@@ -542,6 +572,40 @@ def _write_list(
             if old.get(key) != values:
                 made[number, *key] = Row(values, origin)
     rows["lists"][number,] = Row((len(now.shapes),), origin)
+
+
+def _rewrite_list(
+    rows: dict[str, dict[Key, Row]], number: int, before: Compiled, now: Grown, origin: Origin
+) -> dict[str, set[Key]]:
+    """Bring the rows of a list from what it was to what an edit made of it; return the keys of
+    those that are not as they were.
+    """
+    keys: dict[str, set[Key]] = {table: set() for table in _LONG_TABLES}
+    old_buckets, new_buckets = before.buckets, now.rows.buckets
+    for bucket in now.touched:
+        old, new = old_buckets.get(bucket), new_buckets.get(bucket)
+        _set_row(rows["buckets"], keys["buckets"], (number, *bucket), new, origin)
+        for values in (old, new):
+            _, _, first, count = values or _NO_RANGES
+            for index in range(first, first + count):
+                place, values_there = (number, index), now.rows.ranges.get((index,))
+                _set_row(rows["ranges"], keys["ranges"], place, values_there, origin)
+    for shape in before.shapes.keys() | now.rows.shapes.keys():
+        new = now.rows.shapes.get(shape)
+        if before.shapes.get(shape) != new:
+            _set_row(rows["shapes"], keys["shapes"], (number, *shape), new, origin)
+    rows["lists"][number,] = Row((len(now.rows.shapes),), origin)
+    return keys
+
+
+def _set_row(
+    rows: dict[Key, Row], keys: set[Key], key: Key, values: tuple[int, ...] | None, origin: Origin
+) -> None:
+    keys.add(key)
+    if values is None:
+        rows.pop(key, None)
+    else:
+        rows[key] = Row(values, origin)
 
 
 def _both_ways(rules: Iterable[FilterRule]) -> list[Directed]:
