@@ -7,7 +7,7 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 MAKEFLAGS += --no-print-directory
 
-.PHONY: help setup setup-dev bpf up down test test-heavy fuzz check bench clean
+.PHONY: help setup setup-dev bpf up down test test-heavy fuzz oracle mutate check bench clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -27,6 +27,12 @@ test-heavy: setup-dev ## tests against real servers of others; installs their pa
 
 fuzz: setup-dev ## feed every decoder of what peers send with a million inputs each (nightly)
 	@scripts/fuzz 1000000
+
+oracle: setup-dev bpf ## run the BPF programs and their model on 100,000 random cases (root; half an hour)
+	@scripts/private .venv/bin/python -m tests.bpf.oracle --cases 100000 --first-seed $${SEED:-1000000}
+
+mutate: setup-dev bpf ## break the BPF programs line by line, and see that the model tells (root)
+	@scripts/private .venv/bin/python -m tests.bpf.mutate
 
 check: setup-dev ## ruff, mypy, import-linter
 	@scripts/check

@@ -20,7 +20,7 @@ from typing import Any
 
 from bench.peers import Peer, Veth, Vxlan
 from bench.policy.load import Load, compiled, prepare
-from bench.policy.peers import FEW, MANY, WANTED, Groups, OvsCt, VxlanNft, rules
+from bench.policy.peers import FEW, MANY, WANTED, Groups, OvsCt, Routing, VxlanNft, rules
 
 Json = dict[str, Any]
 Say = Callable[[str], None]
@@ -42,7 +42,7 @@ def measure(run: Path, *, repetitions: int, say: Say) -> Json:
     load = Load(compiled(run))
     peers: list[Peer] = []
     try:
-        for make in (Veth, Vxlan, *_POLICED):
+        for make in (Veth, Routing, Vxlan, *_POLICED):
             if make is OvsCt and shutil.which("ovs-vswitchd") is None:
                 say("Open vSwitch is not installed: not compared (package openvswitch-switch)")
                 continue
@@ -246,6 +246,9 @@ def verdicts(found: Json) -> list[tuple[str, float, bool]]:
         ("policy_trip_of_veth", ratio("trip_us_1", "veth"), False),
         ("policy_trip_1000_of_veth", ratio("trip_us_1000", "veth"), False),
         ("policy_crr_of_veth", ratio("crr", "veth"), True),
+        ("policy_pps_of_routing", ratio("pps_1", "routing"), True),
+        ("policy_pps_1000_of_routing", ratio("pps_1000", "routing"), True),
+        ("policy_crr_of_routing", ratio("crr", "routing"), True),
     ]
     for other in ("vxlan-nft", "ovs-ct"):
         if other in peers:

@@ -34,6 +34,7 @@ MANY = 10_000
 FLOW_TABLE = 1 << 21
 _CLOSED_S = "10"  # how long the kernel's conntrack keeps what was closed: as long as we do
 _ENFORCED_S = "60"  # how long hosts may take for many rules
+_UNDERLAY = parse_ipv4("172.31.0.1"), parse_ipv4("172.31.0.2")
 _LENGTHS = (32, 28, 24, 20)
 _SOURCES = 10  # prefixes of one rule of a large group: a request has at most a megabyte
 
@@ -72,40 +73,57 @@ def rules(count: int) -> list[Rule]:
     return [*others(count - len(WANTED)), *WANTED]
 
 
-class VxlanNft(Bare):
-    """Two hosts that route between the workload's veth and a kernel VXLAN device, with conntrack
-    and rules in nftables on both.
+class Routing(Bare):
+    """Two hosts that route between the workload's veth and the wire, no tunnel and no rules: what
+    it costs that there are hosts between workloads at all.
     """
 
-    name = "vxlan-nft"
-    what = "two hosts, kernel VXLAN and routing, nftables with conntrack on both"
+    name = "routing"
+    what = "two hosts, kernel routing, no tunnel, no rules"
 
     def __init__(self, run: Path) -> None:
         super().__init__(run, "host1", "host2")
         hosts = [self.directory / "host1", self.directory / "host2"]
-        underlay = [parse_ipv4("172.31.0.1"), parse_ipv4("172.31.0.2")]
         links.add_veth(End(hosts[0], "eth0"), End(hosts[1], "eth0"), mtu_bytes=UNDERLAY_MTU_BYTES)
-        workloads = [self.client, self.server]
-        for index, (host, workload) in enumerate(zip(hosts, workloads, strict=True)):
-            here, there = underlay[index], underlay[1 - index]
+        for index, (host, workload) in enumerate(
+            zip(hosts, (self.client, self.server), strict=True)
+        ):
+            here, there = _UNDERLAY[index], _UNDERLAY[1 - index]
             links.add_address(host, "eth0", here, 24)
-            links.add_vxlan(
-                host, "vxlan0", vni=100, local=here, remote=there, mtu_bytes=TENANT_MTU_BYTES
-            )
-            links.add_address(host, "vxlan0", parse_ipv4(f"10.9.255.{index + 1}"), 24)
             ends = End(workload, "eth0"), End(host, "tap0")
             links.add_veth(*ends, mtu_bytes=TENANT_MTU_BYTES)
             links.add_address(host, "tap0", parse_ipv4(f"10.9.{index + 1}.1"), 24)
             links.add_address(workload, "eth0", parse_ipv4(f"10.9.{index + 1}.2"), 24)
             links.add_default_route(workload, parse_ipv4(f"10.9.{index + 1}.1"))
+            far = 2 - index
+            gateway = self._connect(host, here, there, far)
             with namespaces.inside(host):
                 Path("/proc/sys/net/ipv4/ip_forward").write_text("1")
-                far = 2 - index
-                _run("ip", "route", "add", f"10.9.{far}.0/24", "via", f"10.9.255.{far}")
-                _run("nft", "-f", "-", given=self._ruleset())
-                closed = Path("/proc/sys/net/netfilter/nf_conntrack_tcp_timeout_time_wait")
-                closed.write_text(_CLOSED_S)
+                _run("ip", "route", "add", f"10.9.{far}.0/24", "via", gateway)
         self.address = "10.9.2.2"
+
+    def _connect(self, host: Path, here: int, there: int, far: int) -> str:
+        """Prepare a host; returns the gateway to the other one, whose number is `far`."""
+        del host, here, far
+        return format_ipv4(there)
+
+
+class VxlanNft(Routing):
+    """The same through a kernel VXLAN device, with conntrack and rules in nftables on both."""
+
+    name = "vxlan-nft"
+    what = "two hosts, kernel VXLAN and routing, nftables with conntrack on both"
+
+    def _connect(self, host: Path, here: int, there: int, far: int) -> str:
+        links.add_vxlan(
+            host, "vxlan0", vni=100, local=here, remote=there, mtu_bytes=TENANT_MTU_BYTES
+        )
+        links.add_address(host, "vxlan0", parse_ipv4(f"10.9.255.{3 - far}"), 24)
+        with namespaces.inside(host):
+            _run("nft", "-f", "-", given=self._ruleset())
+            closed = Path("/proc/sys/net/netfilter/nf_conntrack_tcp_timeout_time_wait")
+            closed.write_text(_CLOSED_S)
+        return f"10.9.255.{far}"
 
     def _ruleset(self) -> str:
         lines = [

@@ -6,7 +6,8 @@ import pytest
 from filament.agent.config import ConfigReader
 from filament.agent.graph import Graph
 from filament.base.limits import MAX_FAT_FLOWS
-from filament.forward.inputs import FatFlow
+from filament.base.net import Prefix
+from filament.forward.inputs import FatFlow, Grouping
 
 AT_PORT = "virtual_machine_interface_fat_flow_protocols"
 AT_NETWORK = "virtual_network_fat_flow_protocols"
@@ -32,6 +33,21 @@ def fat(protocol, port=0, **more):
     return {"protocol": protocol, "port": port, **more}
 
 
+def source(prefix, length, kept):
+    return grouping("source", prefix, length, kept)
+
+
+def destination(prefix, length, kept):
+    return grouping("destination", prefix, length, kept)
+
+
+def grouping(side, prefix, length, kept):
+    return {
+        f"{side}_prefix": {"ip_prefix": prefix, "ip_prefix_len": length},
+        f"{side}_aggregate_prefix_length": kept,
+    }
+
+
 @pytest.mark.parametrize(
     ("given", "meant"),
     [
@@ -41,6 +57,30 @@ def fat(protocol, port=0, **more):
         (fat("17", 0, ignore_address="source"), FatFlow(17, 0, ignores_local=True)),
         (fat("icmp", 0, ignore_address="destination"), FatFlow(1, 0, ignores_remote=True)),
         ({"protocol": "tcp"}, FatFlow(6, 0)),
+        (fat("icmp", 8), FatFlow(1, 0)),
+        (
+            fat("udp", 53, **source("10.0.0.0", 8, 28)),
+            FatFlow(17, 53, local=Grouping(Prefix.parse("10.0.0.0/8"), 28)),
+        ),
+        (
+            fat("udp", 53, ignore_address="source", **source("10.0.0.0", 8, 28)),
+            FatFlow(17, 53, ignores_local=True),
+        ),
+        (
+            fat("tcp", **source("10.1.2.3", 8, 28), **destination("20.0.0.0", 8, 32)),
+            FatFlow(
+                6,
+                0,
+                local=Grouping(Prefix.parse("10.0.0.0/8"), 28),
+                remote=Grouping(Prefix.parse("20.0.0.0/8"), 32),
+            ),
+        ),
+        (
+            fat("icmp", ignore_address="source", **destination("2001:db8::", 32, 56)),
+            FatFlow(58, 0, True, remote=Grouping(Prefix.parse("2001:db8::/32"), 56)),
+        ),
+        # A prefix without an address is none (TF's clients send it so).
+        (fat("tcp", 80, source_prefix={"ip_prefix": "", "ip_prefix_len": 0}), FatFlow(6, 80)),
     ],
 )
 def test_protocol_port_and_address_are_read(script, given, meant):
@@ -54,6 +94,13 @@ def test_a_ports_own_fat_flow_comes_before_its_networks(script):
         network=[fat("tcp", 80), fat("udp", 53)],
     )
     assert found == (FatFlow(6, 80, ignores_remote=True), FatFlow(17, 53))
+    assert problems == []
+
+
+def test_fat_flows_of_other_prefixes_are_others(script):
+    given = [fat("tcp", 80), *(fat("tcp", 80, **source("10.0.0.0", 8, kept)) for kept in (16, 24))]
+    found, problems = read(script, port=given)
+    assert found == (FatFlow(6, 80), FatFlow(6, 80, local=Grouping(Prefix.parse("10.0.0.0/8"), 16)))
     assert problems == []
 
 
@@ -71,7 +118,35 @@ def test_a_ports_own_fat_flow_comes_before_its_networks(script):
         ),
         (
             fat("tcp", 80, source_prefix={"ip_prefix": "10.0.0.0", "ip_prefix_len": 8}),
-            "aggregation by prefix is not there; ignore_address may do",
+            "source_aggregate_prefix_length is missing; write 8-32 for 10.0.0.0/8",
+        ),
+        (
+            fat("tcp", 80, **destination("10.0.0.0", 24, 16)),
+            "destination_aggregate_prefix_length is 16; write 24-32 for 10.0.0.0/24",
+        ),
+        (
+            fat("tcp", 80, **source("10.0.0.0", 24, 33)),
+            "source_aggregate_prefix_length is 33; write 24-32 for 10.0.0.0/24",
+        ),
+        (
+            fat("tcp", 80, **source("10.0.0.0", 7, 16)),
+            "source_prefix is 10.0.0.0/7; write /8 to /32",
+        ),
+        (
+            fat("tcp", 80, **destination("2001:db8::", 32, 65)),
+            "destination_aggregate_prefix_length is 65; write 32-64 for 2001:db8::/32",
+        ),
+        (
+            fat("tcp", 80, **destination("2001:db8::", 65, 65)),
+            "destination_prefix is 2001:db8::/65; write /8 to /64",
+        ),
+        (
+            fat("tcp", 80, **source("10.0.0.0", 8, 16), **destination("2001:db8::", 32, 48)),
+            "its prefixes are of IPv4 and of IPv6",
+        ),
+        (
+            fat("tcp", 80, **source("10.0.0", 8, 16)),
+            "'10.0.0' is not an IP address; write it like 10.1.1.3 or 2001:db8::3",
         ),
     ],
 )

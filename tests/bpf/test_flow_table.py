@@ -30,7 +30,7 @@ def directory(bpffs: Path, request):
 
 def flow(vif: int, port: int, seen_ns: int) -> Change:
     row = dict.fromkeys(FIELDS, 0) | {"started_ns": seen_ns, "last_seen_ns": seen_ns}
-    return Change("flows", (vif, 1, 2, 3, port, 80, 6, 0), tuple(row.values()))
+    return Change("flows", FlowKey(vif, 1, 2, 3, port, 80, 6), tuple(row.values()))
 
 
 def ports(maps: PinnedMaps) -> set[int]:
@@ -76,7 +76,7 @@ def test_rows_come_along_into_a_larger_table(directory: Path) -> None:
             move.finish(maps)
             assert ports(maps) == set(range(1, 12))
             rows = maps.read_all("flows")
-            assert rows[1, 1, 2, 3, 1, 80, 6, 0][0] == 5
+            assert rows[FlowKey(1, 1, 2, 3, 1, 80, 6)][0] == 5
             assert maps.capacity("flows") == 2048
     assert not (directory / "flows-before").exists()
 

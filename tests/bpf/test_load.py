@@ -15,6 +15,7 @@ from filament.dataplane import bpf, load, maps
 from filament.dataplane.load import PROGRAMS
 from filament.dataplane.maps import PinnedMaps, possible_cpus
 from filament.dataplane.ring import SampleRing
+from filament.forward.flows import FlowKey
 from filament.forward.layout import (
     ABI,
     SAMPLE_DROP,
@@ -214,7 +215,7 @@ def test_values_per_cpu_are_added_up(pinned: PinnedMaps) -> None:
 
 def test_a_port_that_left_leaves_nothing_to_its_successor(pinned: PinnedMaps) -> None:
     for vif in (1, 2):
-        flow = (vif, 1, 1, 2, 3, 4, 17, 0)
+        flow = FlowKey(vif, 1, 1, 2, 3, 4, 17)
         pinned.write([Change("flows", flow, (1,) * 19)])
         pinned.write([Change("fragments", (vif, 1, 2, 3, 17), (1, 2, 3, 4))])
         pinned.write([Change(name, (vif,), (5,)) for name in ("flows_entered", "flows_swept")])

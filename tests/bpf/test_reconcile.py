@@ -10,7 +10,7 @@ from filament.dataplane import load
 from filament.dataplane.maps import PinnedMaps
 from filament.dataplane.reconcile import Reconciler
 from filament.forward.layout import TABLES
-from filament.forward.tables import SENDER_BITS, VRF_BITS, Row, Tables
+from filament.forward.tables import FAT_SUBNET_BITS, SENDER_BITS, VRF_BITS, Row, Tables
 from filament.testing.maps import PLANNED, MemoryMaps
 
 pytestmark = pytest.mark.bpf
@@ -57,8 +57,9 @@ def key_of(table):
     if table.map_type == "LPM_TRIE":
         bits = 32 if table.name == "routes" else 128
         every = 2**bits - 1
-        # What comes before the address matches exactly: a VRF, or a port and a MAC.
-        scope_bits, scope = (SENDER_BITS, 2) if table.name == "sources" else (VRF_BITS, 1)
+        # What comes before the address matches exactly: a VRF, a port and a MAC, or a kind of flow.
+        scopes = {"sources": (SENDER_BITS, 2), "fat_subnets": (FAT_SUBNET_BITS, 4)}
+        scope_bits, scope = scopes.get(table.name, (VRF_BITS, 1))
         length = st.integers(0, bits)
         return st.tuples(length, *[st.integers(1, 3)] * scope, st.integers(0, every)).map(
             lambda key: (

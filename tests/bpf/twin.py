@@ -12,7 +12,7 @@ from filament.base.net import format_ipv4, format_mac, parse_ipv4
 from filament.dataplane.load import OBJECT, Programs, load
 from filament.dataplane.maps import PinnedMaps, Values, possible_cpus
 from filament.dataplane.ring import SampleRing
-from filament.forward.flows import FlowKey
+from filament.forward.flows import Flow, FlowKey
 from filament.forward.layout import (
     SAMPLE_HEAD_BYTES,
     SAMPLES_PER_SLICE,
@@ -30,6 +30,8 @@ HOST = parse_ipv4("172.30.0.1")
 NEAR = parse_ipv4("172.30.0.2")  # on the underlay's link, its MAC known
 SILENT = parse_ipv4("172.30.0.3")  # on the link, its MAC not known
 FAR = parse_ipv4("172.31.0.9")  # behind a router of the underlay
+# The same, and remembered by the programs in the places of the near one.
+FAR_TOO = parse_ipv4("172.31.0.66")
 NOWHERE = parse_ipv4("203.0.113.1")  # no route
 ROUTER = parse_ipv4("172.30.0.254")
 NEAR_MAC = 0x021700000002
@@ -42,7 +44,6 @@ PORT_COUNT = 4
 # Few, so that reading them is quick, and so that they run out; more than any test's own.
 MOST_FLOWS = 128
 _VIFS = 16  # more than there are numbers of ports
-_PLANNED = tuple(table.name for table in TABLES if table.planned)
 _SECOND_NS = 1_000_000_000
 _CLOCK_MONOTONIC_COARSE = 6  # linux/time.h: what the programs read
 _HALF_SECOND_NS = _SECOND_NS // 2
@@ -91,6 +92,7 @@ class Twin:
             NEAR: UnderlayPath(self.underlay_ifindex, UNDERLAY_MAC, NEAR_MAC, UNDERLAY_MTU),
             SILENT: UnderlayPath(self.underlay_ifindex, UNDERLAY_MAC, None, UNDERLAY_MTU),
             FAR: far,
+            FAR_TOO: far,
         }
         cpus = possible_cpus()
         self.programs = programs
@@ -106,6 +108,7 @@ class Twin:
         self._unslept = 0  # packets since the kernel's slice of samples was cleared
         self._begin_time()
         self.model = Model(None, lambda: self._now_s, self.underlay, most_flows=MOST_FLOWS)
+        self.result: Result  # of the last packet, by the model
 
     def close(self) -> None:
         self._ring.close()
@@ -165,23 +168,33 @@ class Twin:
 
     def write(self, tables: Tables) -> None:
         """Bring both to `tables`."""
-        for table in _PLANNED:
-            former, wanted = self.model.rows.by_table[table], tables.rows[table]
+        rows = self.model.rows
+        for name, wanted in tables.rows.items():
+            former = rows.by_table[name]
             gone = former.keys() - wanted.keys()
             new = [
-                (key, row.values)
+                (key, row)
                 for key, row in wanted.items()
                 if (known := former.get(key)) is None or known.values != row.values
             ]
-            if gone:
-                self.direct[table].delete(gone)
-            if new:
-                self.direct[table].write(new)
-        self.model.replace(tables)
+            if name in self.direct:
+                if gone:
+                    self.direct[name].delete(gone)
+                if new:
+                    self.direct[name].write((key, row.values) for key, row in new)
+            # What `replace` does, which would look for the differences again.
+            for key in gone:
+                rows._remove(name, key)
+            for key, row in new:
+                rows._put(name, key, row)
 
     def write_rows(self, changes: list[Change]) -> None:
         """Write single rows to both, as broken tables would have them."""
-        self.maps.write(changes)
+        for name, key, values in changes:
+            if values is not None:
+                self.direct[name].write([(key, values)])
+            elif key in self.model.rows.by_table[name]:
+                self.direct[name].delete([key])
         self.model.write(changes)
 
     def sweep(self, key: FlowKey) -> None:
@@ -191,6 +204,16 @@ class Twin:
         policy.swept[key.vif] = policy.swept.get(key.vif, 0) + 1
         self.direct["flows"].delete([key])
         self.direct["flows_swept"].write([((key.vif,), (policy.swept[key.vif],))])
+
+    def fill(self, left: int) -> None:
+        """Enter flows of ports that there are not, until there is room for `left` more."""
+        flows = self.model._policy.flows
+        count = MOST_FLOWS - left - len(flows)
+        now_ns = self._now_s * _SECOND_NS
+        for number in range(count):
+            key = FlowKey(MOST_FLOWS + number, 1, 0xFFFF_0000_0001, 0xFFFF_0000_0002, 0, 0, 17)
+            flows[key] = Flow(now_ns, now_ns, *[0] * 17)
+            self.direct["flows"].write([(key, (_coarse_ns(), _coarse_ns(), *[0] * 17))])
 
     # --- packets ---
 
@@ -233,7 +256,7 @@ class Twin:
             self._compare_samples(ifindex, frame)
         except AssertionError as found:
             raise AssertionError(f"{found}\n{_told(frame, result)}") from found
-        self.seen = result
+        self.result = result
         return kernel
 
     def _compare_samples(self, ifindex: int, frame: bytes) -> None:

@@ -7,7 +7,15 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 
-from filament.base.net import ROUTER_MAC, Address, Prefix, narrow_address, parse_ipv4, parse_ipv6
+from filament.base.net import (
+    ROUTER_MAC,
+    Address,
+    Prefix,
+    bits_of,
+    narrow_address,
+    parse_ipv4,
+    parse_ipv6,
+)
 from filament.base.origin import Origin
 from filament.forward.flows import FlowKey
 from filament.forward.inputs import (
@@ -19,6 +27,7 @@ from filament.forward.inputs import (
     FirewallEnd,
     FirewallPolicy,
     FirewallRule,
+    Grouping,
     Hop,
     Host,
     Inputs,
@@ -48,7 +57,7 @@ from filament.wire.packet.udp import Udp, encode_udp
 from filament.wire.packet.vxlan import Vxlan, encode_vxlan
 
 from . import chance as st
-from .twin import FAR, HOST, NEAR, NOWHERE, SILENT
+from .twin import FAR, FAR_TOO, HOST, NEAR, NOWHERE, SILENT
 
 RED, BLUE = "demo:red", "demo:blue"
 MACS = [0x020000000000 + index for index in range(4)]
@@ -87,7 +96,7 @@ OWN_BY_PORT = [
 ]
 REACHABLE = [*ADDRESSES[2:8], ADDRESSES[9], ADDRESSES[11], ADDRESSES[12]]
 REMOTE = [ADDRESSES[5], ADDRESSES[6], ADDRESSES[7], ADDRESSES[12], ADDRESSES[15]]
-PORTS = [53, 80, 40000]
+PORTS = [53, 80, 40000, 53, 80, 40000, 53, 80, 79, 60000]  # some are where ranges begin or end
 RED_VNI, BLUE_VNI = 1000, 1001
 WEB, DB, PROD, TEST, LABEL = 0x20001, 0x20002, 0x30001, 0x30002, 0x00007
 TAG_SETS = [(), (WEB,), (WEB, PROD), (DB, PROD), (DB, TEST), (LABEL, DB, PROD), (LABEL, WEB, TEST)]
@@ -121,6 +130,15 @@ OWN6_BY_PORT = [
     [ADDRESSES6[3], ADDRESSES6[4], ADDRESSES6[14]],
     [ADDRESSES6[11]],
     [ADDRESSES6[13]],
+]
+# Prefixes whose addresses fat flows do not tell apart any further.
+GROUPED = [
+    Prefix.parse(text)
+    for text in ("10.0.0.0/8", "10.1.1.0/24", "10.1.1.0/28", "10.1.2.0/24", "198.51.100.0/24")
+]
+GROUPED6 = [
+    Prefix.parse(text)
+    for text in ("2001:db8::/32", "2001:db8:1::/64", "2001:db8::/48", "fd00:7::/64", "::/8")
 ]
 # What ports may be allowed besides, which a packet's source may be in.
 PAIRS = [
@@ -272,7 +290,9 @@ def policy_sets(draw: st.DrawFn) -> tuple[PolicySet, ...]:
 
 
 def filters(name: str) -> st.SearchStrategy:
-    return st.lists(rules(), max_size=5).map(lambda found: Filter(name, tuple(found)))
+    short, long = st.lists(rules(), max_size=5), st.lists(rules(), max_size=16)
+    found = st.sampled_from([short] * 5 + [long]).flatmap(lambda one: one)
+    return found.map(lambda listed: Filter(name, tuple(listed)))
 
 
 @st.composite
@@ -285,8 +305,30 @@ def fat_flows(draw: st.DrawFn) -> tuple[FatFlow, ...]:
         for port in ports
         for ignored in ((False, False), (True, False), (False, True), (False, True))
     ]
-    found = draw(st.lists(st.sampled_from(some), max_size=4))
-    return tuple({(one.protocol, one.port): one for one in found}.values())
+    some += [
+        FatFlow(protocol, port, *ignored, *groupings)
+        for protocol, ports in ((TCP, (0, 80)), (UDP, (53, 80, 0)))
+        for port in ports
+        for ignored in ((False, False), (False, False), (True, False), (False, True))
+        for groupings in draw(st.lists(fat_groupings(), max_size=3))
+        if not (ignored[0] and groupings[0]) and not (ignored[1] and groupings[1])
+    ]
+    return tuple(draw(st.lists(st.sampled_from(some), max_size=6)))
+
+
+@st.composite
+def fat_groupings(draw: st.DrawFn) -> tuple[Grouping | None, Grouping | None]:
+    """Prefixes of one IP version: of the port's own addresses, far ones, or both."""
+    version = draw(st.sampled_from([4, 4, 6]))
+    prefixes = GROUPED if version == 4 else GROUPED6
+    sides = draw(st.sampled_from([(True, False), (False, True), (True, True)]))
+    found: list[Grouping | None] = []
+    for is_remote, is_there in enumerate(sides):
+        prefix = draw(st.sampled_from(prefixes))
+        most = min(bits_of(version), 64) if is_remote else bits_of(version)
+        length = draw(st.integers(min(prefix.length, most), most))
+        found.append(Grouping(prefix, length) if is_there else None)
+    return found[0], found[1]
 
 
 @st.composite
@@ -335,6 +377,7 @@ def inputs(draw: st.DrawFn, ifindexes: list[int], labels: dict[str, int]) -> Inp
         route(RED, "10.1.1.11/32", SILENT, 0xFFFFF, RED),
         route(RED, "10.1.1.12/32", FAR, 32, RED),
         route(RED, "10.1.1.13/32", NOWHERE, 33, RED),
+        route(RED, "10.1.1.14/32", FAR_TOO, 35, RED),
         route(BLUE, "10.1.2.10/32", NEAR, 34, BLUE),
         route(RED, "192.168.7.0/24", HOST, labels.get(UUIDS[1], 0), RED),
         route(RED, "2001:db8:1::10/128", NEAR, 30, RED),
@@ -605,8 +648,10 @@ def fabric_frames(draw: st.DrawFn, label_by_port: Mapping[str, int]) -> bytes:
 
 
 @st.composite
-def flow_packets(draw: st.DrawFn, key: FlowKey, index: int, *, is_from_port: bool) -> bytes:
-    """A packet of a flow, in one of its directions; of a fat one, another connection's."""
+def narrow_ends(
+    draw: st.DrawFn, key: FlowKey, index: int
+) -> tuple[Address, Address, tuple[int, int]]:
+    """Own address, far one, and ports of a connection in a flow; of a fat one any that it has."""
     local, remote = narrow_address(key.local), narrow_address(key.remote_address)
     if key.fat:
         own, others = (
@@ -618,41 +663,20 @@ def flow_packets(draw: st.DrawFn, key: FlowKey, index: int, *, is_from_port: boo
         remote = Address(draw(st.sampled_from(others)), key.version)
         port = draw(st.sampled_from(PORTS))
         remote_port = 0 if key.protocol in (ICMP, ICMPV6) else port
-        key = key._replace(
-            local_port=key.local_port or port, remote_port=key.remote_port or remote_port
-        )
-    source, destination = (local, remote) if is_from_port else (remote, local)
-    ports = key.local_port, key.remote_port
-    if key.protocol in (ICMP, ICMPV6):
-        echo = [8, 0] if key.protocol == ICMP else [128, 129]
-        # Of other ICMP the type stands for a port.
-        kind = draw(st.sampled_from(echo)) if not key.remote_port else key.remote_port & 255
-        transport = encode_icmp(Icmp(kind, 0, 0x1234, key.local_port, 1))
-    elif key.protocol == TCP:
-        from_to = ports if is_from_port else ports[::-1]
-        transport = encode_tcp(Tcp(*from_to, flags=draw(st.sampled_from([2, 18, 16, 16, 17, 4]))))
+        return local, remote, (key.local_port or port, key.remote_port or remote_port)
+    return local, remote, (key.local_port, key.remote_port)
+
+
+def tunnelled(
+    packet: bytes, *, label: int | None, vni: int, source: int = NEAR, tos: int = 0
+) -> bytes:
+    """The frame in which another host sends it: by a label, or (None) in VXLAN."""
+    if label is None:
+        ethertype = 0x0800 if packet[0] >> 4 == 4 else 0x86DD
+        inner = encode_vxlan(Vxlan(vni))
+        inner += encode_ethernet(Ethernet(ROUTER_MAC, ROUTER_MAC, ethertype)) + packet
     else:
-        transport = encode_udp(Udp(*(ports if is_from_port else ports[::-1]), 8))
-    if local.version == 4:
-        header = Ipv4(source.value, destination.value, key.protocol, 0)
-        return ipv4_packet(header, transport)
-    return ipv6_packet(Ipv6(source.value, destination.value, key.protocol, 0), transport)
-
-
-def flow_frame_from_port(key: FlowKey, index: int) -> st.SearchStrategy:
-    """What the port of a number sends in a flow of its."""
-    frame = ipv4_frame if key.version == 4 else ipv6_frame
-    packet = flow_packets(key, index, is_from_port=True)
-    return packet.map(lambda found: frame(MACS[index], ROUTER_MAC, found))
-
-
-def flow_frame_from_fabric(key: FlowKey, index: int, label: int) -> st.SearchStrategy:
-    """What comes from another host in a flow of the port that has a label."""
-
-    def tunnelled(packet: bytes) -> bytes:
         inner = encode_label(LabelEntry(label, ttl=63)) + packet
-        udp = encode_udp(Udp(50000, 6635, 8 + len(inner))) + inner
-        outer = ipv4_packet(Ipv4(NEAR, HOST, UDP, 0), udp)
-        return ipv4_frame(0x021700000002, 0x021700000001, outer)
-
-    return flow_packets(key, index, is_from_port=False).map(tunnelled)
+    udp = encode_udp(Udp(50000, 6635 if label is not None else 4789, 8 + len(inner))) + inner
+    outer = ipv4_packet(Ipv4(source, HOST, UDP, 0, tos=tos), udp)
+    return ipv4_frame(0x021700000002, 0x021700000001, outer)

@@ -114,6 +114,13 @@ TEN = parse_ipv4("10.1.1.0")
             "source",
             "its own address is 10.1.1.4/32 with MAC 00:00:00:00:00:02",
         ),
+        (
+            "fat_subnets",
+            (184, 1, 17, 1, 53, 0xFFFF00000000 | TEN),
+            (5, 0, 28, 0),
+            "flow",
+            "protocol 17 port 53 of port 1 is a fat flow where the far address is in 10.1.1.0/24",
+        ),
         ("labels", (17,), (3,), "label", "17 is next hop 3"),
         ("labels", (17,), None, "label", "17 is nobody's"),
         ("lists", (9,), (1,), "policy", "no rule of red matches: denied"),

@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from filament.cli.main import run
-from filament.testing.lab.intent import require_followed
+from filament.testing.lab.intent import DOMAIN, PROJECT, require_followed
 
 pytestmark = pytest.mark.lab
 
@@ -54,6 +54,15 @@ def aggregate(lab, **fat):
             uuid,
             wait="agents",
             virtual_machine_interface_fat_flow_protocols={"fat_flow_protocol": protocols},
+        )
+    )
+
+
+def set_rules(lab, policy, rules):
+    entries = {"policy_rule": rules}
+    require_followed(
+        lab.intent.client.update(
+            "network-policy", policy, wait="agents", network_policy_entries=entries
         )
     )
 
@@ -107,6 +116,43 @@ def test_connections_of_a_fat_flow_are_one_entry(served, capsys):
     assert one["in_packets"] >= 2 * 3 * CONNECTIONS
     assert one["source_network"] == "default-domain:demo:red"
     assert one["rules"][-1]["object"].endswith("red-blue")
+
+
+def test_addresses_of_a_prefix_are_one_entry_as_far_as_no_rule_tells_them_apart(served, capsys):
+    grouped = {
+        "destination_prefix": {"ip_prefix": "10.1.1.0", "ip_prefix_len": 24},
+        "destination_aggregate_prefix_length": 24,
+    }
+    aggregate(served, **grouped)
+    connect(served, "red-1")
+    connect(served, "red-2")
+    found, text = flows_at_server(served, capsys)
+    (one,) = [flow for flow in found if "remote/24" in flow["fat"]]
+    assert (one["source"], one["source_network"]) == ("10.1.1.0", "default-domain:demo:red")
+    assert one["in_packets"] >= 2 * 3 * CONNECTIONS
+    assert "tcp fat (ports, remote/24)" in text
+
+    # A rule about one of them: it is told apart, whoever comes first, and the other goes on.
+    policy = served.intent.client.uuid_of("network-policy", [DOMAIN, PROJECT, "red-blue"])
+    entries = served.intent.client.get("network-policy", policy)["network_policy_entries"]
+    (passing,) = entries["policy_rule"]
+    denying = passing | {
+        "src_addresses": [{"subnet": {"ip_prefix": "10.1.1.4", "ip_prefix_len": 32}}],
+        "action_list": {"simple_action": "deny"},
+        "rule_uuid": None,
+    }
+    set_rules(served, policy, [denying, passing])
+    connect(served, "red-1")
+    refused = [sys.executable, "-c", CONNECT.replace("timeout=5", "timeout=0.5"), "10.1.2.4", "1"]
+    assert served.run("red-2", refused).returncode != 0
+    connect(served, "red-1")
+    found, _ = flows_at_server(served, capsys)
+    apart = {flow["source"]: flow["denied"] for flow in found if flow["fat"] == ["ports"]}
+    assert apart["10.1.1.3"] is False
+    capsys.readouterr()
+    assert run(["--run-dir", str(served.directories.run), "verify"]) == 0, capsys.readouterr().out
+    set_rules(served, policy, [passing])
+    connect(served, "red-2")
 
 
 def test_what_a_changed_policy_denies_stops_in_a_fat_flow_too(served):

@@ -19,13 +19,16 @@ Json = dict[str, Any]
 _FIELDS = fields_of("flows")
 _ICMPS = frozenset(ICMP_BY_VERSION.values())
 _LEFT_OUT = {FAT_PORTS: "ports", FAT_LOCAL: "local", FAT_REMOTE: "remote"}
+_PROTOCOL = FlowKey._fields.index("protocol")
+_PORTS = slice(FlowKey._fields.index("local_port"), _PROTOCOL)
 _LAST_SEEN = _FIELDS.index("last_seen_ns")
 
 
 class FlowEnds(NamedTuple):
     """The ends of a flow, as its port sees them, and whether the far end started it.
 
-    `fat` says what the key of a fat flow leaves out; `far_end` who may be instead of `remote`.
+    `fat` says what the key of a fat flow leaves out, all of an address but its first `..._length`
+    bits; `far_end` who the far ones are then.
     """
 
     vif: int
@@ -36,12 +39,21 @@ class FlowEnds(NamedTuple):
     remote_port: int
     is_inbound: bool
     fat: int = 0
+    local_length: int = 0
+    remote_length: int = 0
     far_end: FarEnd | None = None
 
     @property
     def ignored(self) -> list[str]:
-        """What of its connections a fat flow does not tell apart: `ports`, `local`, `remote`."""
-        return [name for bit, name in _LEFT_OUT.items() if self.fat & bit]
+        """What of its connections a fat flow does not tell apart: `ports`, `local`, `remote`; of
+        addresses told apart in part (`local/24`) as much.
+        """
+        lengths = {FAT_LOCAL: self.local_length, FAT_REMOTE: self.remote_length}
+        return [
+            f"{name}/{length}" if (length := lengths.get(bit)) else name
+            for bit, name in _LEFT_OUT.items()
+            if self.fat & bit
+        ]
 
 
 def far_name(ends: FlowEnds, naming: Naming) -> PortName:
@@ -79,7 +91,17 @@ def ends_of(key: FlowKey, flow: Mapping[str, int]) -> FlowEnds:
     if is_inbound and key.protocol in _ICMPS:
         ports = ports[::-1]  # the key has what stands for ports the same way in both directions
     addresses = narrow_address(key.local), narrow_address(key.remote_address)
-    return FlowEnds(key.vif, key.vrf, *addresses, *ports, is_inbound, key.fat, key.far_end)
+    return FlowEnds(
+        key.vif,
+        key.vrf,
+        *addresses,
+        *ports,
+        is_inbound,
+        key.fat,
+        key.local_length,
+        key.remote_length,
+        key.far_end,
+    )
 
 
 def flow_record(key: FlowKey, flow: Mapping[str, int], naming: Naming) -> Json:
@@ -104,7 +126,7 @@ def read_flows(maps: PinnedMaps, naming: Naming, wanted: Wanted, limit: int) -> 
     """The flows that are wanted, the last seen first, at most `limit`; `count` is of all."""
     rows = maps.read_all("flows")
     chosen = [
-        (key, row) for key, row in rows.items() if wanted.may_admit(key[-2], (key[-4], key[-3]))
+        (key, row) for key, row in rows.items() if wanted.may_admit(key[_PROTOCOL], key[_PORTS])
     ]
     chosen.sort(key=lambda item: -item[1][_LAST_SEEN])
     return {

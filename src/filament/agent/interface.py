@@ -5,7 +5,7 @@ A part that is malformed is left out and reported: an address pair less, never o
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TypeVar
 
 from msgspec import Struct
@@ -13,13 +13,16 @@ from msgspec import Struct
 from filament.base.errors import InputError
 from filament.base.limits import MAX_ADDRESS_PAIRS, MAX_FAT_FLOWS
 from filament.base.net import Prefix, bits_of, mask_of, parse_address, parse_mac
-from filament.forward.inputs import AddressPair, FatFlow
+from filament.forward.flows import ICMPS, MAX_REMOTE_LENGTHS
+from filament.forward.inputs import AddressPair, FatFlow, Grouping
+from filament.forward.parse import ICMP_BY_VERSION
 from filament.wire.packet.ipv4 import ICMP, SCTP, TCP, UDP
 from filament.wire.packet.ipv6 import ICMPV6
 
 _PAIRS = "virtual_machine_interface_allowed_address_pairs"
 _MAX_FLOWS = (1 << 32) - 1
 _MAX_PROTOCOL, _MAX_PORT = 255, 65535
+_MIN_GROUPED = 8  # TF's: the least length of a prefix whose addresses are told apart by less
 _PROTOCOLS = {"tcp": TCP, "udp": UDP, "sctp": SCTP, "icmp": ICMP, "icmp6": ICMPV6}
 # Whether the port's own address is ignored, and the far one: TF's are those of packets it sends.
 _IGNORED = {"none": (False, False), "source": (True, False), "destination": (False, True)}
@@ -54,7 +57,9 @@ class _FatFlow(Struct):
     port: int | None = None
     ignore_address: str | None = None
     source_prefix: _Subnet | None = None
+    source_aggregate_prefix_length: int | None = None
     destination_prefix: _Subnet | None = None
+    destination_aggregate_prefix_length: int | None = None
 
 
 class FatFlows(Struct):
@@ -116,16 +121,18 @@ class Interface(Struct):
 
 
 def fat_flows(given: Sequence[FatFlows | None], faults: list[str]) -> tuple[FatFlow, ...]:
-    """Return the fat flows of these settings, the first of the same protocol and port counting;
-    what is wrong with others goes into `faults`.
+    """Return the fat flows of these settings, the first of the same protocol, port and prefixes
+    counting; what is wrong with others goes into `faults`.
     """
-    found: dict[tuple[int, int], FatFlow] = {}
+    found: dict[tuple[object, ...], FatFlow] = {}
     for one in (one for wrapped in given if wrapped for one in listed(wrapped.fat_flow_protocol)):
         try:
             flow = _fat_flow(one)
-            if len(found) == MAX_FAT_FLOWS and (flow.protocol, flow.port) not in found:
+            prefixes = (side and side.prefix for side in (flow.local, flow.remote))
+            key = flow.protocol, flow.port, *prefixes
+            if len(found) == MAX_FAT_FLOWS and key not in found:
                 raise InputError("too-many", f"only {MAX_FAT_FLOWS} fat flows are possible")
-            found.setdefault((flow.protocol, flow.port), flow)
+            found.setdefault(key, flow)
         except InputError as error:
             faults.append(
                 f"fat flow of protocol {one.protocol}, port {one.port}: {error}; its flows stay"
@@ -146,10 +153,6 @@ def _fat_flow(given: _FatFlow) -> FatFlow:
     port = given.port or 0
     if not 0 <= port <= _MAX_PORT:
         raise InputError("bad-fat-flow", f"its port is {port}", hint=f"write 0-{_MAX_PORT}")
-    if given.source_prefix is not None or given.destination_prefix is not None:
-        raise InputError(
-            "not-there", "aggregation by prefix is not there", hint="ignore_address may do"
-        )
     ignored = given.ignore_address or "none"
     if ignored not in _IGNORED:
         raise InputError(
@@ -157,7 +160,43 @@ def _fat_flow(given: _FatFlow) -> FatFlow:
             f"ignore_address is {ignored!r}",
             hint=f"write {', '.join(_IGNORED)}",
         )
-    return FatFlow(protocol, port, *_IGNORED[ignored])
+    ignores_local, ignores_remote = _IGNORED[ignored]
+    local = remote = None
+    # An address that is ignored has no prefix either (TF).
+    if not ignores_local:
+        length = given.source_aggregate_prefix_length
+        local = _grouping("source", given.source_prefix, length, {4: bits_of(4), 6: bits_of(6)})
+    if not ignores_remote:
+        length = given.destination_aggregate_prefix_length
+        remote = _grouping("destination", given.destination_prefix, length, MAX_REMOTE_LENGTHS)
+    versions = {side.prefix.version for side in (local, remote) if side is not None}
+    if len(versions) > 1:
+        raise InputError("bad-fat-flow", "its prefixes are of IPv4 and of IPv6")
+    if protocol in ICMPS:
+        port = 0
+        protocol = ICMP_BY_VERSION[versions.pop()] if versions else protocol
+    return FatFlow(protocol, port, ignores_local, ignores_remote, local, remote)
+
+
+def _grouping(
+    side: str, given: _Subnet | None, length: int | None, most_by_version: Mapping[int, int]
+) -> Grouping | None:
+    """Read a prefix and how much of addresses in it counts; None without one."""
+    if given is None or not given.ip_prefix:
+        return None
+    prefix = _prefix(given)
+    most = most_by_version[prefix.version]
+    if not _MIN_GROUPED <= prefix.length <= most:
+        raise InputError(
+            "bad-fat-flow", f"{side}_prefix is {prefix}", hint=f"write /{_MIN_GROUPED} to /{most}"
+        )
+    if length is None or not prefix.length <= length <= most:
+        raise InputError(
+            "bad-fat-flow",
+            f"{side}_aggregate_prefix_length is {length or 'missing'}",
+            hint=f"write {prefix.length}-{most} for {prefix}",
+        )
+    return Grouping(prefix, length)
 
 
 def load_balance(*given: HashedFields | None) -> tuple[str, ...] | None:
@@ -189,19 +228,24 @@ def listed(value: list[ItemT] | ItemT | None) -> list[ItemT]:
     return value if isinstance(value, list) else [value]
 
 
-def _pair(given: _Pair) -> AddressPair:
-    subnet = given.ip
-    if subnet is None or not subnet.ip_prefix:
-        raise InputError("bad-pair", "it has no prefix", hint="give ip.ip_prefix and ip_prefix_len")
-    address = parse_address(subnet.ip_prefix)
+def _prefix(subnet: _Subnet) -> Prefix:
+    """Read a prefix: a whole address if it has no length."""
+    address = parse_address(subnet.ip_prefix or "")
     bits = bits_of(address.version)
     length = bits if subnet.ip_prefix_len is None else subnet.ip_prefix_len
     if not 0 <= length <= bits:
         raise InputError(
-            "bad-pair", f"ip_prefix_len is {length}", hint=f"write 0-{bits} for {address}"
+            "bad-prefix", f"ip_prefix_len is {length}", hint=f"write 0-{bits} for {address}"
         )
     # An address with the length of its subnet is common, and means the subnet (TF).
-    prefix = Prefix(address.value & mask_of(length, address.version), length, address.version)
+    return Prefix(address.value & mask_of(length, address.version), length, address.version)
+
+
+def _pair(given: _Pair) -> AddressPair:
+    subnet = given.ip
+    if subnet is None or not subnet.ip_prefix:
+        raise InputError("bad-pair", "it has no prefix", hint="give ip.ip_prefix and ip_prefix_len")
+    prefix = _prefix(subnet)
     mac = parse_mac(given.mac) if given.mac else 0
     if given.address_mode not in (None, "", "active-active", "active-standby"):
         raise InputError(

@@ -26,7 +26,14 @@ from filament.forward.flows import key_of
 from filament.forward.layout import SAMPLE_DROP, SAMPLE_FLOW, DropReason
 from filament.forward.parse import Packet, parse_ip
 from filament.forward.rows import Found
-from filament.forward.tables import ROUTES_BY_VERSION, VRF_BITS, Key, Row, fields_of
+from filament.forward.tables import (
+    FAT_SUBNET_BITS,
+    ROUTES_BY_VERSION,
+    VRF_BITS,
+    Key,
+    Row,
+    fields_of,
+)
 from filament.forward.tunnel import ETHERTYPE_BY_VERSION, MPLS_END, VXLAN_END
 from filament.runtime.clock import wall
 from filament.wire.packet.ethernet import HEADER_BYTES as ETHERNET_BYTES
@@ -63,8 +70,15 @@ class _Kernel(NamedTuple):
         return Row(values) if values is not None else None
 
     def find_route(self, vrf: int, address: int, version: int) -> Found | None:
-        key = (VRF_BITS + bits_of(version), vrf, address)
-        row = self.find(ROUTES_BY_VERSION[version], key)
+        return self._longest(
+            ROUTES_BY_VERSION[version], (VRF_BITS + bits_of(version), vrf, address)
+        )
+
+    def find_fat_subnet(self, scope: Key, address: int) -> Found | None:
+        return self._longest("fat_subnets", (FAT_SUBNET_BITS + bits_of(6), *scope, address))
+
+    def _longest(self, name: str, key: Key) -> Found | None:
+        row = self.find(name, key)
         return Found(key, row) if row is not None else None
 
 

@@ -7,6 +7,7 @@ All parsers raise `InputError`; all formatters are total.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -233,6 +234,24 @@ class Prefix(NamedTuple):
             return False
         mask = mask_of(min(self.length, other.length), self.version)
         return self.address & mask == other.address & mask
+
+
+_IPV4_AT = Prefix(_IPV4_MAPPED, 96, 6)  # where wide addresses have IPv4
+
+
+def wide_parts(prefix: Prefix) -> Iterator[Prefix]:
+    """Yield what a prefix is among wide addresses (`widen_address`): one prefix, but for IPv6 ones
+    around the place where IPv4 is (::ffff:0:0/96), which is taken out of them.
+    """
+    address, length, version = prefix
+    if version == 4:
+        yield Prefix(widen_address(address, 4), length + _IPV4_AT.length, 6)
+    elif length <= _IPV4_AT.length and prefix.contains(_IPV4_AT.address, 6):
+        for depth in range(length + 1, _IPV4_AT.length + 1):
+            bit = 1 << (bits_of(6) - depth)
+            yield Prefix(_IPV4_AT.address & mask_of(depth, 6) ^ bit, depth, 6)
+    else:
+        yield prefix
 
 
 def parse_mac(text: str) -> int:

@@ -9,6 +9,7 @@ import platform
 import shutil
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from filament.base.errors import PermanentError
@@ -28,19 +29,29 @@ def is_stale() -> bool:
     return any(path.stat().st_mtime > built_at for path in (_SOURCE, *_HEADERS.glob("*.h")))
 
 
-def compile_object(path: Path = OBJECT, *, clang: str = "clang") -> None:
-    """Compile the programs into `path`; `GENERATED` must be written. Raises with clang's words."""
+def compile_object(
+    path: Path = OBJECT,
+    *,
+    source: Path | None = None,
+    clang: str = "clang",
+    warnings: Sequence[str] = ("-Wall", "-Wextra", "-Werror"),
+) -> None:
+    """Compile the programs into `path`; the generated header must be there, beside the others.
+
+    Raises `PermanentError` with clang's words.
+    """
     if shutil.which(clang) is None:
         raise PermanentError(f"compiling the BPF programs needs {clang}; install clang and llvm")
     fresh = path.with_name(path.name + ".new")
     command = [clang, "-O2", "-g", "-target", "bpf", "-mcpu=v3", "-std=gnu11"]
-    command += ["-Wall", "-Wextra", "-Werror"]
+    command += warnings
+    source = source or _SOURCE
     # The BPF target has no machine directory of its own, asm/types.h is found in the host's.
     command += ["-idirafter", f"/usr/include/{platform.machine()}-linux-gnu"]
-    command += ["-c", str(_SOURCE), "-o", str(fresh)]
+    command += ["-c", str(source), "-o", str(fresh)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
-        raise PermanentError(f"compiling {_SOURCE} failed:\n{done.stderr}")
+        raise PermanentError(f"compiling {source} failed:\n{done.stderr}")
     fresh.replace(path)
 
 

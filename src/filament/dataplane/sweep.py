@@ -39,7 +39,7 @@ _LAST_SEEN_AT = 8
 _PACKETS = struct.Struct("=Q8xQ")  # out and in
 _PACKETS_AT = 16
 _VIF = struct.Struct("=I")  # where keys begin
-_STATE = slice(-4, None)  # of a row: action, flags, TCP flags; of a key: protocol, fat
+_STATE = slice(-4, None)  # of a row: action, flags, TCP flags; of a key: protocol, what is left out
 _ROWS_AT_ONCE = 1024  # deleted by one call
 _LEAST_IDLE_NS = FLOW_IDLE_PRESSED_S * _SECOND_NS
 

@@ -25,13 +25,15 @@ from filament.forward.layout import (
     ACL_PASS,
     ASKS_GROUPS,
     ASKS_TAGS,
+    FAT_BY_BOTH,
+    FAT_BY_LOCAL,
     INTERFACE_POLICY,
     NEXT_HOP_VXLAN,
     PROTOCOL_ANY,
     TABLE_BY_NAME,
     NextHopType,
 )
-from filament.forward.tables import SENDER_BITS, VRF_BITS, Key
+from filament.forward.tables import FAT_SUBNET_BITS, SENDER_BITS, VRF_BITS, Key
 from filament.wire.packet.ipv4 import ICMP
 from filament.wire.packet.ipv6 import ICMPV6
 
@@ -266,6 +268,20 @@ def _fat_flow(key: Key, row: dict[str, int], names: Names) -> Phrase:
     return Phrase("flow", f"protocol {key[1]} port {key[2]} of port {key[0]} is a fat flow")
 
 
+def _fat_subnet(key: Key, row: dict[str, int], names: Names) -> Phrase:
+    del row, names
+    length, vif, protocol, by, port, wide = key
+    found = narrow_address(wide)
+    shorter = FAT_SUBNET_BITS + bits_of(6) - bits_of(found.version)
+    prefix = Prefix(found.value, length - shorter, found.version)
+    side = "own" if by in (FAT_BY_LOCAL, FAT_BY_BOTH) else "far"
+    return Phrase(
+        "flow",
+        f"protocol {protocol} port {port} of port {vif} is a fat flow where the {side} address is"
+        f" in {prefix}",
+    )
+
+
 def _place(key: Key, row: dict[str, int], names: Names) -> Phrase:
     del names
     return Phrase("next hop", f"next hop {key[1]} is member {row['position'] + 1}")
@@ -275,6 +291,7 @@ _PRESENT: dict[str, Callable[[Key, dict[str, int], Names], Phrase]] = {
     "sources": _source,
     "interfaces": _interface,
     "fat_flows": _fat_flow,
+    "fat_subnets": _fat_subnet,
     "members": _member,
     "places": _place,
     "next_hops": _next_hop,

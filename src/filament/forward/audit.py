@@ -10,7 +10,7 @@ from filament.base.origin import NOWHERE, Origin
 from filament.forward.flows import Flow, FlowKey, idle_s
 from filament.forward.layout import ACL_PASS, INTERFACE_POLICY
 from filament.forward.policy import Policy
-from filament.forward.rows import InterfaceValues, Rows
+from filament.forward.rows import ARRAYS, InterfaceValues, Rows
 from filament.forward.tables import Key, Tables
 
 # How long the agent may take to sweep an idle flow out before it counts as forgotten: a sweep of a
@@ -51,7 +51,8 @@ def compare_rows(
         for key in sorted(keys):
             row = asked.get(key)
             # A row of zeros in an array is none.
-            values = row.values if row is not None and any(row.values) else None
+            is_there = row is not None and (table not in ARRAYS or any(row.values))
+            values = row.values if row is not None and is_there else None
             if values != rows.get(key):
                 origin = row.origin if row is not None else NOWHERE
                 differences.append(RowDifference(table, key, values, rows.get(key), origin))

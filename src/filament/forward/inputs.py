@@ -41,16 +41,28 @@ class AddressPair(msgspec.Struct, frozen=True):
     is_standby: bool = False
 
 
-class FatFlow(msgspec.Struct, frozen=True, order=True):
+class Grouping(msgspec.Struct, frozen=True):
+    """Addresses of a prefix that are told apart by their first `length` bits only."""
+
+    prefix: Prefix
+    length: int
+
+
+class FatFlow(msgspec.Struct, frozen=True):
     """Connections of a port that count as one (TF's fat flow): those of a protocol that have `port`
     at one end, whatever the other (0: all of the protocol's), and also whatever their address at
     the port (`ignores_local`), or at the far end.
+
+    With `local` or `remote` (or both, of one IP version) it is about addresses in those prefixes
+    only, and does not tell them apart any further than they say.
     """
 
     protocol: int
     port: int
     ignores_local: bool = False
     ignores_remote: bool = False
+    local: Grouping | None = None
+    remote: Grouping | None = None
 
 
 class Port(msgspec.Struct, frozen=True):
@@ -64,8 +76,8 @@ class Port(msgspec.Struct, frozen=True):
     from its own MAC and addresses only, and what is routed to it. `load_balance` are the fields
     of packets that choose among it and others with the same address, None for all five.
     `tags` are the numbers of those it has by TF's precedence, `policy_sets` the names of the
-    application policy sets that hold for it, in order. Of `fat_flows` with the same protocol and
-    port the first counts.
+    application policy sets that hold for it, in order. Of `fat_flows` with the same protocol,
+    port and prefixes the first counts.
     """
 
     uuid: str

@@ -84,7 +84,8 @@ class Verdict(enum.IntEnum):
 INTERFACE_POLICY = 1  # interfaces.flags: evaluate the ACL
 INTERFACE_CHECK_MAC = 2  # interfaces.flags: frames must come from the port's MAC or a pair's
 INTERFACE_CHECK_SOURCE = 4  # interfaces.flags: packets must come from an address of the port's
-INTERFACE_FAT_FLOWS = 8  # interfaces.flags: the port has rows in fat_flows
+INTERFACE_FAT_FLOWS = 8  # interfaces.flags: the port has rows in fat_flows or fat_subnets
+INTERFACE_FAT_SUBNETS = 16  # interfaces.flags: the port has rows in fat_subnets
 NEXT_HOP_PEER = 1  # next_hops.flags: device is a veth, deliver with bpf_redirect_peer
 NEXT_HOP_VXLAN = 2  # next_hops.flags: the tunnel is VXLAN, the label a VNI
 ECMP_PROTOCOL = 0x100  # next_hops.flags: what of a packet chooses among the members of a composite
@@ -97,8 +98,13 @@ FLOW_INBOUND = 1  # flows.flags: the far end started it; policy is judged on its
 FLOW_PASSED = 2  # flows.flags: a packet of it passed, so that the other direction is its answers
 FLOW_BOTH_DENIED = 4  # flows.flags: the other direction was judged on its own, and denied too
 FAT_PORTS = 1  # fat_flows.fat, flows' keys' fat: the key has but one port, or none
-FAT_LOCAL = 2  # nor the port's own address
-FAT_REMOTE = 4  # nor the far address: instead, what policy knows of it (`forward.flows.far_end`)
+FAT_LOCAL = 2  # of the port's own address it has the first `local_length` bits
+FAT_REMOTE = 4  # of the far one `remote_length`, and what policy knows of it (`flows.FarEnd`)
+FAR_END_BITS = 21  # of each number in what a key has of a far end (`ids.SPACES` has fewer)
+FAT_BY_LOCAL = 0  # fat_subnets.by: the port's own address is looked up
+FAT_BY_REMOTE = 1  # the far one
+FAT_BY_BOTH = 2  # the port's own; then the far one, by what its row says
+FAT_BY_SECOND = 3  # and more: the far one, for those whose own address lies in a certain prefix
 ACL_PASS = 1  # actions of rules and flows
 ACL_DENY = 0
 SECURITY_DENY = 2  # flows.action: the network's policy lets it pass, no security group does
@@ -255,12 +261,23 @@ TABLES: tuple[Table, ...] = (
         True,
     ),
     # Which of a port's flows are aggregated (TF's fat flows), by protocol and one of their ports, 0
-    # for all: `fat` is what their key leaves out.
+    # for all: `fat` is what their key leaves out, and the lengths what it keeps of addresses.
     Table(
         "fat_flows",
         "HASH",
         _fields("u32 vif, u32 protocol, u32 port"),
-        _fields("u32 fat"),
+        _fields("u8 fat, u8 local_length, u8 remote_length, pad1 pad"),
+        65536,
+        True,
+    ),
+    # The same for those whose addresses lie in certain prefixes. prefix_length counts the 64 bits
+    # before the (wide) address too. Rows of FAT_BY_BOTH have only `then`: where to look up the far
+    # address, FAT_BY_SECOND or more. Of several rows those of the lowest `by` count.
+    Table(
+        "fat_subnets",
+        "LPM_TRIE",
+        _fields("u32 prefix_length, be32 vif, u8 protocol, u8 by, be16 port, be128 address"),
+        _fields("u8 fat, u8 local_length, u8 remote_length, u8 then"),
         65536,
         True,
     ),
@@ -337,7 +354,7 @@ TABLES: tuple[Table, ...] = (
     # `security_rule` and `firewall_rule` are the indexes in `acl`, `security` and `firewall` (the
     # port's `egress` or `ingress` ones) that decided; `icmp` is the type and code it began with;
     # `out` is from the port, `in` to it; bytes are the IP packets'. `fat` says what the key leaves
-    # out (zeros); of fat flows TCP is not followed.
+    # out (zeros), the lengths what it keeps of addresses; of fat flows TCP is not followed.
     # `member` is the next hop that packets from the port take where there are several, or 0.
     # `tcp_out` and `tcp_in` are all TCP flags seen. Rows that have been idle for too long count as
     # absent (`forward.flows.idle_s`); the agent sweeps them out.
@@ -346,7 +363,7 @@ TABLES: tuple[Table, ...] = (
         "HASH",
         _fields(
             "u32 vif, u32 vrf, be128 local, be128 remote, be16 local_port, be16 remote_port, "
-            "u16 protocol, u16 fat"
+            "u8 protocol, u8 fat, u8 local_length, u8 remote_length"
         ),
         _fields(
             "u64 started_ns, u64 last_seen_ns, u64 out_packets, u64 out_bytes, u64 in_packets, "

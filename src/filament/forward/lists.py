@@ -23,6 +23,7 @@ from filament.base.net import Prefix, mask_of, widen_address
 from filament.base.origin import Origin
 from filament.base.splice import splice_of
 from filament.forward.classify import ANY_PORTS, Compiled, Rule, compile_rules
+from filament.forward.fat import prefixes_of
 from filament.forward.firewall import Mentions, piece_rules
 from filament.forward.growing import Grown, Numbering, lay_out
 from filament.forward.inputs import (
@@ -102,6 +103,7 @@ class Memo:
         self.refused: dict[str, tuple[tuple[object, ...], dict[str, int], str]] = {}
         self._mentions: dict[str, tuple[FirewallPolicy, Mentions]] = {}
         self.plan: object = None  # stands for the last plan; None while one is made
+        self.prefixes: dict[str, frozenset[Prefix]] = {}  # that rules look at, by list and content
 
     def editions(self) -> dict[str, Edition]:
         """Return what it takes to make the same rows again from the same inputs, and nothing of
@@ -202,6 +204,10 @@ class ListPlanner:
         self._plan_before, self._memo.plan = self._memo.plan, None
         # Of lists that were edited: what came of it, and the keys of rows that are not as before.
         self._edited: dict[str, tuple[_Known, dict[str, set[Key]]]] = {}
+        names = {one.name for one in self._before.values()}
+        self._memo.prefixes = {
+            name: found for name, found in self._memo.prefixes.items() if name in names
+        }
         # Rows that there are, and those that there will be besides: old lists go after new ones.
         self._taken = {
             table: sum(len(one.rows[table]) for one in self._before.values())
@@ -466,6 +472,16 @@ class ListPlanner:
                     for table in _LONG_TABLES:
                         keys[table] |= one.rows[table].keys()
         return Delta(self._memo.plan, self._plan_before, keys)
+
+    def prefixes(self, number: int) -> frozenset[Prefix]:
+        """Return the prefixes that the rules of a list look at."""
+        known = next((one for one in self._memo.known.values() if one.number == number), None)
+        if known is None:
+            return frozenset()
+        found = self._memo.prefixes.get(known.name)
+        if found is None:
+            found = self._memo.prefixes[known.name] = prefixes_of(known.rows["rules"].values())
+        return found
 
     @property
     def names(self) -> list[str]:

@@ -16,13 +16,13 @@ from filament.base.limits import MAX_ECMP_MEMBERS
 from filament.base.net import (
     ROUTER_MAC,
     Prefix,
-    bits_of,
     format_ipv4,
     format_mac,
     mask_of,
-    widen_address,
+    wide_parts,
 )
 from filament.base.origin import NOWHERE, Origin
+from filament.forward.fat import FatRows, has_prefix, plan_fat_flows
 from filament.forward.ids import SPACES, Ids
 from filament.forward.inputs import Hop, Inputs, Port, Route, Subnet
 from filament.forward.layout import (
@@ -31,12 +31,10 @@ from filament.forward.layout import (
     ECMP_PROTOCOL,
     ECMP_SOURCE,
     ECMP_SOURCE_PORT,
-    FAT_LOCAL,
-    FAT_PORTS,
-    FAT_REMOTE,
     INTERFACE_CHECK_MAC,
     INTERFACE_CHECK_SOURCE,
     INTERFACE_FAT_FLOWS,
+    INTERFACE_FAT_SUBNETS,
     INTERFACE_POLICY,
     NEXT_HOP_PEER,
     NEXT_HOP_VXLAN,
@@ -65,7 +63,6 @@ _ECMP_FIELDS = {
     "l4-destination-port": ECMP_DESTINATION_PORT,
 }
 _NO_ADDRESS = Prefix.host(0, 6)
-_IPV4_AT = Prefix(widen_address(0, 4), 96, 6)  # where wide addresses have IPv4
 _FLAGS = InterfaceValues._fields.index("flags")  # verdicts rest on what comes before them
 _NOBODYS = (0, 0, 0)  # network, security groups and tags of an address without a route
 
@@ -267,15 +264,10 @@ class _Planner:
             self._plan_fat_flows(port)
 
     def _plan_fat_flows(self, port: Port) -> None:
-        vif = self._number("vif", port.uuid)
-        for one in port.fat_flows:
-            fat = (
-                FAT_PORTS
-                | (FAT_LOCAL if one.ignores_local else 0)
-                | (FAT_REMOTE if one.ignores_remote else 0)
-            )
-            row = Row((fat,), _because(port.origin, "fat flow"))
-            self.rows["fat_flows"].setdefault((vif, one.protocol, one.port), row)
+        if port.fat_flows:
+            interface = InterfaceValues(*self.rows["interfaces"][port.ifindex,].values)
+            rows = FatRows(self.rows["fat_flows"], self.rows["fat_subnets"])
+            plan_fat_flows(port, interface, rows, self._lists.prefixes)
 
     def _plan_sources(self, port: Port) -> None:
         """Add what a port may send from, but for its primary addresses, which its row has."""
@@ -284,8 +276,9 @@ class _Planner:
         def allow(mac: int, prefix: Prefix, pair: int) -> None:
             rule = f"allowed-address-pair {pair}" if pair else "address"
             row = Row((pair,), _because(port.origin, rule))
-            for address, length in _wide_parts(prefix):
-                self.rows["sources"].setdefault((SENDER_BITS + length, vif, mac, address), row)
+            for part in wide_parts(prefix):
+                key = (SENDER_BITS + part.length, vif, mac, part.address)
+                self.rows["sources"].setdefault(key, row)
 
         for host in (
             *(Prefix.host(address) for address in port.addresses[1:]),
@@ -540,22 +533,8 @@ def _interface_flags(port: Port) -> int:
         | (INTERFACE_CHECK_MAC if port.checks_mac else 0)
         | (INTERFACE_CHECK_SOURCE if port.checks_source else 0)
         | (INTERFACE_FAT_FLOWS if port.fat_flows else 0)
+        | (INTERFACE_FAT_SUBNETS if any(map(has_prefix, port.fat_flows)) else 0)
     )
-
-
-def _wide_parts(prefix: Prefix) -> Iterator[tuple[int, int]]:
-    """Yield wide addresses and lengths that are a prefix: one, but for IPv6 prefixes around the
-    place where IPv4 is (::ffff:0:0/96), which is taken out of them.
-    """
-    address, length, version = prefix
-    if version == 4:
-        yield widen_address(address, 4), length + _IPV4_AT.length
-    elif length <= _IPV4_AT.length and prefix.contains(_IPV4_AT.address, 6):
-        for depth in range(length + 1, _IPV4_AT.length + 1):
-            bit = 1 << (bits_of(6) - depth)
-            yield _IPV4_AT.address & mask_of(depth, 6) ^ bit, depth
-    else:
-        yield address, length
 
 
 def network_borders(

@@ -13,6 +13,7 @@ from filament.base.net import mask_of
 from filament.base.origin import NOWHERE
 from filament.forward.layout import PLANNED, RULES, TABLES
 from filament.forward.tables import (
+    FAT_SUBNET_BITS,
     ROUTES_BY_VERSION,
     SENDER_BITS,
     VRF_BITS,
@@ -104,6 +105,17 @@ class FatFlowValues(NamedTuple):
     """A row of `fat_flows`."""
 
     fat: int
+    local_length: int = 0
+    remote_length: int = 0
+
+
+class FatSubnetValues(NamedTuple):
+    """A row of `fat_subnets`."""
+
+    fat: int
+    local_length: int
+    remote_length: int
+    then: int = 0
 
 
 class SourceValues(NamedTuple):
@@ -195,9 +207,10 @@ class _Trie:
         levels = self._by_scope.setdefault(tuple(scope), {})
         level = levels.get(length)
         if level is None:
+            is_last = not levels or length < next(reversed(levels))
             level = levels[length] = {}
-            # The longest first: so they are looked up.
-            self._by_scope[tuple(scope)] = dict(sorted(levels.items(), reverse=True))
+            if not is_last:  # the longest first: so they are looked up
+                self._by_scope[tuple(scope)] = {one: levels[one] for one in sorted(levels)[::-1]}
         level[address] = Found(key, row)
 
     def remove(self, key: Key) -> None:
@@ -216,7 +229,7 @@ class _Trie:
         return None
 
 
-_ARRAYS = frozenset(table.name for table in TABLES if table.map_type.endswith("ARRAY"))
+ARRAYS = frozenset(table.name for table in TABLES if table.map_type.endswith("ARRAY"))
 
 
 class Rows:
@@ -228,6 +241,7 @@ class Rows:
             name: _Trie(version, VRF_BITS) for version, name in ROUTES_BY_VERSION.items()
         }
         self._tries["sources"] = _Trie(6, SENDER_BITS)
+        self._tries["fat_subnets"] = _Trie(6, FAT_SUBNET_BITS)
         if tables is not None:
             self.replace(tables)
 
@@ -258,7 +272,7 @@ class Rows:
         }
 
     def _put(self, name: str, key: Key, row: Row) -> None:
-        if name in _ARRAYS and not any(row.values):
+        if name in ARRAYS and not any(row.values):
             self._remove(name, key)
             return
         self.by_table[name][key] = row
@@ -285,6 +299,12 @@ class Rows:
         """
         return self._tries["sources"].find((vif, mac), address)
 
+    def find_fat_subnet(self, scope: Key, address: int) -> Found | None:
+        """Return the longest prefix among a port's fat flows that holds a wide address; `scope` is
+        its number, the protocol, which address it is (FAT_BY_*) and a port.
+        """
+        return self._tries["fat_subnets"].find(scope, address)
+
     def host(self) -> HostValues:
         """Return the host's row; zeros before it is written."""
         row = self.by_table["host"].get((0,))
@@ -300,6 +320,7 @@ VALUES_BY_TABLE: Mapping[str, type[tuple[int, ...]]] = {
     "sources": SourceValues,
     "interfaces": InterfaceValues,
     "fat_flows": FatFlowValues,
+    "fat_subnets": FatSubnetValues,
     "members": MemberValues,
     "places": PlaceValues,
     "next_hops": NextHopValues,

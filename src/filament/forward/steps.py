@@ -9,12 +9,14 @@ from filament.base.net import Prefix, bits_of, format_ipv4, format_mac, narrow_a
 from filament.base.origin import NOWHERE, Origin
 from filament.forward.layout import (
     ACL_PASS,
+    FAT_BY_BOTH,
+    FAT_BY_LOCAL,
     NEXT_HOP_PEER,
     NEXT_HOP_VXLAN,
     TABLE_BY_NAME,
     NextHopType,
 )
-from filament.forward.tables import SENDER_BITS, VRF_BITS, Key, Row
+from filament.forward.tables import FAT_SUBNET_BITS, SENDER_BITS, VRF_BITS, Key, Row
 
 
 class Step(NamedTuple):
@@ -125,6 +127,17 @@ def _source(key: Key, values: tuple[int, ...]) -> str:
     return f"port {vif} may send from {prefix} and {format_mac(mac)}: {pair}"
 
 
+def _fat_subnet(key: Key, values: tuple[int, ...]) -> str:
+    del values
+    length, vif, protocol, by, port, wide = key
+    found = narrow_address(wide)
+    prefix = Prefix(
+        found.value, length - FAT_SUBNET_BITS - bits_of(6) + bits_of(found.version), found.version
+    )
+    side = "own address" if by in (FAT_BY_LOCAL, FAT_BY_BOTH) else "far address"
+    return f"port {vif}: protocol {protocol} port {port} with {side} in {prefix} is a fat flow"
+
+
 _WORDS: Mapping[str, Callable[[Key, tuple[int, ...]], str]] = {
     "rules": _rule,
     "lists": lambda key, _: f"list {key[0]}: no rule of it matches, so denied",
@@ -133,6 +146,7 @@ _WORDS: Mapping[str, Callable[[Key, tuple[int, ...]], str]] = {
     "ranges": lambda key, values: f"list {key[0]}: ports {values[0]} to {values[1]}",
     "interfaces": _interface,
     "fat_flows": lambda key, _: f"port {key[0]}: protocol {key[1]} port {key[2]} is a fat flow",
+    "fat_subnets": _fat_subnet,
     "members": lambda key, values: f"next hop {key[0]}: member {key[1] + 1} is {values[0]}",
     "places": lambda key, values: f"next hop {key[0]}: {key[1]} is member {values[0] + 1}",
     "next_hops": _next_hop,

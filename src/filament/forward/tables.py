@@ -16,6 +16,7 @@ Key = tuple[int, ...]
 
 VRF_BITS = 32  # the part of a route's prefix_length that matches the VRF
 SENDER_BITS = 96  # the part of a source's prefix_length that matches the port, MAC and padding
+FAT_SUBNET_BITS = 64  # the part of a fat subnet's that matches port, protocol and one of its ports
 ROUTES_BY_VERSION = {4: "routes", 6: "routes6"}  # the tables of routes, by IP version
 
 

@@ -13,15 +13,6 @@ static __always_inline void set_ipv4(struct address *address, __be32 value)
 	address->words[3] = value;
 }
 
-/* 0.0.0.0 or :: */
-static __always_inline void set_any(struct address *address, __u8 version)
-{
-	address->words[0] = 0;
-	address->words[1] = 0;
-	address->words[2] = version == 4 ? bpf_htonl(0xffff) : 0;
-	address->words[3] = 0;
-}
-
 static __always_inline bool is_same_address(const struct address *one, const struct address *other)
 {
 	return !((one->words[0] ^ other->words[0]) | (one->words[1] ^ other->words[1]) |

@@ -49,48 +49,144 @@ struct {
 	__type(value, struct judging);
 } judgings SEC(".maps");
 
-/* Leave out of a key what the port's fat flows do not look at, as `_fatten` of forward/flows.py. */
-__noinline int fatten(struct flow_key *key, __u32 version)
+/* What of a packet chooses the fat flow that it belongs to: an end's port, or (FAT_ANY) its protocol
+ * alone, in the order they are tried. */
+enum fat_choice { FAT_OWN_PORT, FAT_FAR_PORT, FAT_ANY, FAT_CHOICES };
+
+#define FAT_SUBNET_BITS 64 /* of a row's prefix_length that are before its address */
+
+_Static_assert(sizeof(struct fat_flow) == sizeof(struct fat_subnet), "fat rows differ");
+
+/* Whether a fat flow may be chosen so, and by which port. */
+static __always_inline bool may_choose(const struct flow_key *key, __u32 choice, __be16 *port)
 {
-	const struct fat_flow *found = NULL;
-	struct fat_flow_key asked = {};
+	*port = choice == FAT_OWN_PORT ? key->local_port :
+		choice == FAT_FAR_PORT ? key->remote_port :
+					 0;
+	return choice == FAT_ANY || (*port && !is_icmp(key->protocol));
+}
+
+/* The row for the addresses of a key, or NULL. */
+static __noinline const struct fat_subnet *find_fat_subnet(const struct flow_key *key, __u32 by,
+							    __be16 port)
+{
+	struct fat_subnet_key asked = {
+		.prefix_length = FAT_SUBNET_BITS + 8 * sizeof(struct address),
+		.vif = bpf_htonl(key->vif),
+		.protocol = key->protocol,
+		.by = by,
+		.port = port,
+		.address = by == FAT_BY_REMOTE ? key->remote : key->local,
+	};
+	const struct fat_subnet *found = bpf_map_lookup_elem(&fat_subnets, &asked);
+
+	if (by != FAT_BY_BOTH || !found)
+		return found;
+	asked.by = found->then;
+	asked.address = key->remote;
+	return bpf_map_lookup_elem(&fat_subnets, &asked);
+}
+
+/* Choose a fat flow for a key; FAT_CHOICES when there is none. */
+static __always_inline __u32 choose_fat_flow(const struct flow_key *key, __u32 flags,
+					     const struct fat_subnet **chosen)
+{
+	struct fat_flow_key asked = {.vif = key->vif, .protocol = key->protocol};
+	__be16 port;
+
+	for (__u32 choice = 0; choice < FAT_CHOICES; choice++) {
+		if (!may_choose(key, choice, &port))
+			continue;
+		asked.port = bpf_ntohs(port);
+		*chosen = bpf_map_lookup_elem(&fat_flows, &asked);
+		if (*chosen)
+			return choice;
+	}
+	if (!(flags & INTERFACE_FAT_SUBNETS))
+		return FAT_CHOICES;
+	for (__u32 by = FAT_BY_LOCAL; by <= FAT_BY_BOTH; by++) {
+		for (__u32 choice = 0; choice < FAT_CHOICES; choice++) {
+			if (!may_choose(key, choice, &port))
+				continue;
+			*chosen = find_fat_subnet(key, by, port);
+			if (*chosen)
+				return choice;
+		}
+	}
+	return FAT_CHOICES;
+}
+
+/* Keep the first `length` bits of an address. */
+static __always_inline void cut_address(struct address *address, __u32 length, __u32 version)
+{
+	__s32 left = version == 4 ? 96 + length : length;
+
+	for (int word = 0; word < 4; word++, left -= 32) {
+		if (left <= 0)
+			address->words[word] = 0;
+		else if (left < 32)
+			address->words[word] &= bpf_htonl(~0U << (32 - left));
+	}
+}
+
+/* Put what is left of the far address, an IPv4 one or the first half of an IPv6 one, beside what
+ * policy knows of it: numbers of at most FAR_END_BITS (`Ids`). `FarEnd` of forward/flows.py. */
+static __always_inline void pack_far_end(struct address *remote, const struct route *route,
+					 __u32 version)
+{
+	__u64 network = route ? route->network : 0, groups = route ? route->groups : 0;
+	__u64 packed = network << 2 * FAR_END_BITS | groups << FAR_END_BITS |
+		       (route ? route->tags : 0);
+
+	if (version == 4) {
+		remote->words[0] = remote->words[3];
+		remote->words[1] = 0;
+	}
+	remote->words[2] = bpf_htonl(packed >> 32);
+	remote->words[3] = bpf_htonl(packed);
+}
+
+/* What is left of the far address in a key, as an address. */
+static __always_inline void unpack_remote(struct address *remote, const struct flow_key *key,
+					  __u32 version)
+{
+	*remote = key->remote;
+	if (likely(!(key->fat & FAT_REMOTE)))
+		return;
+	if (version == 4) {
+		set_ipv4(remote, key->remote.words[0]);
+	} else {
+		remote->words[2] = 0;
+		remote->words[3] = 0;
+	}
+}
+
+/* Leave out of a key what the port's fat flows do not look at, as `_fatten` of forward/flows.py. */
+__noinline int fatten(struct flow_key *key, __u32 version, __u32 flags)
+{
+	const struct fat_subnet *found;
 	const struct route *route;
+	__u32 choice;
 
 	if (!key)
 		return 0;
-	asked.vif = key->vif;
-	asked.protocol = key->protocol;
-	if (!is_icmp(key->protocol) && key->local_port) {
-		asked.port = bpf_ntohs(key->local_port);
-		found = bpf_map_lookup_elem(&fat_flows, &asked);
-		if (found)
-			key->remote_port = 0;
-	}
-	if (!found && !is_icmp(key->protocol) && key->remote_port) {
-		asked.port = bpf_ntohs(key->remote_port);
-		found = bpf_map_lookup_elem(&fat_flows, &asked);
-		if (found)
-			key->local_port = 0;
-	}
-	if (!found) {
-		asked.port = 0;
-		found = bpf_map_lookup_elem(&fat_flows, &asked);
-		if (!found)
-			return 0;
+	choice = choose_fat_flow(key, flags, &found);
+	if (choice == FAT_CHOICES)
+		return 0;
+	if (choice != FAT_OWN_PORT)
 		key->local_port = 0;
-		/* The type of ICMP stays: one may pass where another may not. */
-		if (!is_icmp(key->protocol))
-			key->remote_port = 0;
-	}
+	/* The type of ICMP stays: one may pass where another may not. */
+	if (choice != FAT_FAR_PORT && !is_icmp(key->protocol))
+		key->remote_port = 0;
 	key->fat = found->fat;
+	key->local_length = found->local_length;
+	key->remote_length = found->remote_length;
 	if (key->fat & FAT_LOCAL)
-		set_any(&key->local, version);
+		cut_address(&key->local, key->local_length, version);
 	if (key->fat & FAT_REMOTE) {
 		route = find_route(key->vrf, &key->remote, version);
-		key->remote.words[0] = 0;
-		key->remote.words[1] = route ? bpf_htonl(route->network) : 0;
-		key->remote.words[2] = route ? bpf_htonl(route->groups) : 0;
-		key->remote.words[3] = route ? bpf_htonl(route->tags) : 0;
+		cut_address(&key->remote, key->remote_length, version);
+		pack_far_end(&key->remote, route, version);
 	}
 	return 0;
 }
@@ -104,6 +200,8 @@ static __always_inline void key_of(struct flow_key *key, const struct packet *pa
 	key->vrf = port->vrf;
 	key->protocol = packet->protocol;
 	key->fat = 0;
+	key->local_length = 0;
+	key->remote_length = 0;
 	if (is_from_port) {
 		key->local = packet->source;
 		key->remote = packet->destination;
@@ -119,7 +217,7 @@ static __always_inline void key_of(struct flow_key *key, const struct packet *pa
 		key->remote_port = packet->source_port;
 	}
 	if (unlikely(port->flags & INTERFACE_FAT_FLOWS))
-		fatten(key, packet->version);
+		fatten(key, packet->version, port->flags);
 }
 
 /* The flags to remember of a packet: fat flows are of many connections. */
@@ -291,9 +389,7 @@ static __always_inline void find_remote(struct judging *judging, const struct pa
 	bool is_from_port = route;
 
 	judging->member = 0;
-	judging->remote = judging->key.remote;
-	if (unlikely(judging->key.fat & FAT_REMOTE))
-		set_any(&judging->remote, packet->version);
+	unpack_remote(&judging->remote, &judging->key, packet->version);
 	if (!is_from_port)
 		route = find_route(judging->key.vrf, &packet->source, packet->version);
 	judging->remote_network = route ? route->network : 0;
