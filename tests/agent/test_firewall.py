@@ -164,6 +164,19 @@ def test_sets_of_a_port_in_order(world):
     )
 
 
+def test_sets_that_a_neutron_firewall_selects_are_asked_apart(world):
+    """One that another tag selects too is asked in both."""
+    world.tag("neutron_fwaas", "group-1", world.port)
+    world.tag("application", "shop", world.port)
+    world.policy_set(*DEMO, "firewall-set", tags=("neutron_fwaas=group-1",))
+    world.policy_set(*DEMO, "both-set", tags=("neutron_fwaas=group-1", "application=shop"))
+    config = world.port_config()
+    firewall, both = (":".join((*DEMO, name)) for name in ("firewall-set", "both-set"))
+    assert sorted(config.fwaas_sets) == sorted((firewall, both))
+    assert both in config.policy_sets
+    assert firewall not in config.policy_sets
+
+
 def test_policies_and_rules_go_by_their_sequence_which_is_text(world):
     for name in ("nine", "ten", "without"):
         world.rule(name, {"any": True}, {"any": True})

@@ -363,6 +363,7 @@ def ports(draw: st.DrawFn, ifindexes: list[int]) -> tuple[Port, ...]:
                 checks_source=draw(st.sampled_from([True, True, False])),
                 tags=draw(st.sampled_from(TAG_SETS)),
                 policy_sets=draw(st.sampled_from([(), (), ("global",), ("global", "web")])),
+                fwaas_sets=draw(st.sampled_from([(), (), (), ("web",), ("web", "global")])),
                 fat_flows=draw(fat_flows()),
             )
         )

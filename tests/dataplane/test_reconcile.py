@@ -123,7 +123,7 @@ def rows_of(table, keys, values):
 
 small = st.integers(1, 4)
 some_rows = st.tuples(
-    rows_of("lists", st.tuples(small), st.tuples(small)),
+    rows_of("lists", st.tuples(small), st.tuples(small, small)),
     rows_of("next_hops", st.tuples(small), st.tuples(*[small] * 6)),
     rows_of("labels", st.tuples(small), st.tuples(small)),
     rows_of("routes", st.tuples(st.just(64), small, small), st.tuples(*[small] * 4)),
@@ -169,7 +169,7 @@ def test_every_planned_table_is_reconciled(table):
 
 
 def test_deletes_keep_their_order_when_one_of_them_fails():
-    maps = MemoryMaps({**ROUTE, **NEXT_HOP, "labels": {(20,): (3,)}, "lists": {(1,): (2,)}})
+    maps = MemoryMaps({**ROUTE, **NEXT_HOP, "labels": {(20,): (3,)}, "lists": {(1,): (2, 0)}})
     maps.refused = {("labels", (20,)): "refused"}
     outcome = Reconciler(maps).apply(tables({}), may_delete=True)
     assert [one.table for one in outcome.failures] == ["labels"]

@@ -123,8 +123,8 @@ TEN = parse_ipv4("10.1.1.0")
         ),
         ("labels", (17,), (3,), "label", "17 is next hop 3"),
         ("labels", (17,), None, "label", "17 is nobody's"),
-        ("lists", (9,), (1,), "policy", "no rule of red matches: denied"),
-        ("lists", (8,), (0,), "policy", "#8 has no rules: denied"),
+        ("lists", (9,), (1, 0), "policy", "no rule of red matches: denied"),
+        ("lists", (8,), (0, 0), "policy", "#8 has no rules: denied"),
         (
             "rules",
             (9, 0),

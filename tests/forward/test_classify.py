@@ -71,9 +71,10 @@ def asked(draw: st.DrawFn) -> Asked:
 def policy_of(found: list[Rule]) -> Policy:
     rows = Rows()
     compiled = compile_rules(found)
-    for table, made in compiled._asdict().items():
+    for table in ("shapes", "buckets", "ranges"):
+        made = getattr(compiled, table)
         rows.write(Change(table, (LIST, *key), values) for key, values in made.items())
-    rows.write([Change("lists", (LIST,), (len(compiled.shapes),))])
+    rows.write([Change("lists", (LIST,), compiled.counts)])
     return Policy(rows)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -21,7 +22,7 @@ from filament.forward.inputs import (
     Route,
     Service,
 )
-from filament.forward.layout import ACL_PASS, RULE_NONE
+from filament.forward.layout import ACL_DENY, ACL_PASS, RULE_NONE
 from filament.forward.plan import plan
 from filament.forward.policy import Policy
 from filament.forward.rows import InterfaceValues, RouteValues, Rows
@@ -121,18 +122,18 @@ def naive(sets, flow: Flow) -> bool:
     return not held
 
 
-def port(tags, sets=("set",)) -> Port:
+def port(tags, sets=("set",), fwaas=()) -> Port:
     return Port("p", "p", "tap", 11, True, 2, (HERE,), "red", "red", None, True, Origin("p", "", 1),
-                tags=tags, policy_sets=sets)  # fmt: skip
+                tags=tags, policy_sets=sets, fwaas_sets=fwaas)  # fmt: skip
 
 
-def planned(sets, tags, far_tags, far_network="red"):
+def planned(sets, tags, far_tags, far_network="red", fwaas=()):
     route = Route("red", Prefix(FAR, 32), parse_ipv4("172.30.0.2"), 17, far_network, tags=far_tags)
     inputs = Inputs(
         Host("h", parse_ipv4("172.30.0.1")),
-        ports=(port(tags, tuple(one.name for one in sets)),),
+        ports=(port(tags, *(tuple(one.name for one in half) for half in (sets, fwaas))),),
         routes=(route,),
-        policy_sets=tuple(sets),
+        policy_sets=(*sets, *fwaas),
     )
     return plan(inputs, Ids())
 
@@ -140,9 +141,12 @@ def planned(sets, tags, far_tags, far_network="red"):
 @given(data=st.data())
 def test_rows_say_what_the_sets_say(data: st.DataObject) -> None:
     sets = [data.draw(policy_sets)]
+    # Of a firewall of Neutron's, which must allow as well.
+    fwaas = [msgspec.structs.replace(data.draw(policy_sets), name="fwaas")]
+    fwaas = data.draw(st.sampled_from([[], fwaas]))
     own, far = data.draw(st.sampled_from(SETS)), data.draw(st.sampled_from(SETS))
     far_network = data.draw(st.sampled_from(["red", "blue"]))
-    tables = planned(sets, own, far, far_network)
+    tables = planned(sets, own, far, far_network, fwaas)
     rows = Rows(tables)
     interface = InterfaceValues(*tables.rows["interfaces"][11,].values)
     there = RouteValues(*tables.rows["routes"][64, 1, FAR].values)
@@ -164,7 +168,7 @@ def test_rows_say_what_the_sets_say(data: st.DataObject) -> None:
         )
         number = interface.firewall_egress if outbound else interface.firewall_ingress
         answer = Policy(rows).ask(number, asked)
-        assert (answer.action == ACL_PASS) == naive(sets, flow)
+        assert (answer.action == ACL_PASS) == (naive(fwaas, flow) and naive(sets, flow))
 
 
 def rule(source, destination, passes=True, **more) -> FirewallRule:
@@ -191,7 +195,7 @@ def test_a_policy_without_a_rule_for_a_flow_denies_it_and_says_which_set() -> No
     tables = planned([of(rule((DB,), (DB,)))], (WEB,), (DB,))
     interface = InterfaceValues(*tables.rows["interfaces"][11,].values)
     row = tables.rows["lists"][interface.firewall_egress,]
-    assert row.values == (0,)
+    assert row.values == (0, 0)
     assert row.origin == Origin("application-policy-set set", "implicit-deny", 3)
 
 
@@ -222,6 +226,26 @@ def test_a_changed_far_end_changes_the_generation_only_where_rules_ask() -> None
                             policy_sets=(one,))  # fmt: skip
             generations.append(plan(inputs, ids).rows["host"][0,].values[1])
         assert (generations[0] != generations[1]) is expected
+
+
+@pytest.mark.parametrize("fwaas", [True, False])
+@pytest.mark.parametrize("sets", [True, False])
+def test_sets_of_neutrons_firewalls_and_the_others_must_both_allow(
+    *, fwaas: bool, sets: bool
+) -> None:
+    """TF asks them apart; the rule is that of whoever decided."""
+    asked = [of(rule((), (), passes=one, name=f"{one}")) for one in (fwaas, sets)]
+    first, second = (
+        msgspec.structs.replace(one, name=name)
+        for one, name in zip(asked, ("fwaas", "set"), strict=True)
+    )
+    tables = planned([second], (WEB,), (DB,), fwaas=[first])
+    number = InterfaceValues(*tables.rows["interfaces"][11,].values).firewall_egress
+    anything = Asked(1, 1, 0, widen_address(HERE, 4), widen_address(FAR, 4), 1, 1, TCP, 4)
+    answer = Policy(Rows(tables)).ask(number, anything)
+    assert answer == (int(fwaas), ACL_PASS if fwaas and sets else ACL_DENY)
+    decided = "set" if fwaas else "fwaas"
+    assert tables.rows["rules"][number, answer.rule].origin.rule.endswith(f"set {decided}")
 
 
 @pytest.mark.parametrize(("first", "passes"), [("deny", False), ("allow", True)])

@@ -42,7 +42,7 @@ def rows_of(grown: Grown) -> dict[tuple[str, tuple[int, ...]], tuple[int, ...]]:
             for table in ("ranges", "buckets", "shapes")
             for key, values in getattr(grown.rows, table).items()
         },
-        ("lists", (LIST,)): (len(grown.rows.shapes),),
+        ("lists", (LIST,)): grown.rows.counts,
     }
 
 

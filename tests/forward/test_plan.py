@@ -214,7 +214,7 @@ def test_filters_become_rows_and_both_ways_two() -> None:
     assert [(v.protocol, v.action) for v in values] == [(6, 1), (6, 1), (PROTOCOL_ANY, 0)]
     assert tables.rows["lists"] == {(1,): tables.rows["lists"][1,]}
     # The two directions look at the same, the last rule at nothing.
-    assert tables.rows["lists"][1,].values == (2,)
+    assert tables.rows["lists"][1,].values == (2, 0)
     origins = [row.origin for row in tables.rows["rules"].values()]
     assert origins[:2] == [origin, Origin(origin.object, "rule 1 reversed", 5)]
 
@@ -223,7 +223,7 @@ def test_a_filter_that_did_not_arrive_denies() -> None:
     tables = plan(inputs(port(acl="a")), Ids())
     acl = InterfaceValues(*tables.rows["interfaces"][11,].values).acl
     assert acl
-    assert tables.rows["lists"][acl,].values == (0,)
+    assert tables.rows["lists"][acl,].values == (0, 0)
 
 
 def test_a_changed_filter_is_another_acl() -> None:

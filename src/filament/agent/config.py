@@ -79,6 +79,7 @@ class PortConfig(Struct, frozen=True):
     load_balance: tuple[str, ...] | None = None
     tags: tuple[int, ...] = ()
     policy_sets: tuple[str, ...] = ()
+    fwaas_sets: tuple[str, ...] = ()
     fat_flows: tuple[FatFlow, ...] = ()
 
 
@@ -309,7 +310,7 @@ class _Reading:
         if not addresses[4] and not addresses[6]:
             return "an instance-ip with an address"
         groups = tuple(one.name for one in self._graph.linked(node, f"{VMI}-{_GROUP}", _GROUP))
-        tags, policy_sets = self._firewall.of_port(node, networks[0])
+        tags, policy_sets, fwaas_sets = self._firewall.of_port(node, networks[0])
         shape = self._shape(networks[0], _Network) or _Network()
         properties = shape.virtual_network_properties or _NetworkProperties()
         faults: list[str] = []
@@ -344,6 +345,7 @@ class _Reading:
                 self._read_cluster().ecmp_hashing_include_fields,
             ),
             tags=tags,
+            fwaas_sets=fwaas_sets,
             policy_sets=policy_sets,
             fat_flows=fat,
             origin=Origin(f"{VMI} {node.name}", "port", max(node.revision, revision)),

@@ -371,7 +371,9 @@ class AgentCore:
         instances = frozenset(config.vrf for _, config in configs)
         acls = {config.acl for _, config in configs}
         groups = {name for _, config in configs for name in config.security_groups}
-        policy_sets = {name for _, config in configs for name in config.policy_sets}
+        policy_sets = {
+            name for _, config in configs for name in (*config.policy_sets, *config.fwaas_sets)
+        }
         router = configuration.routers.get(f"{ROUTER_PARENT}:{self.host.name}", NOWHERE)
         collected = self._collect_routes(instances)
         inputs = Inputs(
@@ -466,6 +468,7 @@ def _port(config: PortConfig, device: Device, flow_limit: int) -> Port:
         security_groups=config.security_groups,
         tags=config.tags,
         policy_sets=config.policy_sets,
+        fwaas_sets=config.fwaas_sets,
         fat_flows=config.fat_flows,
         addresses6=config.addresses6,
         pairs=config.pairs,

@@ -5,7 +5,8 @@ Source: TF agent 5.3 (oper/vm_interface, oper/tag, filter/policy_set, filter/acl
 - A port's tags: of each type those of the port, else of its machine, its network, its project. Of
   most types an object has one; labels (and Neutron's two types) may be many, all of one level.
 - Its policy sets: those of all applications (the cluster's, then the project's), then by tag number
-  those that refer to a tag of the port, global ones before the project's.
+  those that refer to a tag of the port, global ones before the project's. Those that refer to a tag
+  of type neutron_fwaas are asked apart, and both must allow.
 - Policies in a set, and rules in a policy, stand in the order of their `sequence`, which is text:
   "10.0" comes before "9.0". What has no sequence does not count.
 
@@ -39,7 +40,8 @@ TAG, POLICY_SET = "tag", "application-policy-set"
 POLICY, RULE = "firewall-policy", "firewall-rule"
 _PROJECT = "project"
 _INTERFACE = "virtual-machine-interface"
-_MANY_VALUED = frozenset({0, 5, 6})  # label, neutron_fwaas, neutron_tag
+_LABEL, _FWAAS, _NEUTRON = 0, 5, 6  # TF's numbers of the types label, neutron_fwaas, neutron_tag
+_MANY_VALUED = frozenset({_LABEL, _FWAAS, _NEUTRON})
 _ANY_PORTS = (0, 65535)
 _PROTOCOLS = {"any": None, "icmp": 1, "tcp": 6, "udp": 17, "icmp6": 58, "icmpv6": 58, "sctp": 132}
 # What policy sets are read from: nodes of these kinds, and links of this metadata.
@@ -192,8 +194,12 @@ class FirewallReading:
         """Note what is wrong in a policy set."""
         self._memory.faults.append((node, text))
 
-    def of_port(self, port: Node, network: Node) -> tuple[tuple[int, ...], tuple[str, ...]]:
-        """Return a port's tags, by number, and the names of its policy sets in order."""
+    def of_port(
+        self, port: Node, network: Node
+    ) -> tuple[tuple[int, ...], tuple[str, ...], tuple[str, ...]]:
+        """Return a port's tags, by number, and the names of its policy sets in order, those that a
+        tag of type neutron_fwaas selects apart.
+        """
         graph = self._graph
         projects = graph.linked(port, f"{_PROJECT}-{_INTERFACE}", _PROJECT)
         machines = graph.linked(port, f"{_INTERFACE}-virtual-machine", "virtual-machine")
@@ -201,12 +207,14 @@ class FirewallReading:
         by_number: dict[int, Node] = {}
         numbers = effective_tags(self._tags_of(one, by_number) for one in levels)
         sets: dict[str, None] = {}
+        fwaas_sets: dict[str, None] = {}
         for node in (*graph.of_kind("global-vrouter-config"), *projects):
             sets.update(dict.fromkeys(self._of_all_applications(node)))
         for number in numbers:
             found = graph.linked(by_number[number], f"{POLICY_SET}-{TAG}", POLICY_SET)
-            sets.update(dict.fromkeys(one.name for one in sorted(found, key=self._scope)))
-        return numbers, tuple(sets)
+            chosen = fwaas_sets if number >> TAG_TYPE_SHIFT == _FWAAS else sets
+            chosen.update(dict.fromkeys(one.name for one in sorted(found, key=self._scope)))
+        return numbers, tuple(sets), tuple(fwaas_sets)
 
     # tags ---------------------------------------------------------------------------------
 

@@ -86,12 +86,18 @@ class Shape(NamedTuple):
 class Compiled(NamedTuple):
     """The rows of one list, without its number: keys begin after it.
 
-    `rule_by_row` tells which rule a bucket or range is there for.
+    Of a list with two halves the last `second_count` shapes are the second's.
     """
 
     shapes: dict[Key, tuple[int, ...]]
     buckets: dict[Key, tuple[int, ...]]
     ranges: dict[Key, tuple[int, ...]]
+    second_count: int = 0
+
+    @property
+    def counts(self) -> tuple[int, int]:
+        """How many shapes there are, in the first half and in the second."""
+        return len(self.shapes) - self.second_count, self.second_count
 
 
 def matches(rule: Rule, asked: Asked) -> bool:
@@ -179,6 +185,23 @@ def compile_rules(rules: Iterable[Rule]) -> Compiled:
         for bucket, pieces in found[shape].items():
             compiled.buckets[number, *bucket] = _bucket_values(shape, pieces, compiled)
     return compiled
+
+
+def compile_halves(first: Iterable[Rule], second: Sequence[Rule]) -> Compiled:
+    """Return the rows of a list whose halves must both let a packet pass; positions of rules go on
+    from the first half to the second. A half that nothing can pass leaves nothing to ask.
+    """
+    one, other = compile_rules(first), compile_rules(second)
+    if not one.shapes or not other.shapes:
+        return Compiled({}, {}, {})
+    shapes, ranges = len(one.shapes), len(one.ranges)
+    for (number,), values in other.shapes.items():
+        one.shapes[shapes + number,] = values
+    for (number, *bucket), (rule, action, at, count) in other.buckets.items():
+        one.buckets[shapes + number, *bucket] = rule, action, at + ranges if count else 0, count
+    for (number,), values in other.ranges.items():
+        one.ranges[ranges + number,] = values
+    return one._replace(second_count=len(other.shapes))
 
 
 def _shape_of(rule: Rule, way: _Way) -> Shape:

@@ -76,8 +76,8 @@ class Port(msgspec.Struct, frozen=True):
     from its own MAC and addresses only, and what is routed to it. `load_balance` are the fields
     of packets that choose among it and others with the same address, None for all five.
     `tags` are the numbers of those it has by TF's precedence, `policy_sets` the names of the
-    application policy sets that hold for it, in order. Of `fat_flows` with the same protocol,
-    port and prefixes the first counts.
+    application policy sets that hold for it, in order; those of `fwaas_sets` are asked apart, and
+    both must allow. Of `fat_flows` with the same protocol, port and prefixes the first counts.
     """
 
     uuid: str
@@ -101,6 +101,7 @@ class Port(msgspec.Struct, frozen=True):
     load_balance: tuple[str, ...] | None = None
     tags: tuple[int, ...] = ()
     policy_sets: tuple[str, ...] = ()
+    fwaas_sets: tuple[str, ...] = ()
     fat_flows: tuple[FatFlow, ...] = ()
 
 

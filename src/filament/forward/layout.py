@@ -229,8 +229,17 @@ TABLES: tuple[Table, ...] = (
         262144,
         True,
     ),
-    # Lists of rules: those of access control lists, of security groups and of policy sets.
-    Table("lists", "HASH", _fields("u32 list"), _fields("u32 shape_count"), 65536, True),
+    # Lists of rules: those of access control lists, of security groups and of policy sets. A list
+    # may have two halves that must both let a packet pass: `second_count` shapes of the second
+    # follow the `shape_count` of the first, and its rules the first's.
+    Table(
+        "lists",
+        "HASH",
+        _fields("u32 list"),
+        _fields("u32 shape_count, u32 second_count"),
+        65536,
+        True,
+    ),
     # What a port may send from besides its primary addresses from its own MAC: MAC and address go
     # together. prefix_length counts the 96 bits of vif, mac and pad too; addresses are wide. A MAC
     # that is not the port's also has a row for the address ::, of what has no address yet. `pair`

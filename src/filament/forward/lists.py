@@ -22,7 +22,7 @@ from filament.base.limits import MAX_RULE_SHAPES
 from filament.base.net import Prefix, mask_of, widen_address
 from filament.base.origin import Origin
 from filament.base.splice import splice_of
-from filament.forward.classify import ANY_PORTS, Compiled, Rule, compile_rules
+from filament.forward.classify import ANY_PORTS, Compiled, Rule, compile_halves, compile_rules
 from filament.forward.fat import prefixes_of
 from filament.forward.firewall import Mentions, piece_rules
 from filament.forward.growing import Grown, Numbering, lay_out
@@ -43,6 +43,7 @@ from filament.forward.layout import (
     TABLE_BY_NAME,
 )
 from filament.forward.parse import ICMP_BY_VERSION
+from filament.forward.sets import Numbers, Sets
 from filament.forward.tables import Delta, Key, Row
 
 LIST_TABLES = ("rules", "ranges", "buckets", "shapes", "lists")
@@ -64,6 +65,9 @@ class Directed(NamedTuple):
     rule: FilterRule
     origin: Origin
     far_sets: tuple[int, ...] | None = None
+
+
+Halves = tuple[list[Directed], ...]  # of a list: one, or two of which each must let a packet pass
 
 
 class _Known(NamedTuple):
@@ -135,51 +139,6 @@ class Memo:
             del self._mentions[name]
 
 
-class Numbers(NamedTuple):
-    """Where numbers come from: `(space, name) -> number`, noting that it is used, and how what has
-    one gets another name: `(space, old, new)`.
-    """
-
-    number: Callable[[str, str], int]
-    rename: Callable[[str, str, str], None]
-
-    def network(self, name: str) -> int:
-        """The number of a network, 0 of any."""
-        return self.number("network", name) if name else 0
-
-
-class Sets:
-    """The sets of security groups, or of tags, that addresses here or heard of have, by number."""
-
-    def __init__(self, numbers: Numbers, space: str, asked_as: int) -> None:
-        self.asked_as = asked_as  # in rules.groups
-        self._numbers = numbers
-        self._space = space
-        self.by_members: dict[tuple[int, ...], int] = {}
-        self.is_asked = False  # whether some rule asks which set an address has
-
-    def number(self, members: Iterable[int]) -> int:
-        """Return the number of a set, 0 of the empty one."""
-        listed = tuple(sorted(set(members)))
-        if not listed:
-            return 0
-        number = self.by_members.get(listed)
-        if number is None:
-            name = ",".join(map(str, listed))
-            number = self.by_members[listed] = self._numbers.number(self._space, name)
-        return number
-
-    def keep(self, members: tuple[int, ...]) -> None:
-        """Let nobody else get the number of a set that a list of before speaks of."""
-        self._numbers.number(self._space, ",".join(map(str, members)))
-
-    def having(self, member: int) -> tuple[int, ...]:
-        """Return the numbers of the sets that one is a member of."""
-        return tuple(
-            sorted(number for members, number in self.by_members.items() if member in members)
-        )
-
-
 class ListPlanner:
     """Makes the rows of one plan's lists, into `rows`.
 
@@ -219,7 +178,9 @@ class ListPlanner:
 
     def of_filter(self, one: Filter) -> int:
         """Return the list of a filter."""
-        return self._list(one.name, (one,), lambda: _both_ways(one.rules), one.origin, self.groups)
+        return self._list(
+            one.name, (one,), lambda: (_both_ways(one.rules),), one.origin, self.groups
+        )
 
     def of_groups(self, groups: Sequence[SecurityGroup], *, is_egress: bool) -> int:
         """Return the list of what some security groups let out, or in."""
@@ -294,7 +255,7 @@ class ListPlanner:
                 self._of_far_group(rule)._replace(origin=one)
                 for rule, one in zip(rules, origins, strict=True)
             ]
-            return self._make(name, made_from, directed, origin, self.groups)
+            return self._make(name, made_from, (directed,), origin, self.groups)
         given = self._memo.given.get(name)
         if given is not None and len(given.positions) != len(rules):
             given = None
@@ -309,7 +270,7 @@ class ListPlanner:
         number = self._numbers.number("list", full_name)
         rows: dict[str, dict[Key, Row]] = {table: {} for table in LIST_TABLES}
         rows["rules"] = _rule_rows(number, numeric, self._origins(made_from, rules))
-        _write_list(rows, number, Compiled({}, {}, {}), grown.rows, origin)
+        _write_list(rows, number, grown.rows, origin)
         asks = any(rule.groups is not None for rule in numeric)
         far_sets = frozenset(self.groups.by_members) if asks else None
         return _Known(made_from, far_sets, full_name, number, {}, rows, rules, grown)
@@ -332,47 +293,55 @@ class ListPlanner:
         return Directed(rule.source, rule.destination, rule, rule.origin, far_sets)
 
     def of_policy_sets(
-        self, sets: Sequence[PolicySet], tags: frozenset[int], *, is_egress: bool
+        self, halves: Iterable[Sequence[PolicySet]], tags: frozenset[int], *, is_egress: bool
     ) -> int:
         """Return the list of what policy sets, in order, let out of a port with `tags`, or in; 0
         when they have no policy. Which far ends there are must be known by now (`self.tags`).
+
+        Of two `halves` each must let it pass; one without any policy asks nothing.
         """
-        policies = [policy for one in sets for policy in one.policies]
-        if not policies:
+        asked = [sets for sets in halves if any(one.policies for one in sets)]
+        if not asked:
             return 0
+        flat = [one for sets in asked for one in sets]
+        policies = [policy for one in flat for policy in one.policies]
         tags = self._memo.mentions(policies).relevant(tags)
         way = "egress" if is_egress else "ingress"
-        names = ",".join(one.name for one in sets)
+        way += f"-after-{len(asked[0])}" if len(asked) > 1 else ""
+        names = ",".join(one.name for one in flat)
         name = f"firewall-{way} {','.join(map(str, sorted(tags))) or '-'} {names}"
 
-        def rules() -> list[Directed]:
-            return [
-                Directed(*piece)
-                for piece in piece_rules(sets, tags, self.tags.by_members, is_egress=is_egress)
-            ]
+        def rules() -> Halves:
+            return tuple(
+                [
+                    Directed(*piece)
+                    for piece in piece_rules(sets, tags, self.tags.by_members, is_egress=is_egress)
+                ]
+                for sets in asked
+            )
 
-        first = sets[0].origin
+        first = flat[0].origin
         origin = Origin(first.object, "implicit-deny", first.revision)
-        return self._list(name, (*sets, *policies), rules, origin, self.tags)
+        return self._list(name, (*flat, *policies), rules, origin, self.tags)
 
     def empty(self, name: str, origin: Origin) -> int:
         """Return a list without rules, which denies everything."""
         number = self._numbers.number("list", name)
-        self._rows["lists"].setdefault((number,), Row((0,), origin))
+        self._rows["lists"].setdefault((number,), Row((0, 0), origin))
         return number
 
     def _list(
         self,
         name: str,
         made_from: tuple[object, ...],
-        rules: Callable[[], list[Directed]],
+        halves: Callable[[], Halves],
         origin: Origin,
         sets: Sets,
     ) -> int:
         # A list's name has no blanks in it but those that separate its parts here.
         known = self._memo.known.get(name) or self._reusable(name, made_from, sets)
         if known is None and not self._is_refused(name, made_from):
-            known = self._make(name, made_from, rules(), origin, sets)
+            known = self._make(name, made_from, halves(), origin, sets)
         return self._take(name, known, sets, origin)
 
     def _take(self, name: str, known: _Known | None, sets: Sets, origin: Origin) -> int:
@@ -508,18 +477,24 @@ class ListPlanner:
         self,
         name: str,
         made_from: tuple[object, ...],
-        rules: list[Directed],
+        halves: Halves,
         origin: Origin,
         sets: Sets,
     ) -> _Known:
         networks: dict[str, int] = {}
+        rules = [one for half in halves for one in half]
         numeric = [self._rule(index, one, networks) for index, one in enumerate(rules)]
         full_name = f"{name} {_fingerprint(numeric)}"
         number = self._numbers.number("list", full_name)
-        compiled = compile_rules(numeric)
+        begun = len(halves[0])
+        compiled = (
+            compile_rules(numeric)
+            if len(halves) == 1
+            else compile_halves(numeric[:begun], numeric[begun:])
+        )
         rows: dict[str, dict[Key, Row]] = {table: {} for table in LIST_TABLES}
         rows["rules"] = _rule_rows(number, numeric, (one.origin for one in rules), sets.asked_as)
-        _write_list(rows, number, Compiled({}, {}, {}), compiled, origin)
+        _write_list(rows, number, compiled, origin)
         asks = any(rule.groups is not None for rule in numeric)
         far_sets = frozenset(sets.by_members) if asks else None
         return _Known(made_from, far_sets, full_name, number, networks, rows)
@@ -573,21 +548,16 @@ def _rule_rows(
 
 
 def _write_list(
-    rows: dict[str, dict[Key, Row]], number: int, before: Compiled, now: Compiled, origin: Origin
+    rows: dict[str, dict[Key, Row]], number: int, made: Compiled, origin: Origin
 ) -> None:
-    """Bring the rows of a list from what it was to what it is."""
-    for table, old, new in (
-        ("ranges", before.ranges, now.ranges),
-        ("buckets", before.buckets, now.buckets),
-        ("shapes", before.shapes, now.shapes),
+    """Add the rows of a list."""
+    for table, some in (
+        ("ranges", made.ranges),
+        ("buckets", made.buckets),
+        ("shapes", made.shapes),
     ):
-        made = rows[table]
-        for key in old.keys() - new.keys():
-            del made[number, *key]
-        for key, values in new.items():
-            if old.get(key) != values:
-                made[number, *key] = Row(values, origin)
-    rows["lists"][number,] = Row((len(now.shapes),), origin)
+        rows[table] |= {(number, *key): Row(values, origin) for key, values in some.items()}
+    rows["lists"][number,] = Row(made.counts, origin)
 
 
 def _rewrite_list(
@@ -610,7 +580,7 @@ def _rewrite_list(
         new = now.rows.shapes.get(shape)
         if before.shapes.get(shape) != new:
             _set_row(rows["shapes"], keys["shapes"], (number, *shape), new, origin)
-    rows["lists"][number,] = Row((len(now.rows.shapes),), origin)
+    rows["lists"][number,] = Row(now.rows.counts, origin)
     return keys
 
 

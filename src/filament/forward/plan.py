@@ -42,8 +42,9 @@ from filament.forward.layout import (
     ROUTE_PROXY_ARP,
     NextHopType,
 )
-from filament.forward.lists import ListPlanner, Memo, Numbers
+from filament.forward.lists import ListPlanner, Memo
 from filament.forward.rows import InterfaceValues, NextHopValues
+from filament.forward.sets import Numbers
 from filament.forward.tables import (
     ROUTES_BY_VERSION,
     SENDER_BITS,
@@ -215,13 +216,14 @@ class _Planner:
 
     def _firewall_of(self, port: Port) -> tuple[int, int]:
         """Return the lists of what the port's policy sets let out and in; 0 without any."""
-        found = [
-            one for name in port.policy_sets if (one := self._policy_sets.get(name)) is not None
+        halves = [
+            [one for name in names if (one := self._policy_sets.get(name)) is not None]
+            for names in (port.fwaas_sets, port.policy_sets)
         ]
         tags = frozenset(port.tags)
         return (
-            self._lists.of_policy_sets(found, tags, is_egress=True),
-            self._lists.of_policy_sets(found, tags, is_egress=False),
+            self._lists.of_policy_sets(halves, tags, is_egress=True),
+            self._lists.of_policy_sets(halves, tags, is_egress=False),
         )
 
     # --- ports ---

@@ -450,12 +450,21 @@ class Policy:
         return ruling._replace(firewall_rule=firewall_rule, action=action)
 
     def ask(self, number: int, asked: Asked) -> Answer:
-        """Find the first rule of a list that matches. List 0 is none; one without a row denies."""
+        """Find the first rule of a list that matches. List 0 is none; one without a row denies. Of
+        a list with two halves each must let it pass; the rule is of the one that decided.
+        """
         if not number:
             return Answer(RULE_NONE, ACL_PASS)
-        best = Answer(RULE_NONE, ACL_DENY)
         row = self._rows.find("lists", (number,))
-        for index in range(ListValues(*row.values).shape_count if row is not None else 0):
+        first, second = ListValues(*row.values) if row is not None else (0, 0)
+        answer = self._ask_half(number, range(first), asked)
+        if second and answer.action == ACL_PASS:
+            answer = self._ask_half(number, range(first, first + second), asked)
+        return answer
+
+    def _ask_half(self, number: int, shapes: range, asked: Asked) -> Answer:
+        best = Answer(RULE_NONE, ACL_DENY)
+        for index in shapes:
             found = self._rows.find("shapes", (number, index))
             if found is None:
                 return Answer(RULE_NONE, ACL_DENY)  # half a list denies

@@ -80,6 +80,7 @@ class ListValues(NamedTuple):
     """A row of `lists`."""
 
     shape_count: int
+    second_count: int
 
 
 class InterfaceValues(NamedTuple):

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only */
-/* Lists of rules: the first rule that matches decides, none denies.
+/* Lists of rules: the first rule that matches decides, none denies. Of a list with two halves each
+ * must let it pass, and the rule is that of the half that decided, the second's if both did.
  *
  * Tuple space search: a list has a few shapes, each of which tells what to keep of a packet to find
  * its bucket of rules in one hash table (`forward/classify.py` makes them). Shapes come in the order
@@ -27,6 +28,7 @@ struct question {
 	__u8 version;
 	__u8 action; /* the answer: what the rule does, */
 	__u32 rule;  /* and its position or RULE_NONE */
+	__u32 first_shape; /* of the half that is asked */
 	struct bucket_key key;
 };
 
@@ -66,9 +68,10 @@ static __always_inline void ask_ranges(struct question *asked, const struct buck
 }
 
 /* One step of the walk; returns 1 to end it. */
-static long try_shape(__u32 index, void *context)
+static long try_shape(__u32 step, void *context)
 {
 	struct question *asked = *(struct question **)context;
+	__u32 index = asked->first_shape + step;
 	struct shape_key shape_key = {.list = asked->list, .index = index};
 	struct shape *shape = bpf_map_lookup_elem(&shapes, &shape_key);
 	struct bucket_key *key = &asked->key;
@@ -124,7 +127,15 @@ __noinline int ask(struct question *asked)
 		return 0;
 	asked->action = ACL_DENY;
 	list = bpf_map_lookup_elem(&lists, &key);
-	if (list)
-		bpf_loop(list->shape_count, try_shape, &asked, 0);
+	if (!list)
+		return 0;
+	asked->first_shape = 0;
+	bpf_loop(list->shape_count, try_shape, &asked, 0);
+	if (unlikely(list->second_count && asked->action == ACL_PASS)) {
+		asked->first_shape = list->shape_count;
+		asked->rule = RULE_NONE;
+		asked->action = ACL_DENY;
+		bpf_loop(list->second_count, try_shape, &asked, 0);
+	}
 	return 0;
 }
