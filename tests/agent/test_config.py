@@ -624,7 +624,11 @@ def test_address_pairs_are_read_and_malformed_ones_reported(script):
     assert found.ports[script.uuid(3)].pairs == (
         AddressPair(Prefix.parse("10.1.1.50/32")),
         AddressPair(Prefix.parse("10.1.1.0/24"), 0x00005E000107, is_standby=True),
-        AddressPair(Prefix.parse("2001:db8::50/128")),
+        AddressPair(Prefix.parse("2001:db8::50/128"), is_standby=True),
+    )
+    assert found.ports[script.uuid(3)].standbys == (
+        Prefix.parse("10.1.1.0/24"),
+        Prefix.parse("2001:db8::50/128"),
     )
     start = f"{PAIRS}["
     assert [one.text.removeprefix(start) for one in found.problems] == [

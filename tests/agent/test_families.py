@@ -87,7 +87,7 @@ def test_two_ports_of_an_instance_flood_once():
 
 
 def item(destination, *hops, **more):
-    return RouteItem(destination, hops, "red", **more)
+    return RouteItem(destination, hops, "red", **({"local_preference": 200} | more))
 
 
 def test_ways_that_cannot_be_used_are_left_out_and_the_rest_are_in_order():
@@ -159,7 +159,7 @@ def test_the_same_routes_from_two_control_nodes_are_one():
     ]  # fmt: skip
     assert len(both.macs) == len(both.floods) == 1
     # What only one of them has counts, and the better of two.
-    better = view(item(V4, NextHop(ELSEWHERE, 8, "red"), local_preference=200))
+    better = view(item(V4, NextHop(ELSEWHERE, 8, "red"), local_preference=201))
     [first] = [each for each in collect({"r"}, [one, better]).routes if each.prefix == V4][:1]
     assert first.next_hop == ELSEWHERE
     assert collect({"other"}, [one, two]) == Collected()

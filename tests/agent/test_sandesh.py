@@ -4,6 +4,7 @@ import inspect
 
 import pytest
 
+from filament.agent.introspect import AgentView
 from filament.agent.sandesh.kernel import DROP_FIELDS
 from filament.agent.sandesh.pages import PAGE_ROWS
 from filament.base.errors import InputError
@@ -11,10 +12,20 @@ from filament.base.limits import MAX_INTROSPECT_ROWS
 from filament.base.net import Prefix, format_ipv4, parse_ipv4
 from filament.forward.layout import TABLE_BY_NAME, DropReason
 from filament.wire.sandesh.vrouter import AGENT
-from filament.wire.xmpp.stanza import BROADCAST_MAC, ConfigSent, MacKey, NextHop, Node, RouteItem
+from filament.wire.xmpp.stanza import (
+    BROADCAST_MAC,
+    ConfigSent,
+    Link,
+    MacKey,
+    NextHop,
+    Node,
+    RouteItem,
+)
 
 from .looked_at import LookedAt, texts
 
+VMI, APS = "virtual-machine-interface", "application-policy-set"
+POLICY, RULE = "firewall-policy", "firewall-rule"
 MAC = "2:0:0:0:0:3"
 OTHER = "172.30.0.2"
 UCAST = ".//RouteUcSandeshData"
@@ -55,6 +66,65 @@ def test_interfaces(looked):
 def test_interfaces_as_asked_for(looked, query, names):
     root = looked.ask(f"ItfReq?{query}")
     assert [name for (name,) in texts(root, ".//ItfSandeshData", "name")] == names
+
+
+def firewalled(script):
+    """Port 3 has two tags, each of which selects a policy set, one of them for FWaaS."""
+    port, nodes, links = f"{script.network_name('port-3')}", [], []
+    for tag, number, name in (
+        ("tier=web", "0x00020001", "web"),
+        ("neutron_fwaas=group", "0x00050001", "fwaas"),
+    ):
+        policy_set, policy, rule = (f"{kind}-{name}" for kind in ("set", "policy", "rule"))
+        nodes.append(Node("tag", tag, {"tag_id": number}))
+        links.append(Link(VMI, port, "tag", tag, f"{VMI}-tag"))
+        links.append(Link(APS, policy_set, "tag", tag, f"{APS}-tag"))
+        nodes.append(Node(APS, policy_set, {"uuid": f"uuid of {policy_set}"}))
+        nodes.append(Node(POLICY, policy, {"uuid": f"uuid of {policy}"}))
+        action = {"simple_action": "pass"}
+        nodes.append(Node(RULE, rule, {"action_list": action, "direction": ">"}))
+        for left, right, names in (
+            (APS, POLICY, (policy_set, policy)),
+            (POLICY, RULE, (policy, rule)),
+        ):
+            metadata, middle = f"{left}-{right}", f"attr({','.join(names)})"
+            nodes.append(Node(metadata, middle, {"value": {"sequence": "1.0"}}))
+            links.append(Link(left, names[0], metadata, middle, metadata))
+            links.append(Link(metadata, middle, right, names[1], metadata))
+    return ConfigSent(nodes=tuple(nodes), links=tuple(links))
+
+
+def test_tags_of_an_interface_and_what_they_select(running, script):
+    fat = [{"protocol": "udp", "port": 53}, {"protocol": "tcp", "ignore_address": "source"}]
+    flows = {"virtual_machine_interface_fat_flow_protocols": {"fat_flow_protocol": fat}}
+    limit = {"virtual_machine_interface_properties": {"max_flows": 77}}
+    running.say(script.port(**flows, **limit), firewalled(script), revision=6)
+    looked = LookedAt(running)
+    root = looked.ask("ItfReq?type=vport")
+    [row] = root.iter("ItfSandeshData")
+    assert texts(root, ".//VmiTagData", "name", "id") == [
+        ["tier=web", str(0x20001)],
+        ["neutron_fwaas=group", str(0x50001)],
+    ]
+    [one, other] = texts(root, ".//ApplicationPolicySetLink", "application_policy_set")
+    assert (one, other) == (["uuid of set-web"], ["uuid of set-fwaas"])
+    lists = {
+        field: [element.text for element in row.find(field).iter("element")]
+        for field in ("policy_set_acl_list", "policy_set_fwaas_list", "fat_flow_list")
+    }
+    assert lists == {
+        "policy_set_acl_list": ["uuid of policy-web"],
+        "policy_set_fwaas_list": ["uuid of policy-fwaas"],
+        "fat_flow_list": ["17:53:3", "6:0:1"],
+    }
+    assert row.find("max_flows").text == "77"
+    [shown] = AgentView(looked.host, looked.connections).interfaces()["interfaces"]
+    assert shown["tags"] == ["tier=web", "neutron_fwaas=group"]
+    assert (shown["policy_sets"], shown["fwaas_sets"]) == (("set-web",), ("set-fwaas",))
+    assert shown["fat_flows"] == [
+        "protocol 17 port 53",
+        "protocol 6 port any, any local address",
+    ]
 
 
 def test_an_inactive_interface_says_what_it_waits_for(talk, script):

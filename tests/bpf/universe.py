@@ -36,6 +36,7 @@ from filament.forward.inputs import (
     Route,
     SecurityGroup,
     Service,
+    Standby,
     Subnet,
     Vrf,
 )
@@ -47,6 +48,7 @@ from filament.wire.packet.frames import (
     ipv6_frame,
     ipv6_packet,
     solicitation_frame,
+    unsolicited_advertisement_frame,
 )
 from filament.wire.packet.icmp import Icmp, encode_icmp
 from filament.wire.packet.ipv4 import ICMP, SCTP, TCP, UDP, Ipv4
@@ -339,6 +341,11 @@ def ports(draw: st.DrawFn, ifindexes: list[int]) -> tuple[Port, ...]:
     ):
         if index == 3 and draw(st.booleans()):
             continue
+        pairs = tuple(draw(st.lists(st.sampled_from(PAIRS), max_size=2)))
+        own = [Prefix.host(ADDRESSES[one]) for one in addresses]
+        own += [Prefix.host(ADDRESSES6[one], 6) for one in addresses]
+        shared = [pair.prefix for pair in pairs if pair.prefix.length] + own
+        standbys = draw(st.lists(st.sampled_from(shared), max_size=2))
         made.append(
             Port(
                 uuid=UUIDS[index],
@@ -358,13 +365,17 @@ def ports(draw: st.DrawFn, ifindexes: list[int]) -> tuple[Port, ...]:
                 security_groups=draw(
                     st.sampled_from([(), (), ("group 7",), ("group 8", "group 7"), ("unknown",)])
                 ),
-                pairs=tuple(draw(st.lists(st.sampled_from(PAIRS), max_size=2))),
+                pairs=pairs,
                 checks_mac=draw(st.sampled_from([True, True, False])),
                 checks_source=draw(st.sampled_from([True, True, False])),
                 tags=draw(st.sampled_from(TAG_SETS)),
                 policy_sets=draw(st.sampled_from([(), (), ("global",), ("global", "web")])),
                 fwaas_sets=draw(st.sampled_from([(), (), (), ("web",), ("web", "global")])),
                 fat_flows=draw(fat_flows()),
+                standbys=tuple(
+                    Standby(prefix, draw(st.sampled_from([100, 200])), draw(st.integers(1, 3)))
+                    for prefix in dict.fromkeys(standbys)
+                ),
             )
         )
     return tuple(made)
@@ -527,10 +538,13 @@ def packets6(
 
 
 @st.composite
-def solicitations(draw: st.DrawFn, index: int) -> bytes:
-    """A neighbour solicitation, multicast or not, whole or not."""
-    source = draw(st.sampled_from([0, ADDRESSES6[2], ADDRESSES6[9], ADDRESSES6[19]]))
-    frame = solicitation_frame(draw(macs(index)), source, draw(st.sampled_from(ADDRESSES6)))
+def discoveries(draw: st.DrawFn, index: int) -> bytes:
+    """A neighbour solicitation or advertisement, multicast or not, whole or not."""
+    own = OWN6_BY_PORT[index]
+    source = draw(st.sampled_from([0, ADDRESSES6[2], ADDRESSES6[9], ADDRESSES6[19], own[0]]))
+    make = draw(st.sampled_from([solicitation_frame, unsolicited_advertisement_frame]))
+    target = draw(st.sampled_from([*ADDRESSES6, *own * 2, *[ADDRESSES6[9]] * 4]))
+    frame = make(draw(macs(index)), source, target)
     if draw(st.booleans()):
         to = draw(st.sampled_from(ADDRESSES6)).to_bytes(16, "big")
         frame = ROUTER_MAC.to_bytes(6, "big") + frame[6:38] + to + frame[54:]
@@ -577,12 +591,13 @@ def macs(index: int) -> st.SearchStrategy:
 @st.composite
 def arp_frames(draw: st.DrawFn, index: int) -> bytes:
     mac = draw(macs(index))
+    source = draw(st.sampled_from([*ADDRESSES, *OWN_BY_PORT[index] * 4, *[ADDRESSES[9]] * 4]))
     arp = Arp(
         draw(st.sampled_from([REQUEST, REQUEST, REQUEST, REPLY])),
         draw(mostly(mac, OTHER_MAC)),
-        draw(st.sampled_from([*ADDRESSES, *OWN_BY_PORT[index] * 4])),
+        source,
         0,
-        draw(st.sampled_from(ADDRESSES)),
+        draw(st.sampled_from([*ADDRESSES, source, source])),
     )
     to = draw(st.sampled_from([BROADCAST_MAC, ROUTER_MAC]))
     return encode_ethernet(Ethernet(to, mac, 0x0806)) + encode_arp(arp)
@@ -597,7 +612,7 @@ def port_frames(draw: st.DrawFn, index: int) -> bytes:
     if how == "noise":
         return accepted(draw(st.binary(min_size=14, max_size=100)))
     if how == "nd":
-        return draw(mangled(draw(solicitations(index))))
+        return draw(mangled(draw(discoveries(index))))
     mac = draw(macs(index))
     to = draw(mostly(ROUTER_MAC, MACS[1], BROADCAST_MAC, 0x01005E000005))
     if draw(st.booleans()):

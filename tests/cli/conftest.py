@@ -15,6 +15,12 @@ from filament.cli.main import run
 from filament.runtime.serve import Listen
 
 
+@pytest.fixture(autouse=True)
+def nobodys_api(monkeypatch):
+    """The default address is nobody's here, whoever else runs on this machine."""
+    monkeypatch.setattr("filament.cli.session.DEFAULT_API", "http://127.0.0.1:9")
+
+
 class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 

@@ -180,6 +180,13 @@ def test_a_fat_flow_says_what_it_does_not_tell_apart():
     assert flow_row(ECHO | {"fat": ["ports"]}, {})["protocol"] == "icmp fat (ports)"
 
 
+def test_ends_are_shown_with_their_tags(hosts, capsys):
+    tagged = FLOW | {"source_tags": ["tier=web"], "destination_tags": []}
+    row = flow_row(tagged, {})
+    assert row["source"] == "red-1 10.1.1.3:49152 (red, tier=web)"
+    assert row["destination"].endswith("(red)")
+
+
 def test_agents_are_asked_for_the_flows_of_a_workload_by_its_port_too(flows, capsys, asked):
     wanted = ["--from", "red-1", "--to", "10.1.1.0/24", "--port", "443", "--proto", "tcp"]
     assert run(["--run-dir", str(flows), "show", "flows", *wanted, "--denied", "--vrf", "red"]) == 0

@@ -12,7 +12,7 @@ from typing import NamedTuple
 from filament.base.net import ROUTER_MAC
 from filament.testing.lab.lab import Lab, agent_of
 from filament.testing.lab.namespaces import inside
-from filament.wire.packet.frames import ipv4_frame, tcp_packet
+from filament.wire.packet.frames import ipv4_frame, ipv6_frame, tcp6_packet, tcp_packet
 from filament.wire.packet.tcp import SYN, Tcp
 
 
@@ -68,14 +68,19 @@ def send(card: socket.socket, frames: Iterable[bytes]) -> int:
     return taken
 
 
-def syns(lab: Lab, source: str, target: str, ports: Iterable[tuple[int, int]]) -> list[bytes]:
-    """The first segments of connections by source and destination port."""
+def syns(
+    lab: Lab,
+    source: str,
+    target: str,
+    ports: Iterable[tuple[int, int]],
+    addresses6: tuple[int, int] | None = None,
+) -> list[bytes]:
+    """The first segments of connections by source and destination port; over IPv6 if both have an
+    address of it.
+    """
     here, there = lab.plan.workload(source), lab.plan.workload(target)
-    return [
-        ipv4_frame(
-            here.mac,
-            ROUTER_MAC,
-            tcp_packet(here.address, there.address, Tcp(*pair, sequence=pair[0], flags=SYN)),
-        )
-        for pair in ports
-    ]
+    segments = (Tcp(*pair, sequence=pair[0], flags=SYN) for pair in ports)
+    if addresses6 is not None:
+        return [ipv6_frame(here.mac, ROUTER_MAC, tcp6_packet(*addresses6, one)) for one in segments]
+    ends = here.address, there.address
+    return [ipv4_frame(here.mac, ROUTER_MAC, tcp_packet(*ends, one)) for one in segments]

@@ -18,7 +18,7 @@ from tests.lab.kit import lab_of
 from tests.lab.test_groups_and_ipv6 import ANYBODY, LOCAL, create_group, put_into, rule
 from tests.lab.test_observe import show
 
-from filament.base.net import ROUTER_MAC
+from filament.base.net import ROUTER_MAC, format_ipv4
 from filament.cli.main import run
 from filament.testing.lab.intent import require_followed
 from filament.testing.lab.lab import agent_of
@@ -102,9 +102,13 @@ class Talk:
     connected to speaks first: that passes as an answer only.
     """
 
-    def __init__(self, lab, source, target, port=7002):
-        address = socket.inet_ntoa(lab.plan.workload(target).address.to_bytes(4, "big"))
-        with inside(lab.place(target)), socket.create_server(("0.0.0.0", port)) as server:
+    def __init__(self, lab, source, target, port=7002, address=None):
+        address = address or format_ipv4(lab.plan.workload(target).address)
+        family = socket.AF_INET6 if ":" in address else socket.AF_INET
+        with (
+            inside(lab.place(target)),
+            socket.create_server((address, port), family=family) as server,
+        ):
             with inside(lab.place(source)):
                 self.near = socket.create_connection((address, port), timeout=10)
             self.far, _ = server.accept()
@@ -123,10 +127,10 @@ class Talk:
 class Flood:
     """SYNs from and to ever other ports, as fast as one thread sends them."""
 
-    def __init__(self, lab, source, target, chance):
+    def __init__(self, lab, source, target, chance, addresses6=None):
         ports = chance.sample(range(1 << 30), 60_000)
         pairs = [(1024 + (port >> 15) % 64_000, 1 + port % 65_535) for port in ports]
-        self._frames = syns(lab, source, target, pairs)
+        self._frames = syns(lab, source, target, pairs, addresses6)
         self._lab, self._source = lab, source
         self._stop = threading.Event()
         self.sent = 0

@@ -21,7 +21,7 @@ from filament.testing.lab.lab import agent_of
 pytestmark = pytest.mark.lab
 
 RULES = 10_000
-GROUPS = int(os.environ.get("FILAMENT_GROUPS", "100"))
+GROUPS = int(os.environ.get("FILAMENT_GROUPS", "300"))
 CHANGES = 20
 PATIENCE_S = "60"
 SOURCE, TARGET = "10.1.1.3", "10.1.1.4"

@@ -7,6 +7,7 @@ import time
 
 import pytest
 from tests.lab.kit import lab_of
+from tests.lab.test_tag_firewall import create_policy, create_rule, tag_workload, use_policies
 
 from filament.base.net import format_ipv4
 from filament.testing.lab import reach
@@ -105,6 +106,53 @@ def test_members_of_a_group_are_known_to_agents_of_other_control_nodes(lab):
     until(lab, lambda: not answers())
     put(far)
     until(lab, answers)
+
+
+def test_tags_are_known_to_agents_of_other_control_nodes(lab):
+    """Tags travel with their workloads' routes, by BGP as well: both ends' rules ask for those of
+    an end that only the other pair of control nodes was told of.
+    """
+    until(lab, lambda: all(len(each) == 2 for each in homes(lab).values()))
+    number = apart(lab)
+    assert number is not None
+    near, far = "red-1", f"red-{number}"
+    for name in ("tier=web", "tier=db"):
+        kind, value = name.split("=")
+        lab.intent.client.create("tag", [name], tag_type_name=kind, tag_value=value)
+    create_rule(lab, "web-db", ["tier=web"], ["tier=db"])
+    create_policy(lab, "tiers", "web-db")
+
+    def answers(source, target):
+        address = format_ipv4(lab.plan.workload(target).address)
+        return lab.run(source, ["ping", "-nqc1", "-W0.3", address]).returncode == 0
+
+    until(lab, lambda: answers(near, far))
+    use_policies(lab, "tiers")
+    try:
+        until(lab, lambda: not answers(near, far))
+        tag_workload(lab, far, tier="db")
+        assert not answers(near, far)
+        tag_workload(lab, near, tier="web")
+        until(lab, lambda: answers(near, far))
+        assert not answers(far, near)
+        flows = lab.ask(f"agent-host{number}", "/filament/flows")["flows"]
+        # The last seen first: before there was a rule, others passed.
+        asked = next(flow for flow in flows if flow["inbound"] and not flow["denied"])
+        number_of_web = int(lab.intent.client.get("tag", tag_uuid(lab, "tier=web"))["tag_id"], 16)
+        assert asked["destination_tags"] == ["tier=db"]
+        assert asked["source_tags"] in (["tier=web"], [f"0x{number_of_web:08x}"])
+        tag_workload(lab, near, tier="db")
+        until(lab, lambda: not answers(near, far))
+        tag_workload(lab, far, tier="web")
+        until(lab, lambda: answers(far, near))
+        assert not answers(near, far)
+    finally:
+        use_policies(lab)
+    until(lab, lambda: answers(near, far))
+
+
+def tag_uuid(lab, name):
+    return lab.intent.client.uuid_of("tag", [name])
 
 
 def test_routes_cross_from_one_pair_of_control_nodes_to_another(lab):

@@ -169,3 +169,42 @@ def test_a_committed_draft_is_enforced_at_once_also_on_running_flows(lab):
         draft(lab, "discard")
         set_draft_mode(lab, on=False)
         use_policies(lab)
+
+
+def test_a_neutron_firewall_and_the_others_must_both_allow(lab, capsys):
+    client = lab.intent.client
+    client.create("tag", ["neutron_fwaas=group"], tag_type_name="neutron_fwaas", tag_value="group")
+    rules = {}
+    for name in ("others", "firewall"):
+        rules[name] = create_rule(lab, f"{name}-rule", [], [], direction="<>")
+        create_policy(lab, name, f"{name}-rule")
+    client.create(
+        "application-policy-set",
+        [DOMAIN, PROJECT, "firewall-set"],
+        parent_type="project",
+        firewall_policy_refs=[{"to": [MANAGEMENT, "firewall"], "attr": {"sequence": "1.0"}}],
+        tag_refs=[{"to": ["neutron_fwaas=group"]}],
+    )
+    use_policies(lab, "others")
+    uuid = lab.plan.workload("red-2").interface_uuid
+    groups = {"neutron_fwaas": {"is_global": True, "add_values": ["group"]}}
+    body = {"obj_type": "virtual-machine-interface", "obj_uuid": uuid, **groups}
+    try:
+        require_followed(client.request("POST", "/set-tag", body, wait="agents"))
+        assert received(lab, "red-1", ADDRESSES["red-2"]) == 3
+        for denying in ("firewall", "others"):
+            set_action(client, rules[denying], "deny")
+            assert received(lab, "red-1", ADDRESSES["red-2"]) == 0
+            said, arrives = trace(lab, capsys, "red-1", "red-2")
+            assert not arrives
+            assert f"firewall-policy {MANAGEMENT}:{denying} of" in said
+            set_action(client, rules[denying], "pass")
+            assert received(lab, "red-1", ADDRESSES["red-2"]) == 3
+        assert run(["--run-dir", str(lab.directories.run), "verify"]) == 0
+    finally:
+        use_policies(lab)
+
+
+def set_action(client, rule, action):
+    action_list = {"simple_action": action}
+    require_followed(client.update("firewall-rule", rule, wait="agents", action_list=action_list))

@@ -7,9 +7,10 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from filament.base.errors import NotFoundError
 from filament.base.net import Prefix
 from filament.base.origin import Origin
-from filament.rib.bestpath import select
+from filament.rib.bestpath import compare, select
 from filament.rib.keys import inet
 from filament.rib.path import Path
+from filament.rib.peer import PeerKind
 from filament.rib.rib import Instance, Rib
 from filament.rib.tables import RouteChanged
 
@@ -114,6 +115,19 @@ def test_a_stale_path_yields_to_a_fresh_one_but_not_to_a_standby(rib):
     assert told(rib) == {}
     rib.publish(KEY, path("host2"))
     assert told(rib) == {(RED, KEY): select([path("host2")])}
+
+
+def test_ways_with_a_sequence_share_no_load_and_the_lowest_host_has_it(rib):
+    """Standbys before anybody claimed, or claims made at once: all control nodes choose alike."""
+    for preference in (100, 200):
+        far = path("host1", kind=PeerKind.INTERNAL, sequence=1, local_preference=preference)
+        near = path("host2", sequence=1, local_preference=preference)
+        assert select([near, far]) == select([far, near]) == select([far])
+        assert compare(near, far) == (
+            "next hop: 172.30.0.2, best has 172.30.0.1 (with a sequence it is in one place)"
+        )
+    claimed = path("host2", sequence=2)
+    assert select([path("host1", sequence=1), claimed]) == select([claimed])
 
 
 def test_sweeping_removes_only_what_was_not_published_again(rib):

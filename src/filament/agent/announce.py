@@ -1,9 +1,10 @@
 """What this host publishes: the addresses and MACs of its ports, and where to flood to reach them.
 
 Pure. A port's IPv4 and IPv6 addresses, and its allowed address pairs, go out as unicast routes by
-MPLS. In a network with layer 2,
-its MAC goes out too (EVPN type 2, once per address), and this host as a receiver of frames for
-everybody (type 3): by VXLAN when the cluster prefers it, else by MPLS, as far as there are labels.
+MPLS; those it shares with ports that stand by with its preference and sequence. In a network with
+layer 2, its MAC goes out too (EVPN type 2, once per address), and this host as a receiver of frames
+for everybody (type 3): by VXLAN when the cluster prefers it, else by MPLS, as far as there are
+labels.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import msgspec
 from filament.base.net import Prefix
 from filament.base.origin import NOWHERE, Origin
 from filament.forward.inputs import Port, Vrf
-from filament.forward.plan import local_prefixes, shared_label
+from filament.forward.plan import active_holders, local_prefixes, shared_label, standing_of
 from filament.wire.xmpp.stanza import BROADCAST_MAC, NO_ADDRESS, MacKey, NextHop, RoutePublished
 
 _EVERYBODY = Prefix(0, 32)
@@ -41,7 +42,11 @@ def published_routes(
     mpls = tuple(one for one in encapsulations if one != _VXLAN)
     prefers_vxlan = encapsulations[0] == _VXLAN
     flooded: dict[str, Origin] = {}
-    said: set[tuple[str, Prefix]] = set()
+    ports = tuple(ports)
+    holders: dict[tuple[str, Prefix], list[Port]] = {}
+    for port in ports:
+        for prefix, _ in local_prefixes(port):
+            holders.setdefault((port.vrf, prefix), []).append(port)
     for port in ports:
         vrf = by_name.get(port.vrf, Vrf(port.vrf, port.network, is_layer2=False))
         members = tuple(sorted(groups[one] for one in port.security_groups if groups.get(one)))
@@ -51,14 +56,16 @@ def published_routes(
         ]
         if vrf.is_layer3 and mpls:
             for prefix, _ in local_prefixes(port):
-                if (port.vrf, prefix) in said:
+                if active_holders(prefix, holders[port.vrf, prefix])[0] is not port:
                     continue  # several ports here have it, and one label leads to all of them
-                said.add((port.vrf, prefix))
+                standing = standing_of(port, prefix)
                 label = labels.get(shared_label(port.vrf, prefix), labels[port.uuid])
                 yield RoutePublished(
                     port.vrf,
                     prefix,
                     NextHop(address, label, port.network, mpls, port.mac, tags=port.tags),
+                    local_preference=standing.preference,
+                    sequence=standing.sequence,
                     origin=port.origin,
                     security_groups=members,
                     load_balance=port.load_balance,

@@ -1,6 +1,7 @@
 """The routes of all control nodes as one: the same route learnt from two is one.
 
-Pure. Of two routes to one destination the more preferred holds, then the first's: two control nodes
+Pure. Of two routes to one destination the more preferred holds, then the newer claim, then the
+first's: two control nodes
 that are whole say the same, but for moments.
 """
 
@@ -46,11 +47,11 @@ def _merge(instance: str, views: Sequence[View]) -> dict[Destination, Usable]:
     """Return one instance's routes over all views."""
     if len(views) == 1:
         return views[0].usable_of(instance)
-    best: dict[Destination, tuple[int, Usable]] = {}
+    best: dict[Destination, tuple[tuple[int, int], Usable]] = {}
     for view in views:
         items = view.items_of(instance)
         for destination, usable in view.usable_of(instance).items():
-            preference = items[destination].local_preference
+            preference = (items[destination].local_preference, items[destination].sequence)
             if destination not in best or preference > best[destination][0]:
                 best[destination] = preference, usable
     return {destination: usable for destination, (_, usable) in best.items()}

@@ -17,6 +17,7 @@ from filament.agent.filters import ReadFilter, is_dynamic, read_filter
 from filament.agent.firewall import FirewallMemory, FirewallReading
 from filament.agent.graph import Graph
 from filament.agent.interface import (
+    ACTIVE_STANDBY,
     FatFlows,
     HashedFields,
     Interface,
@@ -59,7 +60,9 @@ class Problem(Struct, frozen=True, order=True):
 
 
 class PortConfig(Struct, frozen=True):
-    """A port as configured: everything `forward.inputs.Port` has but the device."""
+    """A port as configured: everything `forward.inputs.Port` has but the device. `standbys` are the
+    prefixes that one of several ports holds at a time.
+    """
 
     uuid: str
     name: str
@@ -81,6 +84,7 @@ class PortConfig(Struct, frozen=True):
     policy_sets: tuple[str, ...] = ()
     fwaas_sets: tuple[str, ...] = ()
     fat_flows: tuple[FatFlow, ...] = ()
+    standbys: tuple[Prefix, ...] = ()
 
 
 class Configuration(Struct, frozen=True):
@@ -111,6 +115,7 @@ class _SecurityGroup(Struct):
 
 class _InstanceIp(Struct):
     instance_ip_address: str | None = None
+    instance_ip_mode: str | None = None
 
 
 class _NetworkProperties(Struct):
@@ -306,7 +311,7 @@ class _Reading:
         except InputError as error:
             self._report(node, f"virtual_machine_interface_mac_addresses: {error}")
             return "a usable MAC address"
-        addresses, revision = self._read_addresses(node)
+        addresses, standbys, revision = self._read_addresses(node)
         if not addresses[4] and not addresses[6]:
             return "an instance-ip with an address"
         groups = tuple(one.name for one in self._graph.linked(node, f"{VMI}-{_GROUP}", _GROUP))
@@ -348,12 +353,16 @@ class _Reading:
             fwaas_sets=fwaas_sets,
             policy_sets=policy_sets,
             fat_flows=fat,
+            standbys=(*standbys, *_standbys(pairs, addresses)),
             origin=Origin(f"{VMI} {node.name}", "port", max(node.revision, revision)),
         )
 
-    def _read_addresses(self, node: Node) -> tuple[dict[int, dict[int, None]], int]:
-        """Return the port's addresses by IP version, and its newest instance-ip's revision."""
+    def _read_addresses(self, node: Node) -> tuple[dict[int, dict[int, None]], list[Prefix], int]:
+        """Return the port's addresses by IP version, those of them that others may hold instead,
+        and its newest instance-ip's revision.
+        """
         addresses: dict[int, dict[int, None]] = {4: {}, 6: {}}
+        standbys: list[Prefix] = []
         revision = 0
         for ip in self._graph.linked(node, f"instance-ip-{VMI}", "instance-ip"):
             shape = self._shape(ip, _InstanceIp)
@@ -368,8 +377,10 @@ class _Reading:
                 self._report(ip, f"{address} is IPv{address.version}; it is not forwarded")
                 continue
             addresses[address.version][address.value] = None
+            if shape.instance_ip_mode == ACTIVE_STANDBY:
+                standbys.append(Prefix.host(address.value, address.version))
             revision = max(revision, ip.revision)
-        return addresses, revision
+        return addresses, standbys, revision
 
     def _read_cluster(self) -> _Global:
         """Return the cluster's settings; the defaults where it has none."""
@@ -523,3 +534,14 @@ def _encapsulations(cluster: _Global) -> tuple[str, ...]:
     priorities = cluster.encapsulation_priorities or _Priorities()
     named = [_ENCAPSULATION_BY_NAME.get(one) for one in listed(priorities.encapsulation)]
     return tuple(one for one in named if one is not None) or DEFAULT_ENCAPSULATIONS
+
+
+def _standbys(
+    pairs: tuple[AddressPair, ...], addresses: dict[int, dict[int, None]]
+) -> tuple[Prefix, ...]:
+    """Return what of a port's pairs is routed to one port at a time; not its own addresses, which
+    a pair may give another MAC.
+    """
+    own = {Prefix.host(one, version) for version, found in addresses.items() for one in found}
+    shared = (one.prefix for one in pairs if one.is_standby and one.prefix.length)
+    return tuple(dict.fromkeys(one for one in shared if one not in own))

@@ -22,6 +22,7 @@ from filament.agent.collect import Collected, collect, order_of
 from filament.agent.config import ConfigReader, Configuration, PortConfig, Problem
 from filament.agent.graph import Graph
 from filament.agent.plug import Plug
+from filament.agent.preference import Contender, Heard, Place, Preferences
 from filament.agent.session import ROUTER_PARENT, RouteKey, Session
 from filament.agent.view import SavedView, View
 from filament.base.origin import NOWHERE
@@ -82,6 +83,7 @@ class AgentCore:
     `controls` names the control nodes this agent uses, in order of preference: of two that know
     the same revision, the first is believed. `saved` is what an earlier process kept on disk.
     `flow_limit` is how many flows any port may have (0: no limit but its own).
+    `preferences` are how ports stand with addresses that one of several holds.
     """
 
     def __init__(
@@ -94,6 +96,7 @@ class AgentCore:
         flow_limit: int = 0,
     ) -> None:
         self.host = Host(name, address)
+        self.preferences = Preferences(address)
         self._flow_limit = flow_limit
         self._abilities = abilities
         self._plugs: dict[str, Plug] = {}
@@ -143,6 +146,30 @@ class AgentCore:
         """A device does not exist, or cannot carry a port any more."""
         if self._devices.pop(name, None) is not None:
             self._is_offer_current = False
+
+    # addresses that one of several ports holds ------------------------------------------------
+
+    def settle(self, claims: Mapping[Contender, int], now_ns: int) -> bool:
+        """See who holds what, by when ports last claimed it (ns of the kernel's monotonic clock)
+        and by what control nodes tell; say whether that has changed.
+        """
+        is_changed = self.preferences.settle(claims, self._heard(), now_ns)
+        if is_changed:
+            self._is_offer_current = False
+        return is_changed
+
+    def _heard(self) -> dict[Place, Heard]:
+        """Return the best that control nodes tell of the addresses that ports here may hold."""
+        heard: dict[Place, Heard] = {}
+        for place in self.preferences.places:
+            for view in self._route_views():
+                item = view.items_of(place.instance).get(place.prefix)
+                if item is None or not item.next_hops:
+                    continue
+                address = min(hop.address for hop in item.next_hops)
+                told = Heard(item.local_preference, item.sequence, address)
+                heard[place] = max(told, heard.get(place, told), key=lambda one: one.rank)
+        return heard
 
     # control nodes ----------------------------------------------------------------------------
 
@@ -374,15 +401,25 @@ class AgentCore:
         policy_sets = {
             name for _, config in configs for name in (*config.policy_sets, *config.fwaas_sets)
         }
+        active = [
+            (config, device)
+            for plug, config in configs
+            if (device := self._devices.get(plug.device)) is not None
+        ]
+        contenders = (
+            Contender(config.uuid, Place(config.vrf, prefix))
+            for config, _ in active
+            for prefix in config.standbys
+        )
+        self.preferences.retain(contenders, are_all=self._has_been_whole)
         router = configuration.routers.get(f"{ROUTER_PARENT}:{self.host.name}", NOWHERE)
         collected = self._collect_routes(instances)
         inputs = Inputs(
             host=Host(self.host.name, self.host.address, router),
             revision=view.revision if (view := self._believed()) is not None else 0,
             ports=tuple(
-                _port(config, device, self._flow_limit)
-                for plug, config in configs
-                if (device := self._devices.get(plug.device)) is not None
+                _port(config, device, self._flow_limit, self.preferences)
+                for config, device in active
             ),
             subnets=tuple(one for one in configuration.subnets if one.vrf in instances),
             routes=collected.routes,
@@ -451,7 +488,7 @@ class AgentCore:
         return PortState(plug, state, config, device)
 
 
-def _port(config: PortConfig, device: Device, flow_limit: int) -> Port:
+def _port(config: PortConfig, device: Device, flow_limit: int, preferences: Preferences) -> Port:
     return Port(
         uuid=config.uuid,
         name=config.name,
@@ -476,4 +513,8 @@ def _port(config: PortConfig, device: Device, flow_limit: int) -> Port:
         checks_source=config.checks_source,
         flow_limit=min(filter(None, (config.flow_limit, flow_limit)), default=0),
         load_balance=config.load_balance,
+        standbys=tuple(
+            preferences.standby(Contender(config.uuid, Place(config.vrf, prefix)))
+            for prefix in config.standbys
+        ),
     )

@@ -76,6 +76,7 @@ def ends_record(ends: FlowEnds, naming: Naming) -> Json:
         record[f"{side}_interface"] = name.name
         record[f"{side}_workload"] = name.workload
         record[f"{side}_network"] = name.network
+        record[f"{side}_tags"] = [naming.tag(number) for number in name.tags]
     return record
 
 

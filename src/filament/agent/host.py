@@ -14,6 +14,7 @@ from typing import Protocol
 from filament.agent.core import AgentCore, PortState
 from filament.agent.devices import Devices
 from filament.agent.plug import Plug
+from filament.agent.preference import Contender, Place
 from filament.agent.state import State
 from filament.base.errors import FilamentError, InputError
 from filament.dataplane.maps import PinnedMaps
@@ -23,7 +24,7 @@ from filament.forward.ids import Ids, IdsState
 from filament.forward.inputs import Inputs
 from filament.forward.layout import PLANNED, TABLE_BY_NAME
 from filament.forward.lists import Edition, Memo
-from filament.forward.plan import plan
+from filament.forward.plan import claim_name, plan
 from filament.forward.tables import Tables
 from filament.runtime.log import logger
 from filament.wire.xmpp.stanza import FromAgent
@@ -83,6 +84,8 @@ class AgentHost:
         self._is_due = True
         self._may_delete = False
         self._ids_on_disk = self.ids.changes
+        self._preferences_on_disk = core.preferences.changes
+        self._contenders: dict[int, Contender] = {}  # by the number of their claim
         for plug in state.load_plugs():
             self._adopt(plug)
 
@@ -177,6 +180,48 @@ class AgentHost:
             self._done = inputs
         self._send(self.core.take_outbox())
 
+    # addresses that one of several ports holds ------------------------------------------------
+
+    @property
+    def has_contenders(self) -> bool:
+        """Whether ports here have such addresses."""
+        return bool(self._contenders)
+
+    def restore_preferences(self, now_ns: int) -> None:
+        """Take up what an earlier process knew of who holds what; before the first turn."""
+        saved = self._state.load_preferences()
+        numbers = self.ids.numbers("claim")
+        self._contenders = {
+            number: Contender(one.port, Place(one.instance, one.prefix))
+            for one in saved
+            if (number := numbers.get(claim_name(one.port, one.prefix))) is not None
+        }
+        self.core.preferences.restore(saved, self._claims(), now_ns)
+
+    def settle(self, now_ns: int) -> None:
+        """See whether somebody else is to hold an address; cheap where there is none."""
+        if self._contenders and self.core.settle(self._claims(), now_ns):
+            self._changed()
+
+    def save_preferences(self) -> None:
+        """Keep on disk who holds what, if it has changed.
+
+        Afterwards, and not before it is told: claims that are newer than what the file knows of are
+        looked at again, and come to the same.
+        """
+        changes = self.core.preferences.changes
+        if changes != self._preferences_on_disk:
+            self._state.save_preferences(self.core.preferences.save())
+            self._preferences_on_disk = changes
+
+    def _claims(self) -> dict[Contender, int]:
+        """Read when ports last claimed what they may hold."""
+        return {
+            self._contenders[number]: claimed_ns
+            for (number,), (claimed_ns,) in self.maps.read_all("claims").items()
+            if number in self._contenders
+        }
+
     def audited(self, found: Rows, mark: int) -> int:
         """Compare what was read from the maps; return how many rows had drifted.
 
@@ -202,6 +247,7 @@ class AgentHost:
         if self.leaving is not None and may_delete and self._are_leaving(inputs):
             self.leaving.expect(self._ports)
         vrfs_before = {*self.ids.numbers("vrf").values()}
+        claims_before = {*self.ids.numbers("claim").values()}
         tables = plan(inputs, self.ids, whole=may_delete, memo=self._memo)
         if self.ids.changes != self._ids_on_disk:
             self._state.save_ids(self.ids.export())
@@ -217,6 +263,15 @@ class AgentHost:
             self._ports = self.core.ports()
         for vrf in vrfs_before - {*self.ids.numbers("vrf").values()}:
             self.maps.forget_vrf(vrf)
+        numbers = self.ids.numbers("claim")
+        self.maps.forget_claims(claims_before - {*numbers.values()})
+        self._contenders = {
+            numbers[claim_name(port.uuid, one.prefix)]: Contender(
+                port.uuid, Place(port.vrf, one.prefix)
+            )
+            for port in inputs.ports
+            for one in port.standbys
+        }
         for failure in self.outcome.failures:
             _log.error("row-failed", table=failure.table, key=failure.key, reason=failure.text)
         if may_delete and not self._may_delete:

@@ -19,6 +19,7 @@ from filament.forward.parse import ICMP_BY_VERSION
 from filament.wire.packet.ipv4 import ICMP, SCTP, TCP, UDP
 from filament.wire.packet.ipv6 import ICMPV6
 
+ACTIVE_ACTIVE, ACTIVE_STANDBY = "active-active", "active-standby"
 _PAIRS = "virtual_machine_interface_allowed_address_pairs"
 _MAX_FLOWS = (1 << 32) - 1
 _MAX_PROTOCOL, _MAX_PORT = 255, 65535
@@ -247,10 +248,11 @@ def _pair(given: _Pair) -> AddressPair:
         raise InputError("bad-pair", "it has no prefix", hint="give ip.ip_prefix and ip_prefix_len")
     prefix = _prefix(subnet)
     mac = parse_mac(given.mac) if given.mac else 0
-    if given.address_mode not in (None, "", "active-active", "active-standby"):
+    if given.address_mode not in (None, "", ACTIVE_ACTIVE, ACTIVE_STANDBY):
         raise InputError(
             "bad-pair",
             f"address_mode is {given.address_mode!r:.40}",
             hint="write active-active or active-standby",
         )
-    return AddressPair(prefix, mac, given.address_mode == "active-standby")
+    # One that says nothing is held by one port at a time (TF's agents).
+    return AddressPair(prefix, mac, given.address_mode != ACTIVE_ACTIVE)

@@ -14,12 +14,13 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
+from filament.agent.config import PortConfig
 from filament.agent.connection import Connection
 from filament.agent.core import PortState
 from filament.agent.flows import read_flows
 from filament.agent.host import AgentHost
 from filament.agent.kernel_tables import KERNEL_TABLES
-from filament.agent.naming import FABRIC, UNDERLAY_VRF, Naming
+from filament.agent.naming import FABRIC, UNDERLAY_VRF, Naming, tag_name, tag_names_of
 from filament.agent.select import Wanted, parse_wanted
 from filament.agent.sessions import SessionLog
 from filament.agent.verdicts import Verdicts
@@ -108,9 +109,12 @@ class AgentView:
         """Every plugged port with its device, numbers and counters."""
         counters = self._host.maps.read_all("counters")
         vifs, labels = self._host.ids.numbers("vif"), self._host.ids.numbers("label")
+        tag_names = tag_names_of(self._host.core.graph)
         return {
             "interfaces": [
-                self._interface(port, vifs, labels, counters) for port in self._host.core.ports()
+                self._interface(port, vifs, labels, counters)
+                | self._policy_of(port.config, tag_names)
+                for port in self._host.core.ports()
             ]
         }
 
@@ -149,6 +153,16 @@ class AgentView:
             "mac": format_mac(config.mac) if config else "",
             "origin": config.origin if config else NOWHERE,
             "counters": _named("counters", counters.get((vif,), (0, 0, 0, 0))),
+        }
+
+    @staticmethod
+    def _policy_of(config: PortConfig | None, tag_names: Mapping[int, str]) -> Json:
+        """Return what policy knows of a port: tags, and policy sets by name, in order."""
+        return {
+            "tags": [tag_name(number, tag_names) for number in config.tags] if config else [],
+            "policy_sets": config.policy_sets if config else (),
+            "fwaas_sets": config.fwaas_sets if config else (),
+            "fat_flows": [str(one) for one in config.fat_flows] if config else [],
         }
 
     def vrfs(self) -> Json:

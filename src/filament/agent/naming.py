@@ -59,7 +59,7 @@ class Naming:
             number: tuple(int(tag) for tag in name.split(","))
             for name, number in host.ids.numbers("tags").items()
         }
-        self._tag_names = _tag_names(host.core.graph)
+        self._tag_names = tag_names_of(host.core.graph)
         vifs = host.ids.numbers("vif")
         self._ports = {FABRIC_VIF: PortName(FABRIC)}
         self._workloads: dict[str, str] = {}
@@ -103,7 +103,7 @@ class Naming:
 
     def tag(self, number: int) -> str:
         """A tag's name (`tier=web`); of one that no port here has, its number as TF writes it."""
-        return self._tag_names.get(number) or f"0x{number:08x}"
+        return tag_name(number, self._tag_names)
 
     def way_to(self, vrf: int, address: int, version: int) -> Way:
         """Which way packets to an address go; nowhere when there is no route."""
@@ -150,7 +150,13 @@ def deciding_rules(flow: Mapping[str, int]) -> Iterator[tuple[int, int]]:
         yield flow["firewall"], flow["firewall_rule"]
 
 
-def _tag_names(graph: Graph | None) -> dict[int, str]:
+def tag_name(number: int, names: Mapping[int, str]) -> str:
+    """Name a tag; one that has no name here by its number, as TF writes it."""
+    return names.get(number) or f"0x{number:08x}"
+
+
+def tag_names_of(graph: Graph | None) -> dict[int, str]:
+    """Return the names of the tags that a configuration speaks of (`tier=web`), by number."""
     names = {}
     for node in graph.of_kind("tag") if graph is not None else ():
         with suppress(KeyError, ValueError):

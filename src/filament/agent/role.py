@@ -50,6 +50,8 @@ _log = logger("agent")
 _AUDIT_EVERY_S = 30.0
 _SAMPLES_EVERY_S = 0.5
 _HEARD_EVERY_S = 0.1
+_CLAIMS_EVERY_S = 0.02
+_NO_CLAIMS_EVERY_S = 0.5
 _SWEEP_EVERY_S = 5.0
 _SWEEP_SHARE = 20  # times as long as it took
 _PRESSED_SWEEP_EVERY_S = 1.0
@@ -104,6 +106,7 @@ async def run_agent(
     """
     with ExitStack() as opened:
         agent = AgentProcess(place, opened)
+        agent.host.restore_preferences(time.monotonic_ns())
         agent.host.turn()  # from what is on disk, before anybody is asked
         agent.settle_flows()
         _log.info("agent-started", name=place.name, hook=agent.host.devices.hook)
@@ -223,6 +226,7 @@ class AgentProcess:
                     tasks.create_task(self._sweeps()),
                     tasks.create_task(self._take_samples()),
                     tasks.create_task(self._settle_devices()),
+                    tasks.create_task(self._settle_preferences()),
                     tasks.create_task(self.connections.run()),
                 ]
                 if self._place.introspects:
@@ -237,7 +241,7 @@ class AgentProcess:
             loop.remove_reader(self._links.fileno())
 
     def save_views(self) -> None:
-        """Keep on disk what control nodes said, if it has changed."""
+        """Keep on disk what control nodes said, and who holds what, if it has changed."""
         mark = self.host.core.saved_mark
         if mark != self._saved_mark:
             try:
@@ -246,6 +250,10 @@ class AgentProcess:
                 _log.warning("views-not-saved", reason=str(error))
             else:
                 self._saved_mark = mark
+        try:
+            self.host.save_preferences()
+        except FilamentError as error:
+            _log.warning("preferences-not-saved", reason=str(error))
 
     async def _turns(self) -> None:
         """Own the host: a turn whenever something happened, and again while something is wrong."""
@@ -285,6 +293,16 @@ class AgentProcess:
         while True:
             self._verdicts.take(self._ring.read())
             await asyncio.sleep(_HEARD_EVERY_S if self._verdicts.is_heard else _SAMPLES_EVERY_S)
+
+    async def _settle_preferences(self) -> None:
+        """See who holds the addresses that one of several ports holds, soon after it changes."""
+        while True:
+            try:
+                self.host.settle(time.monotonic_ns())
+            except FilamentError as error:
+                _log.error("claims-not-read", reason=str(error))
+            is_needed = self.host.has_contenders
+            await asyncio.sleep(_CLAIMS_EVERY_S if is_needed else _NO_CLAIMS_EVERY_S)
 
     async def _end_streams(self, stop: asyncio.Event) -> None:
         await stop.wait()

@@ -1,9 +1,10 @@
 """What an agent keeps on disk: plugged ports, its own numbers, and what it was last told.
 
 Directory STATE/agent-NAME/: `ports/<uuid>` (each the JSON object as it was posted, like TF's
-/var/lib/contrail/ports), `ids.json`, `views.json`. A file that cannot be read is moved aside and
-reported; the agent goes on without it: ports can be plugged again, views are sent again, and
-numbers are taken above those in use in the kernel.
+/var/lib/contrail/ports), `ids.json`, `views.json`, `preferences.json`. A file that cannot be read
+is moved aside and reported; the agent goes on without it: ports can be plugged again, views are
+sent again, numbers are taken above those in use in the kernel, and what workloads claimed is seen
+there.
 
 Files are replaced atomically and not forced to the disk. All of this describes what is in the
 kernel's memory (maps, devices, workloads): an agent that is killed finds files and kernel as it
@@ -20,6 +21,7 @@ from typing import Generic, TypeVar
 import msgspec
 
 from filament.agent.plug import UUID, Plug, parse_plug
+from filament.agent.preference import SavedContender
 from filament.agent.view import SavedView
 from filament.base.errors import InputError, PermanentError, TransientError
 from filament.runtime.log import logger
@@ -90,6 +92,16 @@ class State:
     def save_views(self, views: list[SavedView]) -> None:
         """Keep what control nodes said."""
         _write(self._directory / "views.json", msgspec.json.encode(_Versioned(_VERSION, views)))
+
+    def load_preferences(self) -> list[SavedContender]:
+        """Return who held what."""
+        decode = msgspec.json.Decoder(_Versioned[list[SavedContender]]).decode
+        return self._load("preferences.json", decode) or []
+
+    def save_preferences(self, contenders: list[SavedContender]) -> None:
+        """Keep who holds what."""
+        content = msgspec.json.encode(_Versioned(_VERSION, contenders))
+        _write(self._directory / "preferences.json", content)
 
     def _load(self, name: str, decode: Callable[[bytes], _Versioned[ValueT]]) -> ValueT | None:
         path = self._directory / name

@@ -80,6 +80,8 @@ def _route(
         tags=item.next_hops[0].tags,
         router_mac=first.router_mac,
         load_balance=item.load_balance,
+        preference=item.local_preference,
+        sequence=item.sequence,
     )
 
 

@@ -237,9 +237,10 @@ def show_interface(
     rows = [{"host": name, **item} for name, item in local.rows(answers, "interfaces")]
     if not as_json:
         rows = [shortened(row) | {"name": short_name(row["name"])} for row in rows]
+    shown = "host vif name display_name device state vrf address mac label"
     print_merged(
         rows + silent_rows(answers),
-        "host vif name display_name device state vrf address mac label",
+        f"{shown} tags" if any(row.get("tags") for row in rows) else shown,
         as_json=as_json,
         nothing="no port is plugged",
     )

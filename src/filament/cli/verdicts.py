@@ -31,7 +31,7 @@ def alternatives(text: str, workloads: Workloads) -> list[str]:
 
 
 def end_text(record: Mapping[str, Any], side: str, workloads: Workloads) -> str:
-    """Say one end of a flow: its name, address, port and network, as far as they are known."""
+    """Say one end of a flow: name, address, port, network and tags, as far as they are known."""
     address, port = record[side], record[f"{side}_port"]
     if not address:
         return "-"
@@ -40,7 +40,8 @@ def end_text(record: Mapping[str, Any], side: str, workloads: Workloads) -> str:
         where = f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
     name = end_name(record, side, workloads)
     network = short_name(record[f"{side}_network"])
-    parts = [name, where, f"({network})" if network else ""]
+    known = ", ".join(filter(None, [network, *record.get(f"{side}_tags", ())]))
+    parts = [name, where, f"({known})" if known else ""]
     return " ".join(part for part in parts if part)
 
 

@@ -165,6 +165,10 @@ class PinnedMaps:
         keys = [key for key in self.read_all("vrf_drops") if key[0] == vrf]
         self._delete(TABLE_BY_NAME["vrf_drops"], keys)
 
+    def forget_claims(self, numbers: Iterable[int]) -> None:
+        """Delete when something was claimed, before its number stands for something else."""
+        self._delete(TABLE_BY_NAME["claims"], [(number,) for number in numbers])
+
     def clear(self, name: str) -> None:
         """Delete every row of a table."""
         self._delete(TABLE_BY_NAME[name], list(self.read_all(name)))

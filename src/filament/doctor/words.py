@@ -255,7 +255,8 @@ def _source(key: Key, row: dict[str, int], names: Names) -> Phrase:
     found = narrow_address(wide)
     shorter = SENDER_BITS + bits_of(6) - bits_of(found.version)
     prefix = Prefix(found.value, length - shorter, found.version)
-    return Phrase("source", f"{pair} is {prefix} with MAC {format_mac(mac)}")
+    shared = ", held by one" if row["claim"] else ""
+    return Phrase("source", f"{pair} is {prefix} with MAC {format_mac(mac)}{shared}")
 
 
 def _member(key: Key, row: dict[str, int], names: Names) -> Phrase:

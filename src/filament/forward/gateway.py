@@ -27,6 +27,7 @@ from filament.wire.packet.ethernet import HEADER_BYTES as ETHERNET_BYTES
 from filament.wire.packet.icmp import ECHO_REPLY, ECHO_REPLY6, ECHO_REQUEST, ECHO_REQUEST6
 from filament.wire.packet.ipv6 import ICMPV6, Ipv6, encode_ipv6
 from filament.wire.packet.neighbour import (
+    ADVERTISEMENT,
     ADVERTISEMENT_BYTES,
     ALL_NODES,
     HOP_LIMIT,
@@ -70,8 +71,16 @@ def is_solicitation(packet: Packet) -> bool:
     return packet.protocol == ICMPV6 and packet.icmp_type == SOLICITATION and not packet.is_fragment
 
 
-def read_solicitation(frame: bytes, packet: Packet) -> int | None:
-    """Return the address that a solicitation asks for; None when it is malformed (RFC 4861 7.1.1).
+def is_advertisement(packet: Packet) -> bool:
+    """Say whether a packet tells a neighbour's MAC."""
+    return (
+        packet.protocol == ICMPV6 and packet.icmp_type == ADVERTISEMENT and not packet.is_fragment
+    )
+
+
+def read_target(frame: bytes, packet: Packet) -> int | None:
+    """Return the address that a solicitation asks for, or an advertisement is about; None when it
+    is malformed (RFC 4861 section 7.1).
 
     As for other packets its checksum is left to the receiver.
     """

@@ -26,6 +26,7 @@ SPACES: Mapping[str, tuple[int, int]] = {
     "list": (1, 1 << 20),
     "groups": (1, 1 << 20),
     "tags": (1, 1 << 20),
+    "claim": (1, TABLE_BY_NAME["claims"].max_entries),
 }
 
 

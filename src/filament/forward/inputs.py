@@ -7,6 +7,9 @@ import msgspec
 from filament.base.net import Prefix
 from filament.base.origin import NOWHERE, Origin
 
+# Of routes (TF's path preference): of what one of several ports holds, the standbys'; all others.
+LOW_PREFERENCE, HIGH_PREFERENCE = 100, 200
+
 
 class Abilities(msgspec.Struct, frozen=True):
     """What rows can be made for; an agent offers and accepts nothing else."""
@@ -33,7 +36,7 @@ class AddressPair(msgspec.Struct, frozen=True):
     """An allowed address pair: what a port may send from besides its own, and receives.
 
     `mac` 0 is the port's own. `is_standby` pairs (TF's active-standby) are held by one of several
-    ports at a time, the others by all at once.
+    ports at a time (the port's `standbys` say how it stands), the others by all at once.
     """
 
     prefix: Prefix
@@ -41,11 +44,26 @@ class AddressPair(msgspec.Struct, frozen=True):
     is_standby: bool = False
 
 
+class Standby(msgspec.Struct, frozen=True, order=True):
+    """Addresses of a port that one of several ports holds at a time, and how this one stands with
+    them (TF's path preference): of several, the highest `preference` holds them, then the highest
+    `sequence`, which the newest claim has.
+    """
+
+    prefix: Prefix
+    preference: int
+    sequence: int
+
+
 class Grouping(msgspec.Struct, frozen=True):
     """Addresses of a prefix that are told apart by their first `length` bits only."""
 
     prefix: Prefix
     length: int
+
+    def __str__(self) -> str:
+        """Write it like 10.0.0.0/8 by /28."""
+        return f"{self.prefix} by /{self.length}"
 
 
 class FatFlow(msgspec.Struct, frozen=True):
@@ -64,6 +82,20 @@ class FatFlow(msgspec.Struct, frozen=True):
     local: Grouping | None = None
     remote: Grouping | None = None
 
+    def __str__(self) -> str:
+        """Write it like `protocol 17 port 53, any local address, remote 10.0.0.0/8 by /28`."""
+        sides = (
+            ("local", self.ignores_local, self.local),
+            ("remote", self.ignores_remote, self.remote),
+        )
+        parts = [f"protocol {self.protocol} port {self.port or 'any'}"]
+        parts += [
+            f"any {name} address" if is_ignored else f"{name} {grouping}"
+            for name, is_ignored, grouping in sides
+            if is_ignored or grouping is not None
+        ]
+        return ", ".join(parts)
+
 
 class Port(msgspec.Struct, frozen=True):
     """A virtual-machine-interface plugged into this host, with a device that exists.
@@ -78,6 +110,7 @@ class Port(msgspec.Struct, frozen=True):
     `tags` are the numbers of those it has by TF's precedence, `policy_sets` the names of the
     application policy sets that hold for it, in order; those of `fwaas_sets` are asked apart, and
     both must allow. Of `fat_flows` with the same protocol, port and prefixes the first counts.
+    `standbys` are those of its addresses and pairs that it shares with ports that stand by.
     """
 
     uuid: str
@@ -103,6 +136,7 @@ class Port(msgspec.Struct, frozen=True):
     policy_sets: tuple[str, ...] = ()
     fwaas_sets: tuple[str, ...] = ()
     fat_flows: tuple[FatFlow, ...] = ()
+    standbys: tuple[Standby, ...] = ()
 
 
 class Vrf(msgspec.Struct, frozen=True):
@@ -153,7 +187,8 @@ class Route(msgspec.Struct, frozen=True):
     `others` are the ways of equal cost besides it. `security_groups` and `tags` are those of the
     destination, as the route carries them. `router_mac` is what frames in VXLAN are addressed to
     (EVPN type 5), 0 for TF's own. `load_balance` are the fields of packets that choose among
-    several ways (`LOAD_BALANCE_FIELDS`), None for all five.
+    several ways (`LOAD_BALANCE_FIELDS`), None for all five. `preference` and `sequence` are
+    to be compared with those of ports here.
     """
 
     vrf: str
@@ -168,6 +203,8 @@ class Route(msgspec.Struct, frozen=True):
     tags: tuple[int, ...] = ()
     router_mac: int = 0
     load_balance: tuple[str, ...] | None = None
+    preference: int = HIGH_PREFERENCE
+    sequence: int = 0
 
 
 class MacRoute(msgspec.Struct, frozen=True):

@@ -86,6 +86,7 @@ INTERFACE_CHECK_MAC = 2  # interfaces.flags: frames must come from the port's MA
 INTERFACE_CHECK_SOURCE = 4  # interfaces.flags: packets must come from an address of the port's
 INTERFACE_FAT_FLOWS = 8  # interfaces.flags: the port has rows in fat_flows or fat_subnets
 INTERFACE_FAT_SUBNETS = 16  # interfaces.flags: the port has rows in fat_subnets
+INTERFACE_STANDBY = 32  # interfaces.flags: some of the port's rows in sources have a claim
 NEXT_HOP_PEER = 1  # next_hops.flags: device is a veth, deliver with bpf_redirect_peer
 NEXT_HOP_VXLAN = 2  # next_hops.flags: the tunnel is VXLAN, the label a VNI
 ECMP_PROTOCOL = 0x100  # next_hops.flags: what of a packet chooses among the members of a composite
@@ -244,11 +245,13 @@ TABLES: tuple[Table, ...] = (
     # together. prefix_length counts the 96 bits of vif, mac and pad too; addresses are wide. A MAC
     # that is not the port's also has a row for the address ::, of what has no address yet. `pair`
     # is the number of the allowed address pair, 0 for an address that was allocated to the port.
+    # `claim` is what the port claims by sending from there, where one of several ports holds the
+    # address at a time (active-standby), otherwise 0; such primary addresses have a row, too.
     Table(
         "sources",
         "LPM_TRIE",
         _fields("u32 prefix_length, be32 vif, mac mac, pad2 pad, be128 address"),
-        _fields("u32 pair"),
+        _fields("u32 pair, u32 claim"),
         262144,
         True,
     ),
@@ -383,6 +386,9 @@ TABLES: tuple[Table, ...] = (
         1048576,
         False,
     ),
+    # When a port last claimed what it shares with standbys: by ARP or a neighbour solicitation from
+    # an address of it, by an advertisement of one, or by beginning a flow.
+    Table("claims", "HASH", _fields("u32 claim"), _fields("u64 claimed_ns"), 16384, False),
     # What the first fragment of a packet said, for those that follow it. Old rows mean nothing.
     Table(
         "fragments",

@@ -22,9 +22,10 @@ from filament.forward.gateway import (
     advertisement,
     arp_reply,
     echo_reply,
+    is_advertisement,
     is_solicitation,
     read_arp,
-    read_solicitation,
+    read_target,
 )
 from filament.forward.layout import (
     FABRIC_VIF,
@@ -49,7 +50,7 @@ from filament.forward.rows import (
     Rows,
     VniValues,
 )
-from filament.forward.sources import Sender, refuse_sender, refuse_source
+from filament.forward.sources import Sender, find_claim, refuse_sender, refuse_source
 from filament.forward.steps import Step, Trail
 from filament.forward.tables import ROUTES_BY_VERSION, VRF_BITS, Change, Key, Tables
 from filament.forward.tunnel import (
@@ -161,6 +162,7 @@ class Model:
         self.vrf_drops: dict[tuple[int, int], int] = {}
         self.shown: deque[Shown] = deque(maxlen=MAX_SAMPLES)
         self.counters: dict[int, Counter] = {}
+        self.claims: dict[int, int] = {}
         self._clock = clock
         self._policy = Policy(self.rows, self.shown.append, most_flows)
         self.chooser = Chooser(self.rows, self._policy.flows)
@@ -215,6 +217,13 @@ class Model:
         """Forget drops in a VRF's number."""
         for drop in [drop for drop in self.vrf_drops if drop[0] == vrf]:
             del self.vrf_drops[drop]
+
+    def claim(self, port: InterfaceValues, sender: Sender) -> None:
+        """Note that a port sent from an address, if that is one to be claimed."""
+        number = find_claim(self.rows, port, sender)
+        if number:
+            self.claims.pop(number, None)  # the newest comes last
+            self.claims[number] = int(self._clock() * _SECOND_NS)
 
     def count(self, vif: int, *, rx: int = 0, tx: int = 0) -> None:
         """Count a packet of `rx` or `tx` bytes."""
@@ -299,6 +308,8 @@ class _Run:
             packet.sender_hop = port.next_hop
         if packet is not None and is_solicitation(packet):
             return self.answer_solicitation(port, ifindex, ethernet, packet)
+        if packet is not None and is_advertisement(packet):
+            self.hear_advertisement(port, ethernet, packet)
         # Any other destination is the gateway's: ports share no link with anybody else.
         if ethernet.is_group:
             return self.drop(port, DropReason.NOT_UNICAST)
@@ -344,7 +355,11 @@ class _Run:
             return self.answer_echo(port, ifindex, packet, route.next_hop)
         if packet.ttl <= 1:
             return self.drop(port, DropReason.TTL_EXCEEDED)
+        begun = self.policy.begun
         reason = self.policy.police(self.frame, packet, port, self.trail, self.now_ns, route)
+        if self.policy.begun != begun:
+            mac = decode_ethernet(self.frame).source
+            self.model.claim(port, Sender(mac, packet.source, packet.version))
         if reason:
             return self.drop(port, reason)
         number = route.next_hop
@@ -403,7 +418,11 @@ class _Run:
         reason = refuse_sender(self.rows, port, sender, self.trail)
         if reason:
             return self.drop(port, reason)
-        if asked.operation != REQUEST:
+        self.model.claim(port, sender)
+        if asked.operation != REQUEST or asked.target == asked.sender:
+            return self.drop(port, DropReason.ARP_UNANSWERED)
+        target = sender._replace(address=asked.target)
+        if not asked.sender and find_claim(self.rows, port, target):
             return self.drop(port, DropReason.ARP_UNANSWERED)
         route = self.on_link(port, asked.target, 4)
         if route is None:
@@ -417,13 +436,16 @@ class _Run:
         self, port: InterfaceValues, ifindex: int, ethernet: Ethernet, packet: Packet
     ) -> Result:
         """Answer neighbour discovery as `answer_arp` answers ARP."""
-        target = read_solicitation(self.frame, packet)
+        target = read_target(self.frame, packet)
         if target is None:
             return self.drop(port, DropReason.MALFORMED)
         sender = Sender(ethernet.source, packet.source, 6)
         reason = refuse_sender(self.rows, port, sender, self.trail)
         if reason:
             return self.drop(port, reason)
+        self.model.claim(port, sender)
+        if not packet.source and find_claim(self.rows, port, sender._replace(address=target)):
+            return self.drop(port, DropReason.ARP_UNANSWERED)
         is_router = target == GATEWAY_LINK_LOCAL
         if not is_router:
             route = self.on_link(port, target, 6)
@@ -437,6 +459,15 @@ class _Run:
         asked = Asked(target, is_router)
         frame = advertisement(self.frame, packet, asked, next_hop.source_mac)
         return self.answer(port, ifindex, frame)
+
+    def hear_advertisement(self, port: InterfaceValues, ethernet: Ethernet, packet: Packet) -> None:
+        """Note what an advertisement claims; otherwise it is a packet like any other."""
+        target = read_target(self.frame, packet)
+        if target is None:
+            return
+        sender = Sender(ethernet.source, packet.source, 6)
+        if not refuse_sender(self.rows, port, sender, Trail()):
+            self.model.claim(port, sender._replace(address=target))
 
     def on_link(self, port: InterfaceValues, target: int, version: int) -> RouteValues | None:
         """Return the route to what a workload believes to be on its link, if it is answered for.

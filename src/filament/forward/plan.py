@@ -1,13 +1,14 @@
 """From ports, subnets, routes and filters to the complete rows of one host. Pure.
 
-Rules of precedence for one prefix of a VRF: a local port's address, then a received route, then
-the gateway and service addresses, then the subnet. Lists of rules are `forward.lists`'s.
+Rules of precedence for one prefix of a VRF: a local port's address (but one that a port elsewhere
+holds while ours stand by), then a received route, then the gateway and service addresses, then the
+subnet. Lists of rules are `forward.lists`'s.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import msgspec
@@ -24,7 +25,7 @@ from filament.base.net import (
 from filament.base.origin import NOWHERE, Origin
 from filament.forward.fat import FatRows, has_prefix, plan_fat_flows
 from filament.forward.ids import SPACES, Ids
-from filament.forward.inputs import Hop, Inputs, Port, Route, Subnet
+from filament.forward.inputs import HIGH_PREFERENCE, Hop, Inputs, Port, Route, Standby, Subnet
 from filament.forward.layout import (
     ECMP_DESTINATION,
     ECMP_DESTINATION_PORT,
@@ -36,6 +37,7 @@ from filament.forward.layout import (
     INTERFACE_FAT_FLOWS,
     INTERFACE_FAT_SUBNETS,
     INTERFACE_POLICY,
+    INTERFACE_STANDBY,
     NEXT_HOP_PEER,
     NEXT_HOP_VXLAN,
     PLANNED,
@@ -272,21 +274,27 @@ class _Planner:
             plan_fat_flows(port, interface, rows, self._lists.prefixes)
 
     def _plan_sources(self, port: Port) -> None:
-        """Add what a port may send from, but for its primary addresses, which its row has."""
+        """Add what a port may send from, but for primary addresses that its row has and nobody
+        claims.
+        """
         vif = self._number("vif", port.uuid)
+        claims = {
+            one.prefix: self._number("claim", claim_name(port.uuid, one.prefix))
+            for one in port.standbys
+        }
 
         def allow(mac: int, prefix: Prefix, pair: int) -> None:
             rule = f"allowed-address-pair {pair}" if pair else "address"
-            row = Row((pair,), _because(port.origin, rule))
+            row = Row((pair, claims.get(prefix, 0)), _because(port.origin, rule))
             for part in wide_parts(prefix):
                 key = (SENDER_BITS + part.length, vif, mac, part.address)
                 self.rows["sources"].setdefault(key, row)
 
-        for host in (
-            *(Prefix.host(address) for address in port.addresses[1:]),
-            *(Prefix.host(address, 6) for address in port.addresses6[1:]),
-        ):
-            allow(port.mac, host, 0)
+        for version, addresses in ((4, port.addresses), (6, port.addresses6)):
+            for index, address in enumerate(addresses):
+                host = Prefix.host(address, version)
+                if index or host in claims:
+                    allow(port.mac, host, 0)
         for number, pair in enumerate(port.pairs, 1):
             allow(pair.mac or port.mac, pair.prefix, number)
             if pair.mac not in (0, port.mac):
@@ -344,7 +352,7 @@ class _Planner:
         for place, holders in self._holders.items():
             if len(holders) > 1:
                 label = self._number("label", shared_label(*place))
-                self._ports_by_label[label] = tuple(holders)
+                self._ports_by_label[label] = tuple(active_holders(place.prefix, holders))
         received: dict[_Place, tuple[Route, list[_Way]]] = {}
         for route in self.inputs.routes:
             place = _Place(route.vrf, route.prefix)
@@ -352,15 +360,18 @@ class _Planner:
                 received[place] = route, ways
         for place, (route, ways) in received.items():
             if place not in self._holders:
-                to = self._to(ways, route.load_balance, route)._replace(
-                    network=route.network,
-                    groups=self._lists.groups.number(route.security_groups),
-                    tags=self._tags(route.tags),
-                )
-                self._route(place, to, route.origin)
+                self._plan_received(place, route, ways)
         for place, holders in self._holders.items():
             known = received.get(place)
             self._plan_held(place, holders, rules[place], known)
+
+    def _plan_received(self, place: _Place, route: Route, ways: list[_Way]) -> None:
+        to = self._to(ways, route.load_balance, route)._replace(
+            network=route.network,
+            groups=self._lists.groups.number(route.security_groups),
+            tags=self._tags(route.tags),
+        )
+        self._route(place, to, route.origin)
 
     def _plan_held(
         self,
@@ -370,21 +381,28 @@ class _Planner:
         known: tuple[Route, list[_Way]] | None,
     ) -> None:
         """Add the route to an address that ports here have, and maybe ports elsewhere."""
-        first = holders[0]
-        ways = [_Way(port) for port in holders]
+        active = active_holders(place.prefix, holders)
+        first = active[0]
+        ways = [_Way(port) for port in active]
         load_balance = first.load_balance
-        if known is not None and any(way.port in holders for way in known[1]):
+        origin = _because(first.origin, rule)
+        is_elsewhere = False
+        if standing_of(first, place.prefix).sequence:
+            is_elsewhere = known is not None and _is_elsewhere(first, *known)
+        elif known is not None and any(way.port in holders for way in known[1]):
             # Ours are among the best ways that control nodes know: all of them share the load.
             route, others = known
             ways += [way for way in others if way.port not in holders]
             load_balance = route.load_balance
-        origin = _because(first.origin, rule)
         to = self._to(ways, load_balance, first)._replace(
             network=first.network,
             groups=self._groups_by_port[first.uuid],
             tags=self._tags(first.tags),
         )
-        self._route(place, to, origin)
+        if known is not None and is_elsewhere:
+            self._plan_received(place, *known)
+        else:
+            self._route(place, to, origin)
         if len(holders) > 1:
             label = self._number("label", shared_label(*place))
             self.rows["labels"][label,] = Row((to.next_hop,), origin)
@@ -518,9 +536,39 @@ def local_prefixes(port: Port) -> Iterator[tuple[Prefix, str]]:
             yield pair.prefix, f"allowed-address-pair {number}"
 
 
+def standing_of(port: Port, prefix: Prefix) -> Standby:
+    """Return how a port stands with an address: those that it shares with no standby it holds."""
+    for one in port.standbys:
+        if one.prefix == prefix:
+            return one
+    return Standby(prefix, HIGH_PREFERENCE, 0)
+
+
+def active_holders(prefix: Prefix, holders: Sequence[Port]) -> Sequence[Port]:
+    """Return which of the ports here that have an address get its packets: all of them, or the one
+    whose claim is the newest.
+    """
+    standings = [standing_of(port, prefix) for port in holders]
+    best = max(standings)
+    active = [port for port, one in zip(holders, standings, strict=True) if one == best]
+    return [min(active, key=lambda port: port.uuid)] if best.sequence else active
+
+
+def _is_elsewhere(port: Port, route: Route, ways: Sequence[_Way]) -> bool:
+    """Whether a received route to what a port here stands by for leads to a better holder."""
+    own = standing_of(port, route.prefix)
+    told = Standby(route.prefix, route.preference, route.sequence)
+    return told >= own and all(way.port is None for way in ways)
+
+
 def shared_label(vrf: str, prefix: Prefix) -> str:
     """Return the name of the label that leads to all ports here that have an address."""
     return f"shared {vrf} {prefix}"
+
+
+def claim_name(port: str, prefix: Prefix) -> str:
+    """Return the name of what a port (uuid) claims by sending from a prefix."""
+    return f"{port} {prefix}"
 
 
 def _fields_of(load_balance: tuple[str, ...] | None) -> int:
@@ -535,6 +583,7 @@ def _interface_flags(port: Port) -> int:
         | (INTERFACE_CHECK_MAC if port.checks_mac else 0)
         | (INTERFACE_CHECK_SOURCE if port.checks_source else 0)
         | (INTERFACE_FAT_FLOWS if port.fat_flows else 0)
+        | (INTERFACE_STANDBY if port.standbys else 0)
         | (INTERFACE_FAT_SUBNETS if any(map(has_prefix, port.fat_flows)) else 0)
     )
 

@@ -186,6 +186,7 @@ class Policy:
         self.fragments: dict[FragmentKey, Fragment] = {}
         self.entered: dict[int, int] = {}
         self.swept: dict[int, int] = {}
+        self.begun = 0  # flows that were not there before
 
     def police(
         self,
@@ -317,6 +318,7 @@ class Policy:
         if known is not None and passage.is_alive(known):
             flow = msgspec.structs.replace(known)
         else:
+            self.begun += 1
             flow = Flow(passage.now_ns, *[0] * 18)
             flow.flags = 0 if is_from_port else FLOW_INBOUND
         is_answer = not passage.is_forward(flow) and bool(flow.flags & FLOW_PASSED)

@@ -5,10 +5,15 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from filament.base.net import widen_address
-from filament.forward.layout import INTERFACE_CHECK_MAC, INTERFACE_CHECK_SOURCE, DropReason
+from filament.forward.layout import (
+    INTERFACE_CHECK_MAC,
+    INTERFACE_CHECK_SOURCE,
+    INTERFACE_STANDBY,
+    DropReason,
+)
 from filament.forward.members import leads_to
 from filament.forward.parse import is_link_local, is_unicast
-from filament.forward.rows import InterfaceValues, RouteValues, Rows
+from filament.forward.rows import InterfaceValues, RouteValues, Rows, SourceValues
 from filament.forward.steps import Trail
 from filament.forward.tables import ROUTES_BY_VERSION
 
@@ -58,6 +63,18 @@ def refuse_sender(rows: Rows, port: InterfaceValues, sender: Sender, trail: Trai
     ):
         return DropReason.NONE
     return DropReason.SOURCE_MAC_SPOOFED
+
+
+def find_claim(rows: Rows, port: InterfaceValues, sender: Sender) -> int:
+    """Return what the port claims by sending from a MAC and address; 0 for nothing.
+
+    `c/lib/claim.h` says the same in C.
+    """
+    if not port.flags & INTERFACE_STANDBY:
+        return 0
+    wide = widen_address(sender.address, sender.version)
+    found = rows.find_source(port.vif, sender.mac, wide)
+    return SourceValues(*found.row.values).claim if found is not None else 0
 
 
 def _is_allowed(rows: Rows, port: InterfaceValues, mac: int, address: int, trail: Trail) -> bool:

@@ -2,10 +2,11 @@
 
 Feasible first, higher local preference, sticky MAC, higher mobility sequence, not stale, shorter AS
 path, lower origin, lower MED of the same neighbour: paths equal so far share the load, each way
-once. The first of them, which gives the route its attributes, is one of an agent rather than of
-BGP, of another AS rather than of ours, and then the one with the lowest next hop, peer and source.
-The step "not stale" is ours beside TF's "not long-lived stale": an agent that is away yields to one
-that is not.
+once; but those with a mobility sequence do not, which are to something that is in one place at a
+time: of them the lowest next hop wins, on every control node. The first of them, which gives the
+route its attributes, is one of an agent rather than of BGP, of another AS rather than of ours, and
+then the one with the lowest next hop, peer and source. The step "not stale" is ours beside TF's
+"not long-lived stale": an agent that is away yields to one that is not.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
+from filament.base.net import format_ipv4
 from filament.rib.path import KNOWN_ENCAPSULATIONS, Path, Selection
 from filament.rib.peer import PeerKind
 from filament.wire.bgp.attributes import neighbour_as, path_length
@@ -126,6 +128,8 @@ def select(paths: Iterable[Path]) -> Selection | None:
     for path in alike:
         if not path.as_path or path.med == least[neighbour_as(path.as_path)]:
             equal.setdefault((path.next_hop, path.label, path.vni), path)
+    if feasible[0].sequence:
+        return Selection((min(equal.values(), key=lambda path: path.next_hop),))
     return Selection(tuple(equal.values()))
 
 
@@ -140,4 +144,7 @@ def compare(path: Path, best: Path) -> str:
         and path.med != best.med
     ):
         return f"MED: {path.med}, best has {best.med}"
+    if best.sequence and path.next_hop != best.next_hop:
+        hops = format_ipv4(path.next_hop), format_ipv4(best.next_hop)
+        return f"next hop: {hops[0]}, best has {hops[1]} (with a sequence it is in one place)"
     return ""

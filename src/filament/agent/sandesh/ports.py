@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from filament.agent.config import PortConfig
+from filament.agent.firewall import POLICY_SET, TAG
 from filament.agent.sandesh.look import Look, uuid_of
 from filament.agent.sandesh.pages import Listed
 from filament.base.net import format_address, format_ipv4, parse_mac
-from filament.forward.inputs import Filter, FilterMatch, FilterRule, Subnet
+from filament.forward.inputs import FatFlow, Filter, FilterMatch, FilterRule, Subnet
 from filament.runtime.introspect.serve import Answer, answer_with
 from filament.wire.sandesh.query import Query
 from filament.wire.sandesh.text import format_short_mac
@@ -101,14 +103,64 @@ def _mac(text: str) -> int | None:
 
 def _interface_maker(look: Look) -> Callable[[str], Values | None]:
     by_uuid = {port["uuid"]: port for port in _listed(look)}
+    configs = {port.plug.uuid: port.config for port in look.host.core.ports()}
+    policies = _policies_by_set(look)
 
     def make(uuid: str) -> Values | None:
         if not uuid:
             return _underlay(look)
         port = by_uuid.get(uuid)
-        return _interface(look, port) if port is not None else None
+        if port is None:
+            return None
+        config = configs.get(uuid)
+        found = _firewalled(look, config, policies) if config is not None else {}
+        return {**_interface(look, port), **found}
 
     return make
+
+
+def _policies_by_set(look: Look) -> dict[str, list[str]]:
+    """Return the uuids of the firewall policies of each policy set that holds for some port."""
+    return {
+        one.name: [look.uuid("firewall-policy", policy.name) for policy in one.policies]
+        for one in look.host.core.inputs().policy_sets
+    }
+
+
+def _firewalled(look: Look, config: PortConfig, policies: Mapping[str, list[str]]) -> Values:
+    """Return what TF says of a port's tags and policy sets, and of its fat flows."""
+    tags: list[Values] = []
+    by_number = {_tag_number(node): node for node in look.graph.of_kind(TAG)}
+    for number in config.tags:
+        node = by_number.get(number)
+        metadata = f"{POLICY_SET}-{TAG}"
+        sets = look.graph.linked(node, metadata, POLICY_SET) if node is not None else []
+        links = [{"application_policy_set": uuid_of(one)} for one in sets]
+        name = node.name if node is not None else ""
+        tags.append({"name": name, "id": number, "application_policy_set_list": links})
+    return {
+        "vmi_tag_list": tags,
+        "policy_set_acl_list": [
+            uuid for name in config.policy_sets for uuid in policies.get(name, ())
+        ],
+        "policy_set_fwaas_list": [
+            uuid for name in config.fwaas_sets for uuid in policies.get(name, ())
+        ],
+        "fat_flow_list": [f"{one.protocol}:{one.port}:{_ignored(one)}" for one in config.fat_flows],
+        "max_flows": config.flow_limit,
+    }
+
+
+def _tag_number(node: Node) -> int:
+    try:
+        return int(str(node.props.get("tag_id")), 16)
+    except ValueError:
+        return 0
+
+
+def _ignored(flow: FatFlow) -> int:
+    """TF's number of what address a fat flow ignores: of its own, of the far one, of none."""
+    return 1 if flow.ignores_local else 2 if flow.ignores_remote else 3
 
 
 def _interface(look: Look, port: Json) -> Values:

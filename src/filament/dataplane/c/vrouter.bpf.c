@@ -9,6 +9,7 @@
 
 #include "lib/arp.h"
 #include "lib/checksum.h"
+#include "lib/claim.h"
 #include "lib/count.h"
 #include "lib/deliver.h"
 #include "lib/drop.h"
@@ -182,6 +183,9 @@ int from_port(struct __sk_buff *skb)
 		is_parsed = parse_ip(skb, packet, sizeof(*ethernet), 6, false);
 		if (is_parsed && is_solicitation(packet))
 			return answer_solicitation(skb, packet, port);
+		if (unlikely(port->flags & INTERFACE_STANDBY) && is_parsed &&
+		    is_advertisement(packet))
+			hear_advertisement(skb, packet, port);
 		if (is_group)
 			return drop(skb, port, DROP_NOT_UNICAST);
 	} else {

@@ -18,7 +18,11 @@ from filament.wire.packet.icmp import Icmp, encode_icmp
 from filament.wire.packet.ipv4 import ICMP, TCP, UDP, Ipv4, encode_ipv4
 from filament.wire.packet.ipv6 import ICMPV6, Ipv6, encode_ipv6
 from filament.wire.packet.neighbour import (
+    ALL_NODES,
     HOP_LIMIT,
+    IS_OVERRIDE,
+    Advertisement,
+    encode_advertisement,
     multicast_mac,
     solicitation,
     solicited_node,
@@ -128,3 +132,21 @@ def arp_request_frame(mac: int, address: int, target: int) -> bytes:
     """Return the frame in which a host asks who has `target`."""
     arp = Arp(REQUEST, mac, address, 0, target)
     return encode_ethernet(Ethernet(BROADCAST_MAC, mac, ETHERTYPE_ARP)) + encode_arp(arp)
+
+
+def gratuitous_arp_frame(mac: int, address: int, *, operation: int = REQUEST) -> bytes:
+    """Return the frame in which a host tells everybody that it has an address (RFC 5227 section 3);
+    as a reply, which some do instead.
+    """
+    arp = Arp(operation, mac, address, 0, address)
+    return encode_ethernet(Ethernet(BROADCAST_MAC, mac, ETHERTYPE_ARP)) + encode_arp(arp)
+
+
+def unsolicited_advertisement_frame(mac: int, address: int, target: int) -> bytes:
+    """Return the frame in which a host at `address` tells everybody that it has `target`
+    (RFC 4861 section 7.2.6).
+    """
+    said = encode_advertisement(Advertisement(target, mac, IS_OVERRIDE))
+    message = _summed6(address, ALL_NODES, ICMPV6, said, 2)
+    packet = ipv6_packet(Ipv6(address, ALL_NODES, ICMPV6, hop_limit=HOP_LIMIT), message)
+    return ipv6_frame(mac, multicast_mac(ALL_NODES), packet)

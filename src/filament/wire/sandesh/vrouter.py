@@ -83,7 +83,9 @@ struct StaticRouteSandesh(
     1 vrf_name string >VrfListReq, 2 ip_addr string, 3 prefix i32, 4 mac_addr string?,
     5 communities list<string>?, 6 label u32?)
 struct AliasIpSandeshList(1 ip_addr string, 2 vrf_name string >VrfListReq, 3 installed string)
-struct VmiTagData(1 name string, 2 id i32)
+struct VmiTagData(
+    1 name string, 2 id i32, 3 application_policy_set_list list<ApplicationPolicySetLink>)
+struct ApplicationPolicySetLink(1 application_policy_set string)
 
 response VnListResp(1 vn_list list<VnSandeshData>)
 struct VnSandeshData(

@@ -2,6 +2,7 @@
 /* ARP from ports: everything on the link is behind the gateway's MAC. */
 #pragma once
 
+#include "claim.h"
 #include "drop.h"
 #include "kernel.h"
 #include "route.h"
@@ -27,7 +28,8 @@ struct arp {
 _Static_assert(sizeof(struct arp) == 28, "struct arp has padding");
 
 /* Answer a request with the gateway's MAC if the VRF's route to the address says so, but never for
- * the port's own addresses: that would look like a conflict to it. */
+ * the port's own addresses, nor for what it announces or asks for before it takes it: that would look
+ * like a conflict to it. */
 static __always_inline int answer_arp(struct __sk_buff *skb, const struct interface *port)
 {
 	struct next_hop *next_hop;
@@ -58,9 +60,13 @@ static __always_inline int answer_arp(struct __sk_buff *skb, const struct interf
 	reason = refuse_sender(skb, port, &asked, 4, is_own_mac(port, ethernet->h_source));
 	if (reason)
 		return drop(skb, port, reason);
-	if (!is_request)
+	if (unlikely(port->flags & INTERFACE_STANDBY))
+		claim_address(skb, port, &asked);
+	if (!is_request || target == sender)
 		return drop(skb, port, DROP_ARP_UNANSWERED);
 	set_ipv4(&asked, target);
+	if (!sender && find_claim(skb, port, &asked))
+		return drop(skb, port, DROP_ARP_UNANSWERED);
 	route = find_route(port->vrf, &asked, 4);
 	if (!route || !(route->flags & ROUTE_PROXY_ARP) || leads_to(route, port))
 		return drop(skb, port, DROP_ARP_UNANSWERED);

@@ -9,6 +9,7 @@
 #pragma once
 
 #include "address.h"
+#include "claim.h"
 #include "drop.h"
 #include "kernel.h"
 #include "member.h"
@@ -427,6 +428,8 @@ __noinline int judge(struct __sk_buff *skb, struct packet *packet, const struct 
 		__builtin_memset(entry, 0, sizeof(*entry));
 		entry->started_ns = packet->now_ns;
 		entry->flags = is_from_port ? 0 : FLOW_INBOUND;
+		if (unlikely(port->flags & INTERFACE_STANDBY) && is_from_port)
+			claim_address(skb, port, &packet->source);
 	}
 	is_answer = !is_forward(entry, is_from_port) && entry->flags & FLOW_PASSED;
 	/* Only who started was judged, and denied: what comes the other way is not an answer. */

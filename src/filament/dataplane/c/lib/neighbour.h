@@ -4,6 +4,7 @@
 
 #include "address.h"
 #include "checksum.h"
+#include "claim.h"
 #include "count.h"
 #include "drop.h"
 #include "kernel.h"
@@ -62,8 +63,44 @@ static __always_inline bool is_solicitation(const struct packet *packet)
 	       !packet->is_fragment;
 }
 
+static __always_inline bool is_advertisement(const struct packet *packet)
+{
+	return packet->protocol == IPPROTO_ICMPV6 && packet->icmp_type == ND_ADVERTISEMENT &&
+	       !packet->is_fragment;
+}
+
+/* Whether the packet has the start that solicitations and advertisements share (RFC 4861 section
+ * 7.1), and it can be read. */
+static __always_inline bool is_whole_discovery(struct __sk_buff *skb, const struct packet *packet,
+					       __u32 transport)
+{
+	return packet->ttl == ND_HOP_LIMIT && !packet->icmp_code &&
+	       packet->length >= packet->header_bytes + sizeof(struct solicitation) &&
+	       transport + sizeof(struct solicitation) <= HEADERS_END &&
+	       reach(skb, transport + sizeof(struct solicitation));
+}
+
+/* Note what an advertisement claims; otherwise it is a packet like any other. */
+static __always_inline void hear_advertisement(struct __sk_buff *skb, const struct packet *packet,
+					       const struct interface *port)
+{
+	__u32 transport = packet->offset + packet->header_bytes;
+	struct solicitation *said;
+	struct address target;
+
+	if (!is_whole_discovery(skb, packet, transport))
+		return;
+	said = frame_at(skb, transport);
+	if ((void *)(said + 1) > frame_end(skb))
+		return;
+	target = said->target;
+	if (!refuse_sender(skb, port, &packet->source, 6, packet->is_own_mac))
+		claim_address(skb, port, &target);
+}
+
 /* Answer with the gateway's MAC for what the VRF's route says is on the link, and for the gateway's
- * link-local address, but never for the port's own: that would look like a conflict to it. */
+ * link-local address, but never for the port's own, nor for what it asks for before it takes it: that
+ * would look like a conflict to it. */
 static __always_inline int answer_solicitation(struct __sk_buff *skb, const struct packet *packet,
 					       const struct interface *port)
 {
@@ -76,9 +113,7 @@ static __always_inline int answer_solicitation(struct __sk_buff *skb, const stru
 	__u8 mac[ETH_ALEN];
 	__u32 reason;
 
-	if (packet->ttl != ND_HOP_LIMIT || packet->icmp_code ||
-	    packet->length < packet->header_bytes + sizeof(*asked) ||
-	    transport + sizeof(*asked) > HEADERS_END || !reach(skb, transport + sizeof(*asked)))
+	if (!is_whole_discovery(skb, packet, transport))
 		return drop(skb, port, DROP_MALFORMED);
 	ethernet = frame(skb, 0);
 	asked = frame_at(skb, transport);
@@ -87,9 +122,13 @@ static __always_inline int answer_solicitation(struct __sk_buff *skb, const stru
 	reason = refuse_sender(skb, port, &packet->source, 6, packet->is_own_mac);
 	if (reason)
 		return drop(skb, port, reason);
+	if (unlikely(port->flags & INTERFACE_STANDBY))
+		claim_address(skb, port, &packet->source);
 	summed.message.target = asked->target;
 	summed.source = asked->target;
 	__builtin_memcpy(mac, ethernet->h_source, ETH_ALEN);
+	if (is_zero_address(&packet->source) && find_claim(skb, port, &summed.source))
+		return drop(skb, port, DROP_ARP_UNANSWERED);
 	if (is_gateway_link_local(&summed.source)) {
 		flags |= ND_ROUTER;
 	} else {

@@ -29,15 +29,16 @@ static __always_inline bool is_own_mac(const struct interface *port, const __u8 
 	return !(port->flags & INTERFACE_CHECK_MAC) || is_same_mac(mac, port->mac);
 }
 
-/* Whether the port may use the frame's source MAC with an address; without one (NULL) at all. */
-static __always_inline bool find_source(struct __sk_buff *skb, const struct interface *port,
-					const struct address *address)
+/* Why the port may use the frame's source MAC with an address, without one (NULL) at all; or NULL. */
+static __always_inline struct source *find_source(struct __sk_buff *skb,
+						  const struct interface *port,
+						  const struct address *address)
 {
 	struct source_key key = {.prefix_length = SOURCE_BITS, .vif = bpf_htonl(port->vif)};
 	struct ethhdr *ethernet = frame(skb, 0);
 
 	if ((void *)(ethernet + 1) > frame_end(skb))
-		return false;
+		return NULL;
 	__builtin_memcpy(key.mac, ethernet->h_source, ETH_ALEN);
 	if (address)
 		key.address = *address;
