@@ -6,6 +6,7 @@ never happens there is not tested.
 
 from __future__ import annotations
 
+import copy
 import functools
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
@@ -135,9 +136,10 @@ class World(NamedTuple):
 
 
 def _copied(memo: Memo) -> Memo:
-    made = Memo()
+    made = copy.copy(memo)
     for name, value in vars(memo).items():
-        setattr(made, name, value.copy())
+        if isinstance(value, dict):
+            setattr(made, name, value.copy())
     return made
 
 
