@@ -228,6 +228,22 @@ def test_the_standby_is_found_when_the_holder_leaves(lab, held):
     assert [held.holder() for _ in range(20)].count("red-2") in (0, 20), "no load is shared"
 
 
+def test_another_takes_over_at_once_when_the_holders_host_is_dead(lab, held):
+    """Its agent's routes are still kept: it may be only the agent that is gone."""
+    lab.kill("agent-host2")
+    lab.run("host2", ["ip", "link", "set", "eth0", "down"])
+    try:
+        announce(lab, "red-3")
+        held.wait_for("red-3")
+        assert [held.holder() for _ in range(20)] == ["red-3"] * 20
+    finally:
+        lab.run("host2", ["ip", "link", "set", "eth0", "up"])
+        lab.restart("agent-host2")
+        lab.wait_for("agent-host2")
+        lab.wait_plugged()
+    assert [held.holder() for _ in range(20)] == ["red-3"] * 20, "who is back has not claimed it"
+
+
 def test_who_flaps_is_made_to_wait_and_agents_are_not_flooded(lab, held):
     """Two workloads that both believe to be master: moves are few, packets go to one of them."""
     before = standings(lab, "host2")[1]
