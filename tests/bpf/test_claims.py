@@ -220,3 +220,16 @@ def test_answers_to_who_speaks_to_the_address_are_no_claim(room):
         ipv4_frame(MACS[0], ROUTER_MAC, udp_packet(SHARED, FAR, (PORTS[1], PORTS[0])))
     )
     assert claimed == []
+
+
+def test_only_claims_that_are_new_are_read(room):
+    """The agent looks often: what it has seen must cost it nothing more."""
+    known = {}
+    room.send(gratuitous_arp_frame(MACS[0], SHARED))
+    assert len(room.pair.maps.read_changed("claims", known)) == 1
+    assert room.pair.maps.read_changed("claims", known) == {}
+    room.pair.from_port(room.pair.ports[0], gratuitous_arp_frame(MACS[0], SHARED))
+    room.pair.from_port(
+        room.pair.ports[0], unsolicited_advertisement_frame(MACS[0], SHARED6, SHARED6)
+    )
+    assert len(room.pair.maps.read_changed("claims", known)) == 2

@@ -110,6 +110,7 @@ class AgentCore:
         self._configured_from: tuple[View, int] | None = None
         self._routes = Collected()
         self._routed_from: tuple[object, ...] = ()
+        self._heard_from: tuple[object, ...] = ()
         self._offer: _Offer | None = None
         self._is_offer_current = False
         self._published: dict[RouteKey, RoutePublished] = {}
@@ -150,10 +151,14 @@ class AgentCore:
     # addresses that one of several ports holds ------------------------------------------------
 
     def settle(self, claims: Mapping[Contender, int], now_ns: int) -> bool:
-        """See who holds what, by when ports last claimed it (ns of the kernel's monotonic clock)
-        and by what control nodes tell; say whether that has changed.
+        """See who holds what, by when ports claimed it since the last look (ns of the kernel's
+        monotonic clock) and by what control nodes tell; say whether that has changed.
         """
-        is_changed = self.preferences.settle(claims, self.heard(), now_ns)
+        views = ((view, view.route_changes) for view in self._route_views())
+        source = (self.preferences.changes, *views)
+        heard = self.heard() if source != self._heard_from else {}
+        self._heard_from = source
+        is_changed = self.preferences.settle(claims, heard, now_ns)
         if is_changed:
             self._is_offer_current = False
         return is_changed

@@ -86,6 +86,7 @@ class AgentHost:
         self._ids_on_disk = self.ids.changes
         self._preferences_on_disk = core.preferences.changes
         self._contenders: dict[int, Contender] = {}  # by the number of their claim
+        self._claimed: dict[bytes, bytes] = {}  # rows that have been looked at
         for plug in state.load_plugs():
             self._adopt(plug)
 
@@ -215,10 +216,11 @@ class AgentHost:
             self._preferences_on_disk = changes
 
     def _claims(self) -> dict[Contender, int]:
-        """Read when ports last claimed what they may hold."""
+        """Read when ports last claimed what they may hold, where that is new."""
+        rows = self.maps.read_changed("claims", self._claimed)
         return {
             self._contenders[number]: claimed_ns
-            for (number,), (claimed_ns,) in self.maps.read_all("claims").items()
+            for (number,), (claimed_ns,) in rows.items()
             if number in self._contenders
         }
 
@@ -265,6 +267,7 @@ class AgentHost:
             self.maps.forget_vrf(vrf)
         numbers = self.ids.numbers("claim")
         self.maps.forget_claims(claims_before - {*numbers.values()})
+        self._claimed.clear()
         self._contenders = {
             numbers[claim_name(port.uuid, one.prefix)]: Contender(
                 port.uuid, Place(port.vrf, one.prefix)

@@ -129,6 +129,7 @@ class Preferences:
         self._own_address = own_address
         self._former: dict[Contender, _Standing] = {}  # of an earlier process, not asked for yet
         self._by_place: dict[Place, dict[str, _Standing]] = {}
+        self._waiting: set[Place] = set()  # where somebody waits
 
     def restore(
         self, saved: Iterable[SavedContender], claims: Mapping[Contender, int], now_ns: int
@@ -172,10 +173,14 @@ class Preferences:
         self, claims: Mapping[Contender, int], heard: Mapping[Place, Heard], now_ns: int
     ) -> bool:
         """Look at when ports last claimed (ns of the kernel's monotonic clock) and what control
-        nodes tell; say whether anybody stands otherwise than before.
+        nodes tell, of each what may be new; say whether anybody stands otherwise than before.
         """
         before = self.changes
-        for place, standings in self._by_place.items():
+        claims_by_place: dict[Place, list[tuple[int, str]]] = {}
+        for (port, place), at_ns in claims.items():
+            claims_by_place.setdefault(place, []).append((at_ns, port))
+        for place in {*claims_by_place, *heard, *self._waiting}:
+            standings = self._by_place.get(place, {})
             if place in heard:
                 self._hear(standings, heard[place], now_ns)
             for standing in standings.values():
@@ -183,13 +188,13 @@ class Preferences:
                     standing.waits_until_ns, standing.waited_ns = 0, now_ns
                     if standing.wanted_over == _highest(standings):
                         self._take(standings, standing, standing.considered_ns, now_ns)
-            claimed = {
-                port: at_ns
-                for port in standings
-                if (at_ns := claims.get(Contender(port, place), 0))
-            }
-            for port, at_ns in sorted(claimed.items(), key=lambda one: one[1]):
-                self._claim(standings, standings[port], at_ns, now_ns)
+            for at_ns, port in sorted(claims_by_place.get(place, ())):
+                if port in standings:
+                    self._claim(standings, standings[port], at_ns, now_ns)
+            if any(one.waits_until_ns for one in standings.values()):
+                self._waiting.add(place)
+            else:
+                self._waiting.discard(place)
         return self.changes != before
 
     def save(self) -> list[SavedContender]:

@@ -52,6 +52,7 @@ _SAMPLES_EVERY_S = 0.5
 _HEARD_EVERY_S = 0.1
 _CLAIMS_EVERY_S = 0.02
 _NO_CLAIMS_EVERY_S = 0.5
+_CLAIMS_SHARE = 20  # times as long as it took
 _SWEEP_EVERY_S = 5.0
 _SWEEP_SHARE = 20  # times as long as it took
 _PRESSED_SWEEP_EVERY_S = 1.0
@@ -297,12 +298,13 @@ class AgentProcess:
     async def _settle_preferences(self) -> None:
         """See who holds the addresses that one of several ports holds, soon after it changes."""
         while True:
+            began = now()
             try:
                 self.host.settle(time.monotonic_ns())
             except FilamentError as error:
                 _log.error("claims-not-read", reason=str(error))
-            is_needed = self.host.has_contenders
-            await asyncio.sleep(_CLAIMS_EVERY_S if is_needed else _NO_CLAIMS_EVERY_S)
+            every_s = _CLAIMS_EVERY_S if self.host.has_contenders else _NO_CLAIMS_EVERY_S
+            await asyncio.sleep(max(every_s, _CLAIMS_SHARE * (now() - began)))
 
     async def _end_streams(self, stop: asyncio.Event) -> None:
         await stop.wait()

@@ -114,6 +114,15 @@ class PinnedMaps:
         """Read a whole table; absent rows of arrays are left out, per-CPU values added up."""
         return dict(self._items(TABLE_BY_NAME[name]))
 
+    def read_changed(self, name: str, known: dict[bytes, bytes]) -> dict[Key, Values]:
+        """Read the rows of a table that are other than `known`, which has them afterwards."""
+        table, changed = TABLE_BY_NAME[name], {}
+        for key, raw in bpf.items(self._descriptors[name], self._value_bytes(table)):
+            if known.get(key) != raw:
+                known[key] = raw
+                changed[KEY_CODECS[name].decode(key)] = _decode(table, raw, self._cpus)
+        return changed
+
     def read_planned(self) -> dict[str, dict[Key, Values]]:
         """Read every table whose rows `forward.plan` makes."""
         return {table.name: self.read_all(table.name) for table in TABLES if table.planned}
