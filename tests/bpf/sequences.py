@@ -622,6 +622,9 @@ def run_case(pair: Twin, seed: int, tally: Tally) -> None:
             if pair.is_late and left:
                 continue
             raise AssertionError(f"FILAMENT_SEED={seed}\n{found}") from found
+        except Exception as problem:
+            problem.add_note(f"FILAMENT_SEED={seed}")
+            raise
         else:
             return
 
