@@ -307,7 +307,7 @@ def fat_flows(draw: st.DrawFn) -> tuple[FatFlow, ...]:
         for port in ports
         for ignored in ((False, False), (True, False), (False, True), (False, True))
     ]
-    some += [
+    grouped = [
         FatFlow(protocol, port, *ignored, *groupings)
         for protocol, ports in ((TCP, (0, 80)), (UDP, (53, 80, 0)))
         for port in ports
@@ -315,6 +315,8 @@ def fat_flows(draw: st.DrawFn) -> tuple[FatFlow, ...]:
         for groupings in draw(st.lists(fat_groupings(), max_size=3))
         if not (ignored[0] and groupings[0]) and not (ignored[1] and groupings[1])
     ]
+    # Those without a prefix come first: beside them the others would seldom count.
+    some = draw(st.sampled_from([some, grouped, some + grouped])) or some
     return tuple(draw(st.lists(st.sampled_from(some), max_size=6)))
 
 
