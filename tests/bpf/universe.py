@@ -197,7 +197,7 @@ def mostly(usual: object, *rare: object) -> st.SearchStrategy:
 @st.composite
 def matches(draw: st.DrawFn) -> FilterMatch:
     some = ["10.1.1.0/24", "10.1.1.3/32", "10.1.1.10/32", "2001:db8:1::/64", "2001:db8:1::3/128"]
-    usual = ["0.0.0.0/0", "0.0.0.0/0", "10.1.0.0/16", "2001:db8::/32"]
+    usual = ["0.0.0.0/0", "0.0.0.0/0", "10.1.0.0/16", "2001:db8::/32", "10.0.0.0/8"]
     prefix = draw(st.sampled_from([*some, *usual, *usual, *usual]))
     some_ports = [(0, 0), (80, 80), (53, 80), (40000, 65535), (1, 79), (50, 60000), (53, 53)]
     ports = draw(st.sampled_from([(0, 65535)] * 7 + some_ports))
