@@ -6,6 +6,7 @@ never happens there is not tested.
 
 from __future__ import annotations
 
+import copy
 import functools
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
@@ -31,6 +32,7 @@ from filament.forward.layout import (
     FRAGMENT_IDLE_S,
     INTERFACE_CHECK_SOURCE,
     INTERFACE_POLICY,
+    TABLES,
     DropReason,
     NextHopType,
     Verdict,
@@ -63,6 +65,8 @@ _NO_LIST = 9_999  # a number without rows: denies everything
 _LISTS = ("acl", "egress", "ingress", "firewall_egress", "firewall_ingress")
 # Where the ranges of rules begin and end, and beside.
 _SCANNED = [0, 1, 49, 50, 52, 53, 54, 79, 80, 81, 98, 99, 100, 39999, 40000, 60000, 60001, 65535]
+# Not any number can be in their keys.
+_KEYS_STAY = {"host", *(table.name for table in TABLES if table.map_type == "LPM_TRIE")}
 _TRIES = 3
 # Plans take most of the time: so many cases begin with the same tables.
 CASES_OF_WORLD = 4
@@ -132,9 +136,10 @@ class World(NamedTuple):
 
 
 def _copied(memo: Memo) -> Memo:
-    made = Memo()
+    made = copy.copy(memo)
     for name, value in vars(memo).items():
-        setattr(made, name, value.copy())
+        if isinstance(value, dict):
+            setattr(made, name, value.copy())
     return made
 
 
@@ -315,7 +320,12 @@ class Sequence:
                 continue
             key = self.random.choice(sorted(self.rows[name]))
             values = list(self.rows[name][key].values)
-            if self.random.random() < 0.5:
+            how = self.random.random()
+            if how < 0.2 and name not in _KEYS_STAY:
+                place = self.random.randrange(len(key))
+                odd = self.random.choice((0, 1, 2, 3, 4, 7, 53, 80))
+                self._write(Change(name, (*key[:place], odd, *key[place + 1 :]), tuple(values)))
+            elif how < 0.6:
                 values[self.random.randrange(len(values))] = self.random.choice((0, 1, 2, 3, 4, 7))
                 self._write(Change(name, key, tuple(values)))
             else:
