@@ -6,6 +6,7 @@ never happens there is not tested.
 
 from __future__ import annotations
 
+import copy
 import functools
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
@@ -17,7 +18,7 @@ import msgspec
 from filament.base.net import ROUTER_MAC, Address
 from filament.forward.flows import Flow, FlowKey
 from filament.forward.ids import Ids, IdsState
-from filament.forward.inputs import Filter, Inputs
+from filament.forward.inputs import Filter, FilterMatch, FilterRule, Inputs
 from filament.forward.layout import (
     FLOW_BOTH_DENIED,
     FLOW_IDLE_DENIED_S,
@@ -31,6 +32,7 @@ from filament.forward.layout import (
     FRAGMENT_IDLE_S,
     INTERFACE_CHECK_SOURCE,
     INTERFACE_POLICY,
+    TABLES,
     DropReason,
     NextHopType,
     Verdict,
@@ -63,25 +65,50 @@ _NO_LIST = 9_999  # a number without rows: denies everything
 _LISTS = ("acl", "egress", "ingress", "firewall_egress", "firewall_ingress")
 # Where the ranges of rules begin and end, and beside.
 _SCANNED = [0, 1, 49, 50, 52, 53, 54, 79, 80, 81, 98, 99, 100, 39999, 40000, 60000, 60001, 65535]
+# Not any number can be in their keys.
+_KEYS_STAY = {"host", *(table.name for table in TABLES if table.map_type == "LPM_TRIE")}
 _TRIES = 3
 # Plans take most of the time: so many cases begin with the same tables.
-CASES_OF_WORLD = 2
+CASES_OF_WORLD = 4
 
 
-def _crowded(random: Random, one: Filter) -> Filter:
-    """A filter of many rules of few shapes: several of them match a packet."""
-    kinds = [universe.rules().make(random) for _ in range(3)]
-    other = [universe.rules().make(random) for _ in range(6)]
-    rules = [
-        msgspec.structs.replace(
-            random.choice(kinds),
-            passes=random.random() < 0.6,
-            protocol=random.choice(other).protocol,
-            destination=random.choice(other).destination,
+def _crowded(random: Random, name: str) -> Filter:
+    """A filter of many rules of few shapes, by ranges of ports: several match a packet."""
+    nobody, red = FilterMatch(), FilterMatch(network=universe.RED)
+    inside = FilterMatch(prefix=universe.parse_prefix("10.1.0.0/16"))
+    kinds = [
+        FilterRule(
+            random.choice((nobody, nobody, red, inside)),
+            random.choice((nobody, nobody, red, inside)),
+            random.choice((None, TCP, TCP, UDP)),
+            passes=True,
+            both_ways=random.random() < 0.2,
         )
-        for _ in range(random.randint(6, 14))
+        for _ in range(2)
     ]
-    return Filter(one.name, tuple(rules))
+    rules = []
+    for _ in range(random.randint(5, 12)):
+        kind = random.choice(kinds)
+        low, high = sorted(random.choices(_SCANNED, k=2))
+        to = msgspec.structs.replace(kind.destination, ports=(low, high))
+        passes = random.random() < 0.6
+        rules.append(msgspec.structs.replace(kind, destination=to, passes=passes))
+        if random.random() < 0.15:
+            rules.append(universe.rules().make(random))
+    return Filter(name, tuple(rules))
+
+
+def _pings(random: Random) -> Filter:
+    """Who may ask with ICMP is not who may answer."""
+    nobody = FilterMatch()
+    rules = [
+        FilterRule(nobody, nobody, protocol, passes=True, both_ways=False, icmp=(kind, code))
+        for protocol, kinds in ((ICMP, (8, 0, 13)), (ICMPV6, (128, 129)))
+        for kind in kinds
+        for code in (None, 0)
+        if random.random() < 0.4
+    ]
+    return Filter("pings", tuple(rules))
 
 
 class World(NamedTuple):
@@ -100,17 +127,19 @@ class World(NamedTuple):
         for uuid in universe.UUIDS:
             ids.get("label", uuid)
         inputs = universe.inputs(list(ports), ids.numbers("label")).make(random)
+        filters = inputs.filters
         if random.random() < 0.4:
-            crowded = tuple(_crowded(random, one) for one in inputs.filters)
-            inputs = msgspec.structs.replace(inputs, filters=crowded)
+            filters = tuple(_crowded(random, one.name) for one in filters)
+        inputs = msgspec.structs.replace(inputs, filters=(*filters, _pings(random)))
         tables = plan(inputs, ids, memo=memo)
         return cls(inputs, tables, ids.export(), memo)
 
 
 def _copied(memo: Memo) -> Memo:
-    made = Memo()
+    made = copy.copy(memo)
     for name, value in vars(memo).items():
-        setattr(made, name, value.copy())
+        if isinstance(value, dict):
+            setattr(made, name, value.copy())
     return made
 
 
@@ -135,7 +164,7 @@ class Sequence:
         self.pair.write(self.former[0])
         if self.random.random() < 0.6:
             self._open()
-        for _ in range(self.random.choice((0, 1, 1, 2, 2, 3, 4))):
+        for _ in range(self.random.choice((0, 1, 1, 2, 2, 3))):
             self._send()
             self._change()
         self._send()
@@ -165,8 +194,10 @@ class Sequence:
     def _other_intent(self) -> None:
         """Some of what was asked for is something else, the rest as it was."""
         draw = {
-            "filters": lambda: tuple(
-                universe.filters(name).make(self.random) for name in ("acl", "other")
+            "filters": lambda: (
+                universe.filters("acl").make(self.random),
+                _crowded(self.random, "other"),
+                _pings(self.random),
             ),
             "security_groups": lambda: universe.security_groups().make(self.random),
             "policy_sets": lambda: universe.policy_sets().make(self.random),
@@ -289,7 +320,12 @@ class Sequence:
                 continue
             key = self.random.choice(sorted(self.rows[name]))
             values = list(self.rows[name][key].values)
-            if self.random.random() < 0.5:
+            how = self.random.random()
+            if how < 0.2 and name not in _KEYS_STAY:
+                place = self.random.randrange(len(key))
+                odd = self.random.choice((0, 1, 2, 3, 4, 7, 53, 80))
+                self._write(Change(name, (*key[:place], odd, *key[place + 1 :]), tuple(values)))
+            elif how < 0.6:
                 values[self.random.randrange(len(values))] = self.random.choice((0, 1, 2, 3, 4, 7))
                 self._write(Change(name, key, tuple(values)))
             else:
@@ -298,8 +334,11 @@ class Sequence:
             self._generation()
 
     def _time(self) -> None:
-        """As long as something may be idle, or a second more or less, since it was last seen."""
-        self.pair.pass_time(max(1, self.random.choice(IDLE_S) + self.random.choice((-1, 0, 1))))
+        """As long as something may be idle, or a second more or less, since it was last seen; or no
+        time, but the kernel's clock is behind.
+        """
+        seconds = self.random.choice(IDLE_S) + self.random.choice((-1, 0, 1))
+        self.pair.pass_time(seconds if self.random.random() < 0.9 else 0)
 
     def _sweep(self) -> None:
         """The agent takes out flows."""
@@ -418,8 +457,18 @@ class Sequence:
         is_from_port = self.random.random() < 0.5
         if self.random.random() < 0.15:
             self._time()
-        packet = error_about(self.random, ends, is_from_port=is_from_port)
-        self._carry(index, ends, packet, is_from_port=is_from_port)
+        to = ends
+        if self.random.random() < 0.2:  # not to whom it is about
+            own, others = universe.OWN_BY_PORT[index], universe.REACHABLE
+            if ends.local.version == 6:
+                own, others = universe.OWN6_BY_PORT[index], universe.REACHABLE6
+            version = ends.local.version
+            if is_from_port:
+                to = ends._replace(remote=Address(self.random.choice(others), version))
+            else:
+                to = ends._replace(local=Address(self.random.choice(own), version))
+        packet = error_about(self.random, ends, to, is_from_port=is_from_port)
+        self._carry(index, to, packet, is_from_port=is_from_port)
 
     def _scan(self) -> None:
         """Many connections, one after the other."""
@@ -537,8 +586,8 @@ def _weighted(*weights: tuple[Callable[[Sequence], None], int]) -> list[Callable
 
 
 _CHANGES = _weighted(
-    (Sequence._new_world, 2),
-    (Sequence._other_intent, 6),
+    (Sequence._new_world, 1),
+    (Sequence._other_intent, 5),
     (Sequence._former_tables, 4),
     (Sequence._generation, 6),
     (Sequence._port, 12),

@@ -123,8 +123,10 @@ def pieces(random: Random, ends: Ends, *, is_from_port: bool) -> Iterator[bytes]
         yield packet_of(random, ends, part, is_from_port=is_from_port)
 
 
-def error_about(random: Random, ends: Ends, *, is_from_port: bool) -> bytes:
-    """An ICMP error that one end, or a router before it, sends the other about a packet of its."""
+def error_about(random: Random, ends: Ends, to: Ends, *, is_from_port: bool) -> bytes:
+    """An ICMP error that one end, or a router before it, sends the other about a packet of its; the
+    error's own ends are `to`.
+    """
     version = ends.local.version
     quoted = packet_in(random, ends, is_from_port=not is_from_port)
     if random.random() < 0.1:  # not about this flow, but the way back
@@ -136,6 +138,6 @@ def error_about(random: Random, ends: Ends, *, is_from_port: bool) -> bytes:
     transport = encode_icmp(Icmp(kind, random.choice((0, 1, 4)))) + quoted[:cut]
     protocol = ICMP if version == 4 else ICMPV6
     part = Part(transport, more=random.random() < 0.1, number=1)
-    packet = packet_of(random, ends._replace(protocol=protocol), part, is_from_port=is_from_port)
+    packet = packet_of(random, to._replace(protocol=protocol), part, is_from_port=is_from_port)
     # What was cut off may still be in the frame, as if it were padding.
     return packet + quoted[cut:] if random.random() < 0.5 else packet

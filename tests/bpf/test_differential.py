@@ -14,7 +14,7 @@ from .sequences import Tally, run_case
 from .twin import Twin
 
 pytestmark = pytest.mark.bpf
-CASES = 1500
+CASES = 1000
 
 
 def test_any_packet_in_any_tables(pair: Twin) -> None:

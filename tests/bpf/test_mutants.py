@@ -9,7 +9,7 @@ from .mutate import try_mutant
 
 AT_ONCE = (
     "is_answer = !is_forward(entry, is_from_port);",
-    "return flow->generation == generation && flow->acl ->",
+    "== generation && flow->acl == port->acl &&",
     "asked->action = ACL_DENY; list =",
     "if (packet->ttl <= 1)",
 )

@@ -76,13 +76,15 @@ def is_dynamic(node: Node) -> bool:
 
 class ReadFilter(NamedTuple):
     """What a node was read as: its filter, and what is wrong with it. `read` are the rules as they
-    were given, with what they mean; None is what no packet can match.
+    were given, with what they mean; None is what no packet can match. `have_origins` says that
+    no rule of these is called by its place.
     """
 
     filter: Filter
     faults: list[str]
     given: list[object]
     read: tuple[FilterRule | None, ...]
+    have_origins: bool
 
 
 def read_filter(node: Node, before: ReadFilter | None = None) -> ReadFilter:
@@ -104,7 +106,6 @@ def read_filter(node: Node, before: ReadFilter | None = None) -> ReadFilter:
         )
         given = None
     given = given or []
-    start, end = 0, len(given)
     rest: tuple[FilterRule | None, ...] = ()
     if before is not None and len(given) > MAX_ACL_RULES:
         faults.append(
@@ -112,12 +113,18 @@ def read_filter(node: Node, before: ReadFilter | None = None) -> ReadFilter:
             " before stay"
         )
         return before._replace(faults=faults)
-    may_splice = len(given) <= MAX_ACL_RULES and all(map(_has_origin, given))
-    if before is not None and not before.faults and may_splice:
-        # Rules without an origin are called by their place.
+    have_origins = False
+    count = 0
+    if before is not None and not before.faults and before.have_origins:
         start, old_end, end = splice_of(before.given, given)
+        have_origins = all(map(_has_origin, given[start:end]))
+    if before is not None and have_origins:
         read, rest = list(before.read[:start]), before.read[old_end:]
-    count = sum(rule is not None for rule in (*read, *rest))
+        gone = sum(rule is not None for rule in before.read[start:old_end])
+        count = len(before.filter.rules) - gone
+    else:
+        start, end = 0, len(given)
+        have_origins = all(map(_has_origin, given))
     for index, value in enumerate(given[start:end], start):
         try:
             if count == MAX_ACL_RULES:
@@ -135,7 +142,7 @@ def read_filter(node: Node, before: ReadFilter | None = None) -> ReadFilter:
     read += rest
     rules = tuple(rule for rule in read if rule is not None)
     made = Filter(node.name, rules, Origin(name, "filter", node.revision))
-    return ReadFilter(made, faults, given, tuple(read))
+    return ReadFilter(made, faults, given, tuple(read), have_origins)
 
 
 def _has_origin(value: object) -> bool:

@@ -14,7 +14,7 @@ from typing import NamedTuple, Protocol
 
 from filament.base.errors import PermanentError
 from filament.forward.layout import TABLES
-from filament.forward.tables import Change, Key, Tables
+from filament.forward.tables import Change, Key, Row, Tables
 
 Values = tuple[int, ...]
 Rows = dict[str, dict[Key, Values]]
@@ -63,6 +63,7 @@ class Reconciler:
         self._maps = maps
         self._actual = _with_all_tables(maps.read_planned())
         self._applied_count = 0
+        self._plan: object = None  # whose rows are in the kernel, all of them and no others
 
     @property
     def actual(self) -> Mapping[str, Mapping[Key, Values]]:
@@ -79,8 +80,11 @@ class Reconciler:
         self._applied_count += 1
         writes, surplus = self._differences(desired)
         deletes = surplus if may_delete else []
+        self._plan = None
         failures = self._write(writes) + self._write(deletes)
         failures += self._write_host(desired)
+        if desired.delta is not None and not failures and len(deletes) == len(surplus):
+            self._plan = desired.delta.plan
         return Outcome(
             written=sum(1 for one in writes if self._is_done(one)),
             deleted=sum(1 for one in deletes if self._is_done(one)),
@@ -104,20 +108,30 @@ class Reconciler:
             if rows.get(key) != found[table].get(key)
         ]
         self._actual = found
+        if drifted:
+            self._plan = None
         return drifted
 
     def _differences(self, desired: Tables) -> tuple[list[Change], list[Change]]:
         """Return the writes in table order, and rows too many in reverse; not the host's row."""
         writes: list[Change] = []
         surplus: list[Change] = []
+        known: Mapping[str, set[Key]] = {}
+        if desired.delta is not None and desired.delta.before is self._plan is not None:
+            known = desired.delta.keys
         for table in _PLANNED:
             wanted, actual = desired.rows[table], self._actual[table]
+            keys = known.get(table)
+            if keys is None:
+                rows: Iterable[tuple[Key, Row]] = wanted.items()
+                others: Iterable[Key] = actual.keys() - wanted.keys()
+            else:
+                rows = [(key, wanted[key]) for key in sorted(keys) if key in wanted]
+                others = [key for key in sorted(keys) if key in actual and key not in wanted]
             writes.extend(
-                Change(table, key, row.values)
-                for key, row in wanted.items()
-                if actual.get(key) != row.values
+                Change(table, key, row.values) for key, row in rows if actual.get(key) != row.values
             )
-            surplus.extend(Change(table, key, None) for key in actual.keys() - wanted.keys())
+            surplus.extend(Change(table, key, None) for key in others)
         surplus.reverse()
         return writes, surplus
 

@@ -51,6 +51,7 @@ class Grown(NamedTuple):
     numbering: Numbering
     pieces: dict[Key, tuple[Piece, ...]]  # by bucket
     rows: Compiled
+    touched: frozenset[Key] = frozenset()  # buckets that the edit was about that made it
 
     def edited(self, splice: Splice, new: Sequence[Rule]) -> Grown | None:
         """Return the list with rules `new`, numbered from `next_rule` on, in place of some; None
@@ -77,8 +78,11 @@ class Grown(NamedTuple):
         next_rule = self.numbering.next_rule + len(new)
         if (shrinks and added and len(touched) > 1) or next_rule > _MOST_RULES_EVER:
             return None
-        if len(shapes) - len({bucket[0] for bucket in pieces}) > _MOST_SHAPES_UNUSED:
-            return None
+        # To count the shapes that are in use takes long, and few lists have so many.
+        if len(shapes) > _MOST_SHAPES_UNUSED:
+            used = {bucket[0] for bucket in pieces}
+            if len(shapes) - len(used) > _MOST_SHAPES_UNUSED:
+                return None
         numbering = Numbering(
             shapes, dict(self.numbering.ranges), next_rule, self.numbering.next_range
         )
@@ -91,7 +95,7 @@ class Grown(NamedTuple):
             numbering = _rewrite(bucket, kinds[bucket[0]], pieces, numbering, rows)
         if numbering.next_range > _MOST_RANGES_EVER:
             return None
-        return Grown(rules, numbering, pieces, rows)
+        return Grown(rules, numbering, pieces, rows, frozenset(touched))
 
 
 def lay_out(rules: Iterable[Rule], numbering: Numbering | None = None) -> Grown:

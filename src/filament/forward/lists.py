@@ -44,10 +44,12 @@ from filament.forward.layout import (
 )
 from filament.forward.parse import ICMP_BY_VERSION
 from filament.forward.sets import Numbers, Sets
-from filament.forward.tables import Key, Row
+from filament.forward.tables import Delta, Key, Row
 
 LIST_TABLES = ("rules", "ranges", "buckets", "shapes", "lists")
 _KERNEL_TABLES = LIST_TABLES[1:]
+_LONG_TABLES = ("ranges", "buckets", "shapes")
+_NO_RANGES = (0, 0, 0, 0)  # of a bucket that is not there
 _WIDE_BITS = 96  # that a wide IPv4 address has before its own
 _ICMPS = frozenset(ICMP_BY_VERSION.values())
 
@@ -104,6 +106,7 @@ class Memo:
         # said of it.
         self.refused: dict[str, tuple[tuple[object, ...], dict[str, int], str]] = {}
         self._mentions: dict[str, tuple[FirewallPolicy, Mentions]] = {}
+        self.plan: object = None  # stands for the last plan; None while one is made
         self.prefixes: dict[str, frozenset[Prefix]] = {}  # that rules look at, by list and content
 
     def editions(self) -> dict[str, Edition]:
@@ -157,6 +160,9 @@ class ListPlanner:
         self._memo = memo or Memo()
         self._before = self._memo.known
         self._memo.known = {}
+        self._plan_before, self._memo.plan = self._memo.plan, None
+        # Of lists that were edited: what came of it, and the keys of rows that are not as before.
+        self._edited: dict[str, tuple[_Known, dict[str, set[Key]]]] = {}
         names = {one.name for one in self._before.values()}
         self._memo.prefixes = {
             name: found for name, found in self._memo.prefixes.items() if name in names
@@ -228,10 +234,12 @@ class ListPlanner:
         for rule in gone:
             del rows["rules"][number, rule.position]
         rows["rules"] |= _rule_rows(number, numeric, self._origins(made_from, new))
-        _write_list(rows, number, before.grown.rows, grown.rows, origin)
+        keys = _rewrite_list(rows, number, before.grown.rows, grown, origin)
         asks = before.far_sets is not None or any(rule.groups is not None for rule in numeric)
         far_sets = frozenset(self.groups.by_members) if asks else None
-        return _Known(made_from, far_sets, full_name, number, {}, rows, rules, grown)
+        known = _Known(made_from, far_sets, full_name, number, {}, rows, rules, grown)
+        self._edited[name] = known, keys
+        return known
 
     def _grow(
         self,
@@ -262,7 +270,7 @@ class ListPlanner:
         number = self._numbers.number("list", full_name)
         rows: dict[str, dict[Key, Row]] = {table: {} for table in LIST_TABLES}
         rows["rules"] = _rule_rows(number, numeric, self._origins(made_from, rules))
-        _write_list(rows, number, Compiled({}, {}, {}), grown.rows, origin)
+        _write_list(rows, number, grown.rows, origin)
         asks = any(rule.groups is not None for rule in numeric)
         far_sets = frozenset(self.groups.by_members) if asks else None
         return _Known(made_from, far_sets, full_name, number, {}, rows, rules, grown)
@@ -412,6 +420,28 @@ class ListPlanner:
             sets.keep(members)
         return before
 
+    def delta(self) -> Delta:
+        """Return how the rows of lists differ from those of the plan before; when there is nothing
+        more to plan.
+        """
+        self._memo.plan = object()
+        keys: dict[str, set[Key]] = {table: set() for table in _LONG_TABLES}
+        known = self._memo.known
+        for name in self._before.keys() | known.keys():
+            old, new = self._before.get(name), known.get(name)
+            edited = self._edited.get(name)
+            if old is new:
+                continue
+            if edited is not None and edited[0] is new:
+                for table, some in edited[1].items():
+                    keys[table] |= some
+                continue
+            for one in (old, new):
+                if one is not None:
+                    for table in _LONG_TABLES:
+                        keys[table] |= one.rows[table].keys()
+        return Delta(self._memo.plan, self._plan_before, keys)
+
     def prefixes(self, number: int) -> frozenset[Prefix]:
         """Return the prefixes that the rules of a list look at."""
         known = next((one for one in self._memo.known.values() if one.number == number), None)
@@ -464,7 +494,7 @@ class ListPlanner:
         )
         rows: dict[str, dict[Key, Row]] = {table: {} for table in LIST_TABLES}
         rows["rules"] = _rule_rows(number, numeric, (one.origin for one in rules), sets.asked_as)
-        _write_list(rows, number, Compiled({}, {}, {}), compiled, origin)
+        _write_list(rows, number, compiled, origin)
         asks = any(rule.groups is not None for rule in numeric)
         far_sets = frozenset(sets.by_members) if asks else None
         return _Known(made_from, far_sets, full_name, number, networks, rows)
@@ -518,21 +548,50 @@ def _rule_rows(
 
 
 def _write_list(
-    rows: dict[str, dict[Key, Row]], number: int, before: Compiled, now: Compiled, origin: Origin
+    rows: dict[str, dict[Key, Row]], number: int, made: Compiled, origin: Origin
 ) -> None:
-    """Bring the rows of a list from what it was to what it is."""
-    for table, old, new in (
-        ("ranges", before.ranges, now.ranges),
-        ("buckets", before.buckets, now.buckets),
-        ("shapes", before.shapes, now.shapes),
+    """Add the rows of a list."""
+    for table, some in (
+        ("ranges", made.ranges),
+        ("buckets", made.buckets),
+        ("shapes", made.shapes),
     ):
-        made = rows[table]
-        for key in old.keys() - new.keys():
-            del made[number, *key]
-        for key, values in new.items():
-            if old.get(key) != values:
-                made[number, *key] = Row(values, origin)
-    rows["lists"][number,] = Row(now.counts, origin)
+        rows[table] |= {(number, *key): Row(values, origin) for key, values in some.items()}
+    rows["lists"][number,] = Row(made.counts, origin)
+
+
+def _rewrite_list(
+    rows: dict[str, dict[Key, Row]], number: int, before: Compiled, now: Grown, origin: Origin
+) -> dict[str, set[Key]]:
+    """Bring the rows of a list from what it was to what an edit made of it; return the keys of
+    those that are not as they were.
+    """
+    keys: dict[str, set[Key]] = {table: set() for table in _LONG_TABLES}
+    old_buckets, new_buckets = before.buckets, now.rows.buckets
+    for bucket in now.touched:
+        old, new = old_buckets.get(bucket), new_buckets.get(bucket)
+        _set_row(rows["buckets"], keys["buckets"], (number, *bucket), new, origin)
+        for values in (old, new):
+            _, _, first, count = values or _NO_RANGES
+            for index in range(first, first + count):
+                place, values_there = (number, index), now.rows.ranges.get((index,))
+                _set_row(rows["ranges"], keys["ranges"], place, values_there, origin)
+    for shape in before.shapes.keys() | now.rows.shapes.keys():
+        new = now.rows.shapes.get(shape)
+        if before.shapes.get(shape) != new:
+            _set_row(rows["shapes"], keys["shapes"], (number, *shape), new, origin)
+    rows["lists"][number,] = Row(now.rows.counts, origin)
+    return keys
+
+
+def _set_row(
+    rows: dict[Key, Row], keys: set[Key], key: Key, values: tuple[int, ...] | None, origin: Origin
+) -> None:
+    keys.add(key)
+    if values is None:
+        rows.pop(key, None)
+    else:
+        rows[key] = Row(values, origin)
 
 
 def _both_ways(rules: Iterable[FilterRule]) -> list[Directed]:

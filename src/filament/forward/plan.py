@@ -51,6 +51,7 @@ from filament.forward.tables import (
     ROUTES_BY_VERSION,
     SENDER_BITS,
     VRF_BITS,
+    Delta,
     Key,
     Row,
     Tables,
@@ -87,7 +88,8 @@ def plan(inputs: Inputs, ids: Ids, *, whole: bool = True, memo: Memo | None = No
     planner.plan_host()
     if whole:
         ids.release_unused(planner.used)
-    return Tables(inputs.revision, planner.rows, planner.misfits)
+    delta = planner.delta() if memo is not None else None
+    return Tables(inputs.revision, planner.rows, planner.misfits, delta)
 
 
 class _Place(NamedTuple):
@@ -159,6 +161,10 @@ class _Planner:
         return self._number("network", name) if name else 0
 
     # --- lists of rules ---
+
+    def delta(self) -> Delta:
+        """Return how the rows of lists differ from those of the plan before, as the last step."""
+        return self._lists.delta()
 
     def plan_groups(self) -> None:
         """Number the sets of security groups that addresses have, before lists speak of them."""

@@ -190,9 +190,6 @@ class Found(NamedTuple):
     row: Row
 
 
-_NO_LEVELS: Mapping[int, dict[int, Found]] = {}
-
-
 class _Trie:
     """Longest-prefix match: per scope (a VRF) and prefix length a dict by address.
 
@@ -203,16 +200,16 @@ class _Trie:
         self.version = version
         self.scope_bits = scope_bits
         self._by_scope: dict[Key, dict[int, dict[int, Found]]] = {}
+        # With masks, in the order they are looked at; of scopes without rows nothing is kept.
+        self._longest_first: dict[Key, list[tuple[int, dict[int, Found]]]] = {}
 
     def put(self, key: Key, row: Row) -> None:
         length, *scope, address = key
         levels = self._by_scope.setdefault(tuple(scope), {})
         level = levels.get(length)
         if level is None:
-            is_last = not levels or length < next(reversed(levels))
             level = levels[length] = {}
-            if not is_last:  # the longest first: so they are looked up
-                self._by_scope[tuple(scope)] = {one: levels[one] for one in sorted(levels)[::-1]}
+            self._longest_first.pop(tuple(scope), None)
         level[address] = Found(key, row)
 
     def remove(self, key: Key) -> None:
@@ -222,10 +219,20 @@ class _Trie:
         level.pop(address, None)
         if not level:
             levels.pop(length, None)
+            self._longest_first.pop(tuple(scope), None)
 
     def find(self, scope: Key, address: int) -> Found | None:
-        for length, found_by_address in self._by_scope.get(scope, _NO_LEVELS).items():
-            found = found_by_address.get(address & mask_of(length - self.scope_bits, self.version))
+        levels = self._longest_first.get(scope)
+        if levels is None:
+            found_by_length = self._by_scope.get(scope)
+            if not found_by_length:
+                return None
+            levels = self._longest_first[scope] = [
+                (mask_of(length - self.scope_bits, self.version), found_by_length[length])
+                for length in sorted(found_by_length, reverse=True)
+            ]
+        for mask, found_by_address in levels:
+            found = found_by_address.get(address & mask)
             if found is not None:
                 return found
         return None

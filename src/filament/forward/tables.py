@@ -30,11 +30,23 @@ class Row(msgspec.Struct, frozen=True):
     origin: Origin = NOWHERE
 
 
+class Delta(NamedTuple):
+    """How tables differ from those of the plan before, so that nobody need compare what is long.
+
+    `plan` and `before` stand for the two plans and are compared by identity. `keys` are those of
+    rows that may differ, of some tables: of others nothing is known.
+    """
+
+    plan: object
+    before: object
+    keys: dict[str, set[Key]]
+
+
 class Tables(msgspec.Struct, frozen=True):
     """The complete desired rows of one host at one revision: table name -> key -> row.
 
     `misfits` say which lists of rules are not what they should be, because there is no room for
-    them.
+    them. `delta` is known where a plan before is remembered.
 
     Holds every table of `layout.PLANNED`, also empty ones. Keys and values are ints in the
     order of the layout's fields; pad fields are left out.
@@ -43,6 +55,7 @@ class Tables(msgspec.Struct, frozen=True):
     revision: int
     rows: dict[str, dict[Key, Row]]
     misfits: tuple[str, ...] = ()
+    delta: Delta | None = None
 
 
 class Change(NamedTuple):
