@@ -10,6 +10,8 @@ from filament.base.net import Prefix
 from filament.forward.inputs import Standby
 from filament.wire.xmpp.stanza import RoutePublished
 
+from .looked_at import LookedAt
+
 PAIRS = "virtual_machine_interface_allowed_address_pairs"
 SHARED = Prefix.parse("10.1.1.50/32")
 NOW_NS = 1000 * SECOND_NS
@@ -121,6 +123,25 @@ def test_a_pair_for_the_ports_own_address_with_another_mac_is_nobody_elses(runni
     own = {"ip": {"ip_prefix": "10.1.1.3", "ip_prefix_len": 32}, "mac": "00:00:5e:00:01:07"}
     running.say(script.port(**{PAIRS: {"allowed_address_pair": [own]}}), revision=6)
     assert standbys(running) == [()]
+
+
+def test_introspect_has_tfs_path_preference(sharing, script):
+    path = ".//RouteUcSandeshData/path_list/list/PathSandeshData"
+
+    def preferences():
+        root = LookedAt(sharing).ask("Inet4UcRouteReq?vrf_index=1&src_ip=10.1.1.50&prefix_len=32")
+        return {
+            found.find("peer").text: [
+                found.find(f"path_preference_data/PathPreferenceSandeshData/{name}").text
+                for name in ("preference", "sequence", "ecmp", "wait_for_traffic")
+            ]
+            for found in root.iterfind(path)
+            if found.find("peer").text == "LocalVmPort"
+        }
+
+    assert preferences() == {"LocalVmPort": ["100", "1", "false", "true"]}
+    claim(sharing, script)
+    assert preferences() == {"LocalVmPort": ["200", "2", "false", "false"]}
 
 
 def test_the_next_process_goes_on_where_this_one_ended(sharing, script, restarted):

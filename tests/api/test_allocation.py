@@ -155,6 +155,23 @@ def test_a_port_is_in_exactly_one_network(office):
     office.update(port, virtual_network_refs=[{"uuid": blue.uuid}])
 
 
+@pytest.mark.parametrize(("address", "shortest"), [("10.9.0.0", 24), ("fd00::", 120)])
+def test_a_prefix_that_one_port_holds_is_not_wide(office, address, shortest):
+    red = office.network()
+    port = office.port(red)
+
+    def pair(length, mode="active-standby"):
+        ip = {"ip_prefix": address, "ip_prefix_len": length}
+        pairs = {"allowed_address_pair": [{"ip": ip, "address_mode": mode}]}
+        return {"virtual_machine_interface_allowed_address_pairs": pairs}
+
+    office.update(port, **pair(shortest))
+    office.update(port, **pair(shortest - 1, "active-active"))
+    text = f"address pair {address}/{shortest - 1} .*; give a length of {shortest} or more, or"
+    with pytest.raises(InputError, match=text):
+        office.update(port, **pair(shortest - 1))
+
+
 def test_addresses_come_in_order_and_back(office):
     red = office.network()
     addresses = [office.address(red, f"ip{number}") for number in range(3)]

@@ -153,12 +153,12 @@ class AgentCore:
         """See who holds what, by when ports last claimed it (ns of the kernel's monotonic clock)
         and by what control nodes tell; say whether that has changed.
         """
-        is_changed = self.preferences.settle(claims, self._heard(), now_ns)
+        is_changed = self.preferences.settle(claims, self.heard(), now_ns)
         if is_changed:
             self._is_offer_current = False
         return is_changed
 
-    def _heard(self) -> dict[Place, Heard]:
+    def heard(self) -> dict[Place, Heard]:
         """Return the best that control nodes tell of the addresses that ports here may hold."""
         heard: dict[Place, Heard] = {}
         for place in self.preferences.places:

@@ -27,6 +27,7 @@ from filament.agent.verdicts import Verdicts
 from filament.base.errors import InputError, NotFoundError
 from filament.base.net import Prefix, format_ipv4, format_ipv6, format_mac
 from filament.base.origin import NOWHERE, Origin
+from filament.forward.inputs import HIGH_PREFERENCE
 from filament.forward.layout import (
     FABRIC_VIF,
     NEXT_HOP_VXLAN,
@@ -110,13 +111,36 @@ class AgentView:
         counters = self._host.maps.read_all("counters")
         vifs, labels = self._host.ids.numbers("vif"), self._host.ids.numbers("label")
         tag_names = tag_names_of(self._host.core.graph)
+        standbys = self._standbys()
         return {
             "interfaces": [
                 self._interface(port, vifs, labels, counters)
                 | self._policy_of(port.config, tag_names)
+                | {"standbys": standbys.get(port.plug.uuid, [])}
                 for port in self._host.core.ports()
             ]
         }
+
+    def _standbys(self) -> dict[str, list[Json]]:
+        """How ports (by uuid) stand with the addresses that one of several holds; `holder` is the
+        host that control nodes tell of.
+        """
+        heard, found = self._host.core.heard(), dict[str, list[Json]]()
+        for one in self._host.core.preferences.views():
+            port, place = one.contender
+            told = heard.get(place)
+            found.setdefault(port, []).append(
+                {
+                    "prefix": str(place.prefix),
+                    "preference": one.standby.preference,
+                    "sequence": one.standby.sequence,
+                    "holds": one.standby.preference == HIGH_PREFERENCE,
+                    "holder": format_ipv4(told.address) if told is not None else "",
+                    "flaps": one.flaps,
+                    "waits": bool(one.waits_until_ns),
+                }
+            )
+        return found
 
     def _interface(
         self,

@@ -108,11 +108,12 @@ class _Standing:
 
 
 class View(NamedTuple):
-    """How a port stands, for people."""
+    """How a port stands, for people: `flaps` is how often it took the place of late, and
+    `waits_until_ns`, if not 0, when it may take it again.
+    """
 
     contender: Contender
-    is_holder: bool
-    sequence: int
+    standby: Standby
     flaps: int
     waits_until_ns: int
 
@@ -213,9 +214,10 @@ class Preferences:
     def views(self) -> list[View]:
         """Return how everybody stands, for people."""
         return [
-            View(Contender(port, place), one.is_holder, one.sequence, one.flaps, one.waits_until_ns)
+            View(contender, self.standby(contender), one.flaps, one.waits_until_ns)
             for place, standings in sorted(self._by_place.items())
             for port, one in sorted(standings.items())
+            for contender in (Contender(port, place),)
         ]
 
     def _standing(self, contender: Contender) -> _Standing:

@@ -236,13 +236,30 @@ def show_interface(
     answers = ask_role(session, "agent", "/filament/interfaces", hosts)
     rows = [{"host": name, **item} for name, item in local.rows(answers, "interfaces")]
     if not as_json:
-        rows = [shortened(row) | {"name": short_name(row["name"])} for row in rows]
+        rows = [
+            shortened(row)
+            | {"name": short_name(row["name"]), "shared": _shared(row.get("standbys", []))}
+            for row in rows
+        ]
     shown = "host vif name display_name device state vrf address mac label"
+    for extra in ("tags", "shared"):
+        if any(row.get(extra) for row in rows):
+            shown += f" {extra}"
     print_merged(
         rows + silent_rows(answers),
-        f"{shown} tags" if any(row.get("tags") for row in rows) else shown,
+        shown,
         as_json=as_json,
         nothing="no port is plugged",
+    )
+
+
+def _shared(standbys: Sequence[Record]) -> str:
+    """Say how a port stands with the addresses that one of several ports holds."""
+    return ", ".join(
+        f"{one['prefix']} held"
+        if one["holds"]
+        else f"{one['prefix']} standby" + (f" of {one['holder']}" if one["holder"] else "")
+        for one in standbys
     )
 
 

@@ -46,6 +46,7 @@ _ADDRESS_SOURCES = {
     "virtual-router": "virtual-router",
     "network-ipam": "network-ipam",
 }
+_SHORTEST_STANDBY = {4: 24, 6: 120}  # prefix lengths by IP version, TF's
 _MAX_HINT_NAMES = 1000  # a hint is not worth comparing with every network there is
 
 
@@ -246,9 +247,30 @@ def _interface(view: Candidate, item: Object, before: Object | None) -> None:
     macs = item.props.get("virtual_machine_interface_mac_addresses") or {}
     for text in macs.get("mac_address") or ():
         parse_mac(text)
+    _require_narrow_standbys(item)
     if item.refs_to("virtual-machine"):
         for address in view.referrers(item.uuid, "instance-ip"):
             _require_not_gateway(view, address)
+
+
+def _require_narrow_standbys(item: Object) -> None:
+    """Ports share an active-standby pair as one; TF refuses shorter prefixes."""
+    pairs = item.props.get("virtual_machine_interface_allowed_address_pairs") or {}
+    for index, pair in enumerate(pairs.get("allowed_address_pair") or ()):
+        subnet = pair.get("ip") or {}
+        address, length = subnet.get("ip_prefix"), subnet.get("ip_prefix_len")
+        if pair.get("address_mode") != "active-standby" or address is None or length is None:
+            continue
+        shortest = _SHORTEST_STANDBY[parse_address(address).version]
+        if length < shortest:
+            raise InputError(
+                "wide-pair",
+                f"the active-standby address pair {address}/{length} of virtual-machine-interface"
+                f" {item.name} is held as a whole by one port at a time",
+                path="$.virtual-machine-interface.virtual_machine_interface_allowed_address_pairs"
+                f".allowed_address_pair[{index}].ip.ip_prefix_len",
+                hint=f"give a length of {shortest} or more, or address_mode active-active",
+            )
 
 
 def _targets(item: Object, kind: str) -> set[str]:

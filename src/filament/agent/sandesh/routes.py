@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+from filament.agent.preference import Place
 from filament.agent.sandesh.hops import Hops
 from filament.agent.sandesh.look import VRF_BITS, Look, host_of
 from filament.agent.sandesh.pages import Listed
 from filament.base.errors import InputError
 from filament.base.net import Prefix, bits_of, format_address, format_ipv4
+from filament.forward.inputs import HIGH_PREFERENCE, Standby
 from filament.forward.layout import ROUTE_PROXY_ARP
 from filament.forward.tables import Key
 from filament.wire.sandesh.query import Query
@@ -96,6 +98,12 @@ class _Routes:
         self._vrfs = look.names("vrf")
         self._networks = look.names("network")
         self._views = look.host.core.views
+        # Of ports here that share an address: how the best of them stands.
+        self._standings: dict[Place, Standby] = {}
+        for one in look.host.core.preferences.views():
+            place = one.contender.place
+            best = max(one.standby, self._standings.get(place, one.standby))
+            self._standings[place] = best
         self._labels = {
             row["next_hop"]: key[0]
             for key in look.keys("labels")
@@ -109,10 +117,11 @@ class _Routes:
         hop = self._hops.describe(row["next_hop"])
         vrf = self._vrfs.get(key.vrf, "")
         network = self._networks.get(row["network"], "")
-        paths = []
+        paths: list[Values] = []
         if hop["type"] == "interface":
             label = self._labels.get(row["next_hop"], 0)
-            paths.append(path_values(_LOCAL, hop, label=label, network=network))
+            path = path_values(_LOCAL, hop, label=label, network=network)
+            paths.append({**path, **self._preference(Place(vrf, key.prefix))})
         for control, view in self._views.items():
             item = view.items_of(vrf).get(key.prefix)
             if item is not None:
@@ -127,6 +136,20 @@ class _Routes:
             "proxy_arp": bool(row["flags"] & ROUTE_PROXY_ARP),
             "ipam_subnet_route": hop["type"] == "discard",
             "intf_route_type": "interface" if hop["type"] == "interface" else "",
+        }
+
+    def _preference(self, place: Place) -> Values:
+        """Return how the best port here stands with a place that one of several holds."""
+        standing = self._standings.get(place)
+        if standing is None:
+            return {}
+        return {
+            "path_preference_data": {
+                "sequence": standing.sequence,
+                "preference": standing.preference,
+                "ecmp": False,
+                "wait_for_traffic": standing.preference != HIGH_PREFERENCE,
+            }
         }
 
     def _taken(self, item: RouteItem, hop: Values) -> Values | None:
