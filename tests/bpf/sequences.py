@@ -519,6 +519,29 @@ class Sequence:
             packet = packet_in(self.random, asked, is_from_port=is_from_port)
             self._carry(index, asked, packet, is_from_port=is_from_port)
 
+    def _shared(self) -> None:
+        """What another host sends to an address that several ports here have."""
+        names = [name for name in self.ids.numbers("label") if name.startswith("shared ")]
+        if not names:
+            return
+        name = self.random.choice(sorted(names))
+        prefix = universe.parse_prefix(name.rpartition(" ")[2])
+        index, ends = self._connection()
+        if ends.local.version != prefix.version:
+            return
+        ends = ends._replace(local=Address(prefix.address, prefix.version))
+        for _ in range(self.random.choice((2, 3, 4))):
+            packets = [packet_in(self.random, ends, is_from_port=False)]
+            if self.random.random() < 0.3:
+                packets = list(pieces(self.random, ends, is_from_port=False))
+            for packet in packets:
+                label = self.ids.numbers("label")[name]
+                source = self.random.choice((NEAR, FAR))
+                frame = universe.tunnelled(packet, label=label, vni=0, source=source)
+                self._from_fabric(self._perhaps_mangled(frame))
+            if self.random.random() < 0.4:
+                self._judge_again(index)
+
     def _detour(self) -> None:
         """One connection's packets from the port, while the route to its far end changes."""
         index, ends = self._connection()
@@ -628,6 +651,7 @@ _ACTS = _weighted(
     (Sequence._error, 3),
     (Sequence._scan, 2),
     (Sequence._ask_ranges, 3),
+    (Sequence._shared, 1),
     (Sequence._detour, 3),
 )
 

@@ -659,7 +659,8 @@ def fabric_frames(draw: st.DrawFn, label_by_port: Mapping[str, int]) -> bytes:
         0,
         tos=draw(st.integers(0, 3)),
         more_fragments=draw(mostly(False, True)),
-        options=bytes([1]) * draw(mostly(0, 4)),
+        # The second kind says, where UDP's port would be without options, that of MPLS over UDP.
+        options=draw(mostly(b"", bytes([1]) * 4, bytes.fromhex("010119eb"))),
     )
     frame = ipv4_frame(0x021700000002, 0x021700000001, ipv4_packet(outer, udp))
     return draw(mangled(frame))
