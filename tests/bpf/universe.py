@@ -524,7 +524,7 @@ def packets6(
             offset = draw(st.sampled_from([0, 0, 185]))
             extension = encode_fragment(protocol, offset, more_fragments=draw(st.booleans()))
         else:
-            units = draw(st.sampled_from([0, 0, 1, 4, 30]))
+            units = draw(st.sampled_from([0, 0, 1, 4, 17, 30]))
             extension = bytes([protocol, units]) + bytes(6 + 8 * draw(mostly(units, 0)))
         protocol, transport = kind, extension + transport
     header = Ipv6(
