@@ -7,10 +7,11 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from filament.base.errors import InputError
+from filament.base.limits import MAX_JSON_DEPTH
 from filament.model.body import Body, RefBody, convert_attribute, decode, decode_body
 from filament.model.kinds import KINDS
 
@@ -174,3 +175,36 @@ def test_attributes_are_checked_against_their_kind():
     assert convert_attribute(NETWORK, "virtual-network", {}) is None
     with pytest.raises(InputError, match=r"unknown field 'sequense'.*did you mean sequence"):
         convert_attribute(NETWORK, "network-policy", {"sequense": {}})
+
+
+@st.composite
+def nested(draw):
+    """Brackets and strings full of brackets, and how deep the brackets are."""
+    parts, opened, deepest = [], [], 0
+    for what in draw(st.lists(st.sampled_from('{{[[}}"'), max_size=150)):
+        if what == '"':
+            parts.append('"[{]"')
+        elif what == "}":
+            parts.append(opened.pop() if opened else '""')
+        else:
+            parts.append(what)
+            opened.append({"{": "}", "[": "]"}[what])
+            deepest = max(deepest, len(opened))
+    more = draw(st.sampled_from([0, 0, 30, 62, 63, 64, 65, 66]))
+    parts += ["["] * more + ["]"] * more
+    deepest = max(deepest, len(opened) + more)
+    if draw(st.booleans()):
+        parts += reversed(opened)
+    return "".join(parts).encode(), deepest
+
+
+@settings(max_examples=300)
+@given(nested())
+def test_depth_is_counted_whatever_strings_hold(case):
+    raw, depth = case
+    text = ""
+    try:
+        decode(msgspec.json.Decoder(), raw)
+    except InputError as error:
+        text = str(error)
+    assert ("nested more than 64 levels deep" in text) == (depth > MAX_JSON_DEPTH)

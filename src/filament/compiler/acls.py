@@ -57,16 +57,21 @@ class _RuleList:
     def __init__(self) -> None:
         self.rules: list[AclRule] = []
         # By the two networks, so that long policies are not compared all with all.
-        self._by_networks: dict[tuple[str, str], list[AclRule]] = {}
+        self._by_networks: dict[str, dict[str, list[AclRule]]] = {}
 
     def add(self, rule: AclRule) -> bool:
         """Append a rule and say whether it was kept."""
         source, destination = rule.source.network, rule.destination.network
-        for key in product({source, ANY, ""}, {destination, ANY, ""}):
-            if any(_covers(earlier, rule) for earlier in self._by_networks.get(key, ())):
-                return False
+        for one in {source, ANY, ""}:
+            by_destination = self._by_networks.get(one)
+            if by_destination is None:
+                continue
+            for other in {destination, ANY, ""}:
+                for earlier in by_destination.get(other, ()):
+                    if _covers(earlier, rule):
+                        return False
         self.rules.append(rule)
-        self._by_networks.setdefault((source, destination), []).append(rule)
+        self._by_networks.setdefault(source, {}).setdefault(destination, []).append(rule)
         return True
 
 
@@ -160,6 +165,9 @@ def _add_policy_rule(
     """
     denials = []
     ports = list(product(rule.source_ports, rule.destination_ports))
+    origin = policy.origin("policy-rule", rule.rule_uuid)
+    rest = policy.origin("policy-rule-rest", rule.rule_uuid)
+    is_whole = rule.protocol is None and rule.both_ways and ports == [(ALL_PORTS, ALL_PORTS)]
     for (source, destination), (source_ports, destination_ports) in product(pairs, ports):
         kept = rule.protocol == IMPOSSIBLE or source.is_foreign or destination.is_foreign
         if not kept:
@@ -176,16 +184,16 @@ def _add_policy_rule(
                         passes=rule.passes,
                         both_ways=rule.both_ways,
                         rule_uuid=rule.rule_uuid,
-                        origin=policy.origin("policy-rule", rule.rule_uuid),
+                        origin=origin,
                     )
                 )
-        if kept:
-            denials += _denials(policy, rule, source, destination)
+        if kept and not (is_whole and source.is_whole and destination.is_whole):
+            denials += _denials(rule, source, destination, rest)
     return denials
 
 
 def _denials(
-    policy: Policy, rule: PolicyRule, source: Address, destination: Address
+    rule: PolicyRule, source: Address, destination: Address, origin: Origin
 ) -> list[AclRule]:
     """Return the denials that go with a kept rule: networks without their subnets."""
     return [
@@ -196,7 +204,7 @@ def _denials(
             passes=False,
             both_ways=True,
             rule_uuid=rule.rule_uuid,
-            origin=policy.origin("policy-rule-rest", rule.rule_uuid),
+            origin=origin,
         )
         for source_prefix, destination_prefix in product(
             _left_over(source), _left_over(destination)

@@ -8,7 +8,7 @@ Source: TF schema-transformer, network policies.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from itertools import product
 from typing import Any
 
@@ -35,7 +35,7 @@ PROTOCOL_NUMBERS = {
 TYPED = frozenset({PROTOCOL_NUMBERS["icmp"], PROTOCOL_NUMBERS["icmp6"]})
 _MAX_TYPE = 255
 
-Members = Callable[[str], Iterable[str]]
+Members = Callable[[str], Collection[str]]
 """From a policy's fq name to the fq names of the networks it is attached to, sorted."""
 
 
@@ -48,6 +48,11 @@ class Address(msgspec.Struct, frozen=True):
     policy: str = ""
     subnets: tuple[Prefix, ...] = ()
     is_foreign: bool = False
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether every address there is matches."""
+        return not self.subnets and not self.is_foreign
 
     @property
     def is_bare(self) -> bool:
@@ -173,10 +178,8 @@ def _localized(address: Address, network: str) -> Address:
 def _expanded(address: Address, members: Members) -> list[Address]:
     if not address.policy:
         return [address]
-    return [
-        msgspec.structs.replace(address, policy="", network=member)
-        for member in members(address.policy)
-    ]
+    subnets, is_foreign = address.subnets, address.is_foreign
+    return [Address(member, "", subnets, is_foreign) for member in members(address.policy)]
 
 
 def _read_rule(rule: dict[str, Any]) -> PolicyRule:

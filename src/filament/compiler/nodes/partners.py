@@ -20,9 +20,12 @@ def _run_listers(_: View, tables: Tables) -> Rows:
 
 
 def _update_listers(_: View, tables: Tables, changes: Mapping[str, Changes]) -> Rows:
-    old = {(key, name) for name, row in changes["stances"].items() for key in _listed(row.old)}
-    new = {(key, name) for name, row in changes["stances"].items() for key in _listed(row.new)}
-    return amend(tables["listers"], old - new, new - old)
+    gone, come = set(), set()
+    for name, row in changes["stances"].items():
+        before, after = _listed(row.old), _listed(row.new)
+        gone |= {(key, name) for key in before - after}
+        come |= {(key, name) for key in after - before}
+    return amend(tables["listers"], gone, come)
 
 
 def _listed(stance: Stance | None) -> set[tuple[str, str]]:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Mapping
+from functools import cache
 
 from filament.base.graph import Changes, Node, Rows, Tables
 from filament.compiler.acls import Stance, judge
 from filament.compiler.networks import Network
 from filament.compiler.nodes.rows import amend, changed_objects, invert
-from filament.compiler.policies import Policy, read_policy
+from filament.compiler.policies import Members, Policy, read_policy
 from filament.model.view import View
 
 # policies: uuid -> Policy -----------------------------------------------------------------
@@ -49,7 +50,8 @@ def _mentions(policy: Policy | None) -> frozenset[str]:
 
 
 def _run_stances(view: View, tables: Tables) -> Rows:
-    return {name: _stance(view, tables, network) for name, network in tables["networks"].items()}
+    members = _members_in(view)
+    return {name: _stance(tables, network, members) for name, network in tables["networks"].items()}
 
 
 def _update_stances(view: View, tables: Tables, changes: Mapping[str, Changes]) -> Rows:
@@ -68,20 +70,28 @@ def _update_stances(view: View, tables: Tables, changes: Mapping[str, Changes]) 
     for name in regrouped:
         for uuid in tables["mentions"].get(name, ()):
             names |= _attached(view, uuid)
-    networks = tables["networks"]
+    networks, members = tables["networks"], _members_in(view)
     return {
-        name: _stance(view, tables, networks[name]) if name in networks else None for name in names
+        name: _stance(tables, networks[name], members) if name in networks else None
+        for name in names
     }
 
 
-def _stance(view: View, tables: Tables, network: Network) -> Stance:
-    def members(policy_name: str) -> Iterable[str]:
-        policy = view.named("network-policy", tuple(policy_name.split(":")))
-        return sorted(_attached(view, policy.uuid)) if policy else ()
-
+def _stance(tables: Tables, network: Network, members: Members) -> Stance:
     policies = tables["policies"]
     attached = [(policies[u], timed) for u, timed in network.attachments if u in policies]
     return judge(network, attached, members)
+
+
+def _members_in(view: View) -> Members:
+    """Return how to find the members of a policy, each found once: all of them ask for it."""
+
+    @cache
+    def members(policy_name: str) -> Collection[str]:
+        policy = view.named("network-policy", tuple(policy_name.split(":")))
+        return dict.fromkeys(sorted(_attached(view, policy.uuid))) if policy else ()
+
+    return members
 
 
 def _attached(view: View, policy_uuid: str) -> set[str]:
