@@ -50,6 +50,19 @@ def test_a_port_with_its_counts(read):
     assert (port["rx_packets"], port["tx_bytes"], port["drops"]) == (5, 700, 5)
 
 
+def test_a_port_with_fat_flows_by_prefix_says_so(running, script):
+    grouped = {
+        "protocol": "udp",
+        "destination_prefix": {"ip_prefix": "10.0.0.0", "ip_prefix_len": 8},
+        "destination_aggregate_prefix_length": 24,
+    }
+    flows = {"virtual_machine_interface_fat_flow_protocols": {"fat_flow_protocol": [grouped]}}
+    running.say(script.port(**flows), revision=6)
+    host = LookedAt(running).host
+    (port,) = KERNEL_TABLES["interfaces"](Maps(host), Naming(host))
+    assert {"fat-flows", "fat-subnets"} <= {*port["flags"]}
+
+
 def test_next_hops_say_where_they_lead_and_who_uses_them(read):
     hops = read("next-hops")
     (tunnel,) = [hop for hop in hops if hop["type"] == "tunnel"]

@@ -72,6 +72,20 @@ _TRIES = 3
 CASES_OF_WORLD = 4
 
 
+def _some_range(random: Random) -> tuple[int, int]:
+    low, high = sorted(random.choices(_SCANNED, k=2))
+    return low, high
+
+
+def _some_port(random: Random) -> tuple[int, int]:
+    port = random.choice(universe.PORTS)
+    return port, port
+
+
+def _any_port(_: Random) -> tuple[int, int]:
+    return 0, 65535
+
+
 def _crowded(random: Random, name: str) -> Filter:
     """A filter of many rules of few shapes, by ranges of ports: several match a packet."""
     nobody, red = FilterMatch(), FilterMatch(network=universe.RED)
@@ -86,13 +100,15 @@ def _crowded(random: Random, name: str) -> Filter:
         )
         for _ in range(2)
     ]
+    ports = random.choice(([_some_range], [_some_range, _some_port, _any_port]))
     rules = []
     for _ in range(random.randint(5, 12)):
         kind = random.choice(kinds)
-        low, high = sorted(random.choices(_SCANNED, k=2))
-        to = msgspec.structs.replace(kind.destination, ports=(low, high))
+        to = msgspec.structs.replace(kind.destination, ports=random.choice(ports)(random))
+        protocol = random.choice((TCP, UDP)) if kind.protocol is not None else None
         passes = random.random() < 0.6
-        rules.append(msgspec.structs.replace(kind, destination=to, passes=passes))
+        one = msgspec.structs.replace(kind, destination=to, protocol=protocol, passes=passes)
+        rules.append(one)
         if random.random() < 0.15:
             rules.append(universe.rules().make(random))
     return Filter(name, tuple(rules))
@@ -503,6 +519,29 @@ class Sequence:
             packet = packet_in(self.random, asked, is_from_port=is_from_port)
             self._carry(index, asked, packet, is_from_port=is_from_port)
 
+    def _shared(self) -> None:
+        """What another host sends to an address that several ports here have."""
+        names = [name for name in self.ids.numbers("label") if name.startswith("shared ")]
+        if not names:
+            return
+        name = self.random.choice(sorted(names))
+        prefix = universe.parse_prefix(name.rpartition(" ")[2])
+        index, ends = self._connection()
+        if ends.local.version != prefix.version:
+            return
+        ends = ends._replace(local=Address(prefix.address, prefix.version))
+        for _ in range(self.random.choice((2, 3, 4))):
+            packets = [packet_in(self.random, ends, is_from_port=False)]
+            if self.random.random() < 0.3:
+                packets = list(pieces(self.random, ends, is_from_port=False))
+            for packet in packets:
+                label = self.ids.numbers("label")[name]
+                source = self.random.choice((NEAR, FAR))
+                frame = universe.tunnelled(packet, label=label, vni=0, source=source)
+                self._from_fabric(self._perhaps_mangled(frame))
+            if self.random.random() < 0.4:
+                self._judge_again(index)
+
     def _detour(self) -> None:
         """One connection's packets from the port, while the route to its far end changes."""
         index, ends = self._connection()
@@ -552,8 +591,13 @@ class Sequence:
         self._from_fabric(self._perhaps_mangled(frame))
 
     def _perhaps_mangled(self, frame: bytes) -> bytes:
-        if self.random.random() < 0.03:
+        how = self.random.random()
+        if how < 0.03:
             return universe.mangled(frame).make(self.random)
+        if how < 0.05:  # a length, a version or a port that is one off
+            at = self.random.randrange(12, min(len(frame), 110))
+            off = (frame[at] + self.random.choice((-1, 1))) % 256
+            return universe.accepted(frame[:at] + bytes([off]) + frame[at + 1 :])
         return universe.accepted(frame)
 
 
@@ -607,6 +651,7 @@ _ACTS = _weighted(
     (Sequence._error, 3),
     (Sequence._scan, 2),
     (Sequence._ask_ranges, 3),
+    (Sequence._shared, 1),
     (Sequence._detour, 3),
 )
 
@@ -622,6 +667,9 @@ def run_case(pair: Twin, seed: int, tally: Tally) -> None:
             if pair.is_late and left:
                 continue
             raise AssertionError(f"FILAMENT_SEED={seed}\n{found}") from found
+        except Exception as problem:
+            problem.add_note(f"FILAMENT_SEED={seed}")
+            raise
         else:
             return
 

@@ -31,6 +31,7 @@ TCP_FLAGS = [
 ]
 TCP_FLAGS += [0, SYN | FIN, SYN | RST, ACK | 0xC0, SYN | 0xC0]
 _PAYLOAD_BYTES = [*[0] * 12, *[9] * 4, 1500, 1520, 1540, 1560]  # what fits the underlay, or not
+_CUTS = (7, 8, 12, 13, 14, 19)  # about what is read of a transport header
 _ECHO = {ICMP: (8, 0), ICMPV6: (128, 129)}
 _ERRORS = {4: (3, 3, 11, 12), 6: (1, 2, 3, 4, 127)}
 _FRAGMENT = 44  # the extension header
@@ -105,7 +106,10 @@ def packet_of(random: Random, ends: Ends, part: Part, *, is_from_port: bool) -> 
 def packet_in(random: Random, ends: Ends, *, is_from_port: bool) -> bytes:
     """Any packet from one of the ends to the other."""
     transport = transport_of(random, ends, is_from_port=is_from_port)
-    return packet_of(random, ends, Part(transport), is_from_port=is_from_port)
+    # Cut short, with the rest in the frame as if it were padding.
+    cut = len(transport) if random.random() < 0.97 else random.choice(_CUTS)
+    packet = packet_of(random, ends, Part(transport[:cut]), is_from_port=is_from_port)
+    return packet + transport[cut:]
 
 
 def pieces(random: Random, ends: Ends, *, is_from_port: bool) -> Iterator[bytes]:

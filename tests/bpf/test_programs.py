@@ -8,15 +8,24 @@ from collections.abc import Callable
 import msgspec
 import pytest
 
-from filament.base.net import ROUTER_MAC, Prefix, format_ipv4, format_mac
+from filament.base.net import (
+    ROUTER_MAC,
+    Prefix,
+    format_ipv4,
+    format_mac,
+    narrow_address,
+    parse_address,
+)
 from filament.dataplane import bpf
 from filament.dataplane.sweep import Sweeper, Watch
 from filament.forward.flows import Flow, FlowKey
 from filament.forward.ids import Ids
 from filament.forward.inputs import (
+    FatFlow,
     Filter,
     FilterMatch,
     FilterRule,
+    Grouping,
     Host,
     Inputs,
     Port,
@@ -83,6 +92,7 @@ pytestmark = pytest.mark.bpf
 
 GATEWAY, RED_0, RED_1, RED_NEAR, RED_BY_VXLAN = (ADDRESSES[index] for index in (0, 2, 3, 5, 7))
 GATEWAY6, RED6_0, RED6_NEAR = (ADDRESSES6[index] for index in (0, 2, 5))
+RED6_48 = Prefix.parse("2001:db8:1::/48")
 ANY = FilterMatch()
 OUT = FilterRule(FilterMatch(prefix=Prefix(RED_0, 32)), ANY, None, passes=True, both_ways=False)
 IN = FilterRule(ANY, FilterMatch(prefix=Prefix(RED_0, 32)), None, passes=True, both_ways=False)
@@ -96,6 +106,7 @@ class Room:
         self.pair = pair
         self.ids = Ids()
         self.limit = 0
+        self.fat_flows: tuple[FatFlow, ...] = ()
         self.groups: tuple[SecurityGroup, ...] = ()
         self.remote_groups: tuple[int, ...] = ()
 
@@ -113,6 +124,7 @@ class Room:
             network=RED,
             acl="acl",
             flow_limit=self.limit,
+            fat_flows=self.fat_flows,
             security_groups=tuple(one.name for one in self.groups),
             addresses6=(RED6_0,),
         )
@@ -434,6 +446,29 @@ PINGS = FilterRule(ANY, ANY, 1, True, False, version=4, icmp=(8, None))
 
 def ask_web(port: int, flags: int = SYN) -> bytes:
     return tcp_packet(RED_NEAR, RED_0, Tcp(50000, port, flags=flags))
+
+
+def test_rules_are_asked_of_what_a_fat_flow_keeps_of_an_address(room: Room) -> None:
+    """Of either IP version: of the far address a part and what policy knows of it."""
+    groupings = (Grouping(Prefix.parse("10.1.0.0/16"), 28), Grouping(RED6_48, 64))
+    room.fat_flows = tuple(FatFlow(UDP, 53, remote=one) for one in groupings)
+    there = (FilterMatch(prefix=Prefix.parse("10.1.1.0/24")), FilterMatch(prefix=RED6_48))
+    room.apply(*(FilterRule(ANY, one, None, passes=True, both_ways=False) for one in there))
+    for port in (40000, 40001):
+        for to in (RED_NEAR, ADDRESSES[6]):
+            packet = udp_packet(RED_0, to, (port, 53))
+            assert room.send(packet).verdict is Verdict.REDIRECT
+        question = udp6_packet(RED6_0, RED6_NEAR, (port, 53))
+        assert send6(room, question).verdict is Verdict.REDIRECT
+    kept = {
+        (narrow_address(key.remote_address), key.remote_length, flow.out_packets)
+        for key, flow in room.pair.model._policy.flows.items()
+    }
+    assert kept == {
+        (parse_address("10.1.1.0"), 28, 4),
+        (parse_address("2001:db8:1::"), 64, 2),
+    }
+    room.pair.compare_state()
 
 
 def test_security_groups_let_in_what_their_rules_say_and_its_answers_out(room: Room) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from filament.base.net import format_ipv4, format_mac, parse_ipv4
+from filament.dataplane import bpf
 from filament.dataplane.load import OBJECT, Programs, load
 from filament.dataplane.maps import PinnedMaps, Values, possible_cpus
 from filament.dataplane.ring import SampleRing
@@ -206,7 +207,10 @@ class Twin:
         policy = self.model._policy
         del policy.flows[key]
         policy.swept[key.vif] = policy.swept.get(key.vif, 0) + 1
-        self.direct["flows"].delete([key])
+        try:
+            self.direct["flows"].delete([key])
+        except bpf.KernelError as problem:
+            raise AssertionError(f"the kernel has no flow {key}") from problem
         self.direct["flows_swept"].write([((key.vif,), (policy.swept[key.vif],))])
 
     def fill(self, left: int) -> None:

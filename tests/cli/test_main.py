@@ -148,3 +148,18 @@ def test_http_statuses_become_the_errors_that_made_them(status, kind):
     assert type(error) is kind
     assert str(error) == "because"
     assert str(error_of(status, "")) == f"the server answered HTTP status {status}"
+
+
+@pytest.mark.parametrize(("argument", "code"), [("--version", 0), ("--no-such-option", 2)])
+def test_the_process_ends_at_once_and_has_said_everything(argument, code):
+    script = (
+        "import atexit; atexit.register(print, 'taken down');"
+        f"from filament.cli.main import main; main(['{argument}'])"
+    )
+    ended = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=False
+    )
+    assert ended.returncode == code
+    said = ended.stdout or ended.stderr
+    assert said.startswith("filament")
+    assert "taken down" not in ended.stdout

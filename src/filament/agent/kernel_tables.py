@@ -16,6 +16,7 @@ from filament.forward.layout import (
     INTERFACE_CHECK_MAC,
     INTERFACE_CHECK_SOURCE,
     INTERFACE_FAT_FLOWS,
+    INTERFACE_FAT_SUBNETS,
     INTERFACE_POLICY,
     NEXT_HOP_PEER,
     NEXT_HOP_VXLAN,
@@ -38,6 +39,7 @@ _INTERFACE_FLAGS = (
     (INTERFACE_CHECK_MAC, "check-mac"),
     (INTERFACE_CHECK_SOURCE, "check-source"),
     (INTERFACE_FAT_FLOWS, "fat-flows"),
+    (INTERFACE_FAT_SUBNETS, "fat-subnets"),
 )
 _TYPES = {kind.value: kind.name.lower() for kind in NextHopType}
 
