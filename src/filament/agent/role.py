@@ -40,6 +40,7 @@ from filament.dataplane.netlink import Links, allow_route_lookups
 from filament.dataplane.ring import SampleRing
 from filament.dataplane.sweep import Watch
 from filament.forward.layout import TABLE_BY_NAME
+from filament.runtime import heap
 from filament.runtime.clock import now, wall
 from filament.runtime.log import logger
 from filament.runtime.serve import Listen, serve_http
@@ -271,8 +272,10 @@ class AgentProcess:
     async def _keep_views(self) -> None:
         """Save views soon after they change, but spend little time on it."""
         while True:
-            began = now()
+            began, mark = now(), self._saved_mark
             self.save_views()
+            if mark != self._saved_mark:
+                heap.settle()  # what control nodes said has come to stay, and so have its rows
             await asyncio.sleep(max(_VIEWS_EVERY_S, _VIEWS_SHARE * (now() - began)))
 
     async def _settle_devices(self) -> None:

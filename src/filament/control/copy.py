@@ -20,6 +20,7 @@ from typing import TypeVar
 import msgspec
 
 from filament.client.watch import Loaded
+from filament.runtime import heap
 from filament.runtime.clock import now
 from filament.runtime.log import logger
 
@@ -85,6 +86,7 @@ class DiskCopy:
                     await asyncio.shield(writing)
                 finally:
                     await writing  # a thread cannot be cancelled; two must not write at once
+                heap.settle()  # what is on disk has come to stay
                 await asyncio.sleep(max(MIN_INTERVAL_S, _DUTY * (now() - began)))
         finally:
             if self._changed.is_set():
