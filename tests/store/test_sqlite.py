@@ -263,6 +263,35 @@ def test_tables_follow_the_log_a_portion_at_a_time_and_when_the_file_is_opened(t
     assert rows(path, "touched") == FOLD_COMMITS + 1
 
 
+def test_of_an_object_that_changed_often_tables_are_given_the_last_version(tmp_path):
+    """In the place of its first, unless it was deleted meanwhile."""
+    path = tmp_path / "f.db"
+    old, other = (Object("virtual-network", uuid, (uuid[0],)) for uuid in ("a1", "b1"))
+    version = {number: msgspec.structs.replace(old, revision=number) for number in range(1, 9)}
+    commits = [
+        *(Commit(number, 1.0, "me", puts=(each,)) for number, each in version.items()),
+        Commit(9, 1.0, "me", puts=(other,)),
+        Commit(10, 1.0, "me", puts=(msgspec.structs.replace(old, revision=10),)),
+    ]
+    store = SqliteStore(path)
+    store.load()
+    for commit in commits:
+        store.commit(commit)
+    store.close()
+    reopened = SqliteStore(path)
+    _, objects, _ = reopened.load()
+    assert [(item.uuid, item.revision) for item in objects] == [("a1", 10), ("b1", 0)]
+    last = version[8]
+    reopened.commit(Commit(11, 1.0, "me", puts=(last,)))
+    reopened.commit(Commit(12, 1.0, "me", deletes=(last,)))
+    reopened.commit(Commit(13, 1.0, "me", puts=(msgspec.structs.replace(old, revision=13),)))
+    reopened.close()
+    again = SqliteStore(path)
+    _, objects, _ = again.load()
+    assert [(item.uuid, item.revision) for item in objects] == [("b1", 0), ("a1", 13)]
+    again.close()
+
+
 def test_no_statement_reads_a_whole_table(tmp_path):
     """Or it takes longer the more there is: only what it was given may be scanned."""
     SqliteStore(tmp_path / "f.db").close()

@@ -61,6 +61,9 @@ _LOOK_EVERY_S = 1.0
 _TRY_AGAIN_S = 1.0
 _QUIET_S = 1.0
 _VIEWS_EVERY_S = 0.2
+_IDLE_S = 1.0
+_SETTLE_EVERY_S = 10.0
+_SETTLE_ANYHOW_S = 60.0
 _VIEWS_SHARE = 20  # at most 1/20 of the time goes into writing views to disk
 
 
@@ -195,6 +198,7 @@ class AgentProcess:
                 place.address,
             )
             self.host.leaving = _Departures(self.host, self._sessions)
+        self._turned = now()
         self._saved_mark = core.saved_mark
 
     def settle_flows(self) -> None:
@@ -227,6 +231,7 @@ class AgentProcess:
                     tasks.create_task(self._audits()),
                     tasks.create_task(self._sweeps()),
                     tasks.create_task(self._take_samples()),
+                    tasks.create_task(self._settle_heap()),
                     tasks.create_task(self._settle_devices()),
                     tasks.create_task(self._settle_preferences()),
                     tasks.create_task(self.connections.run()),
@@ -268,15 +273,25 @@ class AgentProcess:
                 self.host.try_again()
             self._wake.clear()
             self.host.turn()
+            self._turned = now()
 
     async def _keep_views(self) -> None:
         """Save views soon after they change, but spend little time on it."""
         while True:
-            began, mark = now(), self._saved_mark
+            began = now()
             self.save_views()
-            if mark != self._saved_mark:
-                heap.settle()  # what control nodes said has come to stay, and so have its rows
             await asyncio.sleep(max(_VIEWS_EVERY_S, _VIEWS_SHARE * (now() - began)))
+
+    async def _settle_heap(self) -> None:
+        """Collect garbage while nothing changes, or when that has not been for long."""
+        heap.by_hand()
+        settled = now()
+        while True:
+            await asyncio.sleep(_IDLE_S)
+            is_idle = now() - self._turned > _IDLE_S
+            if now() - settled > (_SETTLE_EVERY_S if is_idle else _SETTLE_ANYHOW_S):
+                heap.settle()
+                settled = now()
 
     async def _settle_devices(self) -> None:
         """Give devices their links while no port is being plugged."""

@@ -31,6 +31,13 @@ def growing() -> Iterator[None]:
         gc.freeze()
 
 
+def by_hand() -> None:
+    """Collect when `settle` is called and at no other time: where one change makes containers of
+    many thousand entries, a collection takes longer than the change, however young it is.
+    """
+    gc.disable()
+
+
 def settle() -> None:
     """Collect what is young and move the rest out of the collector's sight.
 

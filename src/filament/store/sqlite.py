@@ -364,14 +364,16 @@ class SqliteStore:
         if not commits:
             return
         objects: list[tuple[_Statement, tuple[Any, ...]]] = []
+        places: dict[str, int] = {}  # of objects that are put: the last of several puts counts
         allocations: list[tuple[_Statement, tuple[Any, ...]]] = []
         touched: list[tuple[Any, ...]] = []
         for commit, puts in commits:
-            objects += [(_DELETE_ROWS, (item.uuid,)) for item in commit.deletes]
-            objects += [
-                (_PUT_ROWS, _object_row(item, bytes(body)))
-                for item, body in zip(commit.puts, puts, strict=True)
-            ]
+            for item in commit.deletes:
+                places.pop(item.uuid, None)
+                objects.append((_DELETE_ROWS, (item.uuid,)))
+            for item, body in zip(commit.puts, puts, strict=True):
+                place = places.setdefault(item.uuid, len(objects))
+                objects[place : place + 1] = [(_PUT_ROWS, _object_row(item, bytes(body)))]
             allocations += [(_FREE_ROWS, (one.pool, one.value)) for one in commit.frees]
             allocations += [(_TAKE_ROWS, (one.pool, one.value, one.owner)) for one in commit.takes]
             touched += [(uuid, commit.revision) for uuid in _touched(commit)]
