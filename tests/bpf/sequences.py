@@ -393,6 +393,11 @@ class Sequence:
         index = self._any_port()
         self._from_port(index, universe.port_frames(index).make(self.random))
 
+    def _ask_gateway(self) -> None:
+        index = self._any_port()
+        for _ in range(self.random.randint(1, 3)):
+            self._from_port(index, universe.link_frames(index).make(self.random))
+
     def _any_from_fabric(self) -> None:
         frames = universe.fabric_frames(self.ids.numbers("label"))
         self._from_fabric(frames.make(self.random))
@@ -645,6 +650,7 @@ _CHANGES = _weighted(
 )
 _ACTS = _weighted(
     (Sequence._any_from_port, 6),
+    (Sequence._ask_gateway, 4),
     (Sequence._any_from_fabric, 6),
     (Sequence._talk, 14),
     (Sequence._fragments, 2),

@@ -545,7 +545,7 @@ def discoveries(draw: st.DrawFn, index: int) -> bytes:
     own = OWN6_BY_PORT[index]
     source = draw(st.sampled_from([0, ADDRESSES6[2], ADDRESSES6[9], ADDRESSES6[19], own[0]]))
     make = draw(st.sampled_from([solicitation_frame, unsolicited_advertisement_frame]))
-    target = draw(st.sampled_from([*ADDRESSES6, *own * 2, *[ADDRESSES6[9]] * 4]))
+    target = draw(st.sampled_from([*ADDRESSES6, *own * 2, *[ADDRESSES6[9]] * 6]))
     frame = make(draw(macs(index)), source, target)
     if draw(st.booleans()):
         to = draw(st.sampled_from(ADDRESSES6)).to_bytes(16, "big")
@@ -593,13 +593,13 @@ def macs(index: int) -> st.SearchStrategy:
 @st.composite
 def arp_frames(draw: st.DrawFn, index: int) -> bytes:
     mac = draw(macs(index))
-    source = draw(st.sampled_from([*ADDRESSES, *OWN_BY_PORT[index] * 4, *[ADDRESSES[9]] * 4]))
+    source = draw(st.sampled_from([*ADDRESSES, *[*OWN_BY_PORT[index], ADDRESSES[9], 0] * 4]))
     arp = Arp(
         draw(st.sampled_from([REQUEST, REQUEST, REQUEST, REPLY])),
         draw(mostly(mac, OTHER_MAC)),
         source,
         0,
-        draw(st.sampled_from([*ADDRESSES, source, source])),
+        draw(st.sampled_from([*ADDRESSES, *[source, ADDRESSES[9]] * 3])),
     )
     to = draw(st.sampled_from([BROADCAST_MAC, ROUTER_MAC]))
     return encode_ethernet(Ethernet(to, mac, 0x0806)) + encode_arp(arp)
@@ -627,6 +627,34 @@ def port_frames(draw: st.DrawFn, index: int) -> bytes:
         ethertype = draw(st.sampled_from([0x86DD, 0x8100, 0x88A8, 0x8847, 0x0064]))
         return accepted(encode_ethernet(Ethernet(to, mac, ethertype)) + packet)
     return draw(mangled(ipv4_frame(mac, to, packet)))
+
+
+@st.composite
+def link_frames(draw: st.DrawFn, index: int) -> bytes:
+    """What a port has to do with its gateway only: ARP, neighbour discovery, and echoes."""
+    how = draw(st.sampled_from(["arp", "arp", "nd", "nd", "echo"]))
+    if how == "arp":
+        return draw(mangled(draw(arp_frames(index))))
+    if how == "nd":
+        return draw(mangled(draw(discoveries(index))))
+    mac = draw(macs(index))
+    if draw(st.booleans()):
+        asked = draw(packets6([*OWN6_BY_PORT[index]], [ADDRESSES6[0], ADDRESSES6[10]]))
+        return draw(mangled(ipv6_frame(mac, ROUTER_MAC, asked)))
+    header = Ipv4(
+        draw(st.sampled_from(OWN_BY_PORT[index])),
+        draw(st.sampled_from([ADDRESSES[0], ADDRESSES[10]])),
+        ICMP,
+        0,
+        draw(mostly(64, 1, 255)),
+        0,
+        1,
+        False,
+        draw(mostly(False, True)),
+        draw(mostly(0, 185)),
+    )
+    echo = encode_icmp(Icmp(draw(mostly(8, 0)), 0, 0, draw(st.sampled_from(PORTS)), 1))
+    return draw(mangled(ipv4_frame(mac, ROUTER_MAC, ipv4_packet(header, echo))))
 
 
 @st.composite
