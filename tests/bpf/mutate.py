@@ -1,6 +1,6 @@
 """Is the oracle any good? Breaks the BPF sources, one line at a time, and sees whether it notices.
 
-    scripts/private .venv/bin/python -m tests.bpf.mutate [--cases 3000] [--processes 2] [WORD...]
+    scripts/private .venv/bin/python -m tests.bpf.mutate [--cases 4000] [--processes 2] [WORD...]
 
 Runs, on each of `mutants.MUTANTS` (those with all WORDs in their description), cases until one does
 not agree. Ends with status 1 if a mutant survives so many cases.
@@ -81,7 +81,7 @@ def try_all(mutants: list[Mutant], most_cases: int, processes: int) -> Iterator[
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.bpf.mutate")
     parser.add_argument("words", nargs="*", metavar="WORD")
-    parser.add_argument("--cases", type=int, default=3000)
+    parser.add_argument("--cases", type=int, default=4000)
     parser.add_argument("--processes", type=int, default=1)
     asked = parser.parse_args()
     build.build()
