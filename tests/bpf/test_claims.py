@@ -8,10 +8,11 @@ import msgspec
 import pytest
 
 from filament.base.net import MPLS_OVER_UDP_PORT, ROUTER_MAC, Prefix
+from filament.forward.holders import claim_name
 from filament.forward.ids import Ids
 from filament.forward.inputs import AddressPair, Host, Inputs, Port, Standby, Subnet, Vrf
 from filament.forward.layout import DropReason, Verdict
-from filament.forward.plan import claim_name, plan
+from filament.forward.plan import plan
 from filament.wire.packet.arp import REPLY
 from filament.wire.packet.frames import (
     arp_request_frame,

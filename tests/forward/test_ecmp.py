@@ -10,11 +10,12 @@ import pytest
 from filament.base.limits import MAX_ECMP_MEMBERS
 from filament.base.net import ROUTER_MAC, Prefix, parse_ipv4
 from filament.base.origin import Origin
+from filament.forward.holders import shared_label
 from filament.forward.ids import Ids
 from filament.forward.inputs import AddressPair, Hop, Host, Inputs, Port, Route, Subnet, Vrf
 from filament.forward.layout import DropReason, NextHopType
 from filament.forward.model import Model, UnderlayPath
-from filament.forward.plan import plan, shared_label
+from filament.forward.plan import plan
 from filament.forward.rows import NextHopValues
 from filament.wire.packet.ethernet import Ethernet, encode_ethernet
 from filament.wire.packet.frames import ipv4_frame, ipv4_packet, udp_packet

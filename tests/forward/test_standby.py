@@ -7,9 +7,9 @@ import pytest
 
 from filament.agent.announce import published_routes
 from filament.base.net import Prefix, parse_ipv4
+from filament.forward.holders import claim_name, shared_label
 from filament.forward.inputs import AddressPair, Hop, Port, Route, Standby, Vrf
 from filament.forward.layout import INTERFACE_STANDBY
-from filament.forward.plan import claim_name, shared_label
 from filament.forward.rows import InterfaceValues, SourceValues
 from filament.wire.packet.frames import udp_packet
 

@@ -16,8 +16,8 @@ import msgspec
 
 from filament.base.net import Prefix
 from filament.base.origin import NOWHERE, Origin
+from filament.forward.holders import active_holders, local_prefixes, shared_label, standing_of
 from filament.forward.inputs import Port, Vrf
-from filament.forward.plan import active_holders, local_prefixes, shared_label, standing_of
 from filament.wire.xmpp.stanza import BROADCAST_MAC, NO_ADDRESS, MacKey, NextHop, RoutePublished
 
 _EVERYBODY = Prefix(0, 32)

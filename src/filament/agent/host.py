@@ -20,11 +20,12 @@ from filament.base.errors import FilamentError, InputError
 from filament.dataplane.maps import PinnedMaps
 from filament.dataplane.reconcile import Failure, Outcome, Reconciler, Rows
 from filament.dataplane.sweep import Sweeper
+from filament.forward.holders import claim_name
 from filament.forward.ids import Ids, IdsState
 from filament.forward.inputs import Inputs
 from filament.forward.layout import PLANNED, TABLE_BY_NAME
 from filament.forward.lists import Edition, Memo
-from filament.forward.plan import claim_name, plan
+from filament.forward.plan import plan
 from filament.forward.tables import Tables
 from filament.runtime.log import logger
 from filament.wire.xmpp.stanza import FromAgent

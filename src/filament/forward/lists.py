@@ -22,7 +22,7 @@ from filament.base.limits import MAX_RULE_SHAPES
 from filament.base.net import Prefix, mask_of, widen_address
 from filament.base.origin import Origin
 from filament.base.splice import splice_of
-from filament.forward.classify import ANY_PORTS, Compiled, Rule, compile_halves, compile_rules
+from filament.forward.classify import ANY_PORTS, Rule, compile_halves, compile_rules
 from filament.forward.fat import prefixes_of
 from filament.forward.firewall import Mentions, piece_rules
 from filament.forward.growing import Grown, Numbering, lay_out
@@ -42,14 +42,13 @@ from filament.forward.layout import (
     PROTOCOL_ANY,
     TABLE_BY_NAME,
 )
+from filament.forward.list_rows import LONG_TABLES, rewrite_list, rule_rows, write_list
 from filament.forward.parse import ICMP_BY_VERSION
 from filament.forward.sets import Numbers, Sets
 from filament.forward.tables import Delta, Key, Row
 
 LIST_TABLES = ("rules", "ranges", "buckets", "shapes", "lists")
 _KERNEL_TABLES = LIST_TABLES[1:]
-_LONG_TABLES = ("ranges", "buckets", "shapes")
-_NO_RANGES = (0, 0, 0, 0)  # of a bucket that is not there
 _WIDE_BITS = 96  # that a wide IPv4 address has before its own
 _ICMPS = frozenset(ICMP_BY_VERSION.values())
 
@@ -233,8 +232,8 @@ class ListPlanner:
         origin = before.rows["lists"][number,].origin
         for rule in gone:
             del rows["rules"][number, rule.position]
-        rows["rules"] |= _rule_rows(number, numeric, self._origins(made_from, new))
-        keys = _rewrite_list(rows, number, before.grown.rows, grown, origin)
+        rows["rules"] |= rule_rows(number, numeric, self._origins(made_from, new))
+        keys = rewrite_list(rows, number, before.grown.rows, grown, origin)
         asks = before.far_sets is not None or any(rule.groups is not None for rule in numeric)
         far_sets = frozenset(self.groups.by_members) if asks else None
         known = _Known(made_from, far_sets, full_name, number, {}, rows, rules, grown)
@@ -269,8 +268,8 @@ class ListPlanner:
         full_name = given.name if given is not None else f"{name} {_fingerprint(numeric)}"
         number = self._numbers.number("list", full_name)
         rows: dict[str, dict[Key, Row]] = {table: {} for table in LIST_TABLES}
-        rows["rules"] = _rule_rows(number, numeric, self._origins(made_from, rules))
-        _write_list(rows, number, grown.rows, origin)
+        rows["rules"] = rule_rows(number, numeric, self._origins(made_from, rules))
+        write_list(rows, number, grown.rows, origin)
         asks = any(rule.groups is not None for rule in numeric)
         far_sets = frozenset(self.groups.by_members) if asks else None
         return _Known(made_from, far_sets, full_name, number, {}, rows, rules, grown)
@@ -425,7 +424,7 @@ class ListPlanner:
         more to plan.
         """
         self._memo.plan = object()
-        keys: dict[str, set[Key]] = {table: set() for table in _LONG_TABLES}
+        keys: dict[str, set[Key]] = {table: set() for table in LONG_TABLES}
         known = self._memo.known
         for name in self._before.keys() | known.keys():
             old, new = self._before.get(name), known.get(name)
@@ -438,7 +437,7 @@ class ListPlanner:
                 continue
             for one in (old, new):
                 if one is not None:
-                    for table in _LONG_TABLES:
+                    for table in LONG_TABLES:
                         keys[table] |= one.rows[table].keys()
         return Delta(self._memo.plan, self._plan_before, keys)
 
@@ -493,8 +492,8 @@ class ListPlanner:
             else compile_halves(numeric[:begun], numeric[begun:])
         )
         rows: dict[str, dict[Key, Row]] = {table: {} for table in LIST_TABLES}
-        rows["rules"] = _rule_rows(number, numeric, (one.origin for one in rules), sets.asked_as)
-        _write_list(rows, number, compiled, origin)
+        rows["rules"] = rule_rows(number, numeric, (one.origin for one in rules), sets.asked_as)
+        write_list(rows, number, compiled, origin)
         asks = any(rule.groups is not None for rule in numeric)
         far_sets = frozenset(sets.by_members) if asks else None
         return _Known(made_from, far_sets, full_name, number, networks, rows)
@@ -536,64 +535,6 @@ def _can_grow(rule: FilterRule) -> bool:
     return rule.passes and not (rule.source.network or rule.destination.network)
 
 
-def _rule_rows(
-    number: int, rules: Iterable[Rule], origins: Iterable[Origin], asked_as: int = ASKS_GROUPS
-) -> dict[Key, Row]:
-    return {
-        (number, rule.position): Row(
-            _rule_values(rule, 0 if rule.groups is None else asked_as), origin
-        )
-        for rule, origin in zip(rules, origins, strict=True)
-    }
-
-
-def _write_list(
-    rows: dict[str, dict[Key, Row]], number: int, made: Compiled, origin: Origin
-) -> None:
-    """Add the rows of a list."""
-    for table, some in (
-        ("ranges", made.ranges),
-        ("buckets", made.buckets),
-        ("shapes", made.shapes),
-    ):
-        rows[table] |= {(number, *key): Row(values, origin) for key, values in some.items()}
-    rows["lists"][number,] = Row(made.counts, origin)
-
-
-def _rewrite_list(
-    rows: dict[str, dict[Key, Row]], number: int, before: Compiled, now: Grown, origin: Origin
-) -> dict[str, set[Key]]:
-    """Bring the rows of a list from what it was to what an edit made of it; return the keys of
-    those that are not as they were.
-    """
-    keys: dict[str, set[Key]] = {table: set() for table in _LONG_TABLES}
-    old_buckets, new_buckets = before.buckets, now.rows.buckets
-    for bucket in now.touched:
-        old, new = old_buckets.get(bucket), new_buckets.get(bucket)
-        _set_row(rows["buckets"], keys["buckets"], (number, *bucket), new, origin)
-        for values in (old, new):
-            _, _, first, count = values or _NO_RANGES
-            for index in range(first, first + count):
-                place, values_there = (number, index), now.rows.ranges.get((index,))
-                _set_row(rows["ranges"], keys["ranges"], place, values_there, origin)
-    for shape in before.shapes.keys() | now.rows.shapes.keys():
-        new = now.rows.shapes.get(shape)
-        if before.shapes.get(shape) != new:
-            _set_row(rows["shapes"], keys["shapes"], (number, *shape), new, origin)
-    rows["lists"][number,] = Row(now.rows.counts, origin)
-    return keys
-
-
-def _set_row(
-    rows: dict[Key, Row], keys: set[Key], key: Key, values: tuple[int, ...] | None, origin: Origin
-) -> None:
-    keys.add(key)
-    if values is None:
-        rows.pop(key, None)
-    else:
-        rows[key] = Row(values, origin)
-
-
 def _both_ways(rules: Iterable[FilterRule]) -> list[Directed]:
     found = []
     for rule in rules:
@@ -620,20 +561,3 @@ def _wide(prefix: Prefix) -> tuple[int, int]:
         return 0, 0
     length = prefix.length + (_WIDE_BITS if prefix.version == 4 else 0)
     return widen_address(prefix.address, prefix.version), mask_of(length, 6)
-
-
-def _rule_values(rule: Rule, asked: int) -> tuple[int, ...]:
-    return (
-        rule.source_network,
-        rule.destination_network,
-        rule.source,
-        rule.source_mask,
-        rule.destination,
-        rule.destination_mask,
-        *rule.source_ports,
-        *rule.ports,
-        rule.protocol,
-        rule.version,
-        asked,
-        rule.action,
-    )

@@ -8,7 +8,7 @@ subnet. Lists of rules are `forward.lists`'s.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 import msgspec
@@ -24,8 +24,15 @@ from filament.base.net import (
 )
 from filament.base.origin import NOWHERE, Origin
 from filament.forward.fat import FatRows, has_prefix, plan_fat_flows
+from filament.forward.holders import (
+    active_holders,
+    claim_name,
+    local_prefixes,
+    shared_label,
+    standing_of,
+)
 from filament.forward.ids import SPACES, Ids
-from filament.forward.inputs import HIGH_PREFERENCE, Hop, Inputs, Port, Route, Standby, Subnet
+from filament.forward.inputs import Hop, Inputs, Port, Route, Standby, Subnet
 from filament.forward.layout import (
     ECMP_DESTINATION,
     ECMP_DESTINATION_PORT,
@@ -523,52 +530,11 @@ class _Planner:
         return network, groups if lists.groups.is_asked else 0, tags if lists.tags.is_asked else 0
 
 
-def local_prefixes(port: Port) -> Iterator[tuple[Prefix, str]]:
-    """Yield what is routed to a port: its addresses, and its allowed address pairs but for those
-    of any address, which say whom it may be and not where anybody is. With each, the reason.
-    """
-    for address in port.addresses:
-        yield Prefix.host(address), "local-address"
-    for address in port.addresses6:
-        yield Prefix.host(address, 6), "local-address"
-    for number, pair in enumerate(port.pairs, 1):
-        if pair.prefix.length:
-            yield pair.prefix, f"allowed-address-pair {number}"
-
-
-def standing_of(port: Port, prefix: Prefix) -> Standby:
-    """Return how a port stands with an address: those that it shares with no standby it holds."""
-    for one in port.standbys:
-        if one.prefix == prefix:
-            return one
-    return Standby(prefix, HIGH_PREFERENCE, 0)
-
-
-def active_holders(prefix: Prefix, holders: Sequence[Port]) -> Sequence[Port]:
-    """Return which of the ports here that have an address get its packets: all of them, or the one
-    whose claim is the newest.
-    """
-    standings = [standing_of(port, prefix) for port in holders]
-    best = max(standings)
-    active = [port for port, one in zip(holders, standings, strict=True) if one == best]
-    return [min(active, key=lambda port: port.uuid)] if best.sequence else active
-
-
 def _is_elsewhere(port: Port, route: Route, ways: Sequence[_Way]) -> bool:
     """Whether a received route to what a port here stands by for leads to a better holder."""
     own = standing_of(port, route.prefix)
     told = Standby(route.prefix, route.preference, route.sequence)
     return told >= own and all(way.port is None for way in ways)
-
-
-def shared_label(vrf: str, prefix: Prefix) -> str:
-    """Return the name of the label that leads to all ports here that have an address."""
-    return f"shared {vrf} {prefix}"
-
-
-def claim_name(port: str, prefix: Prefix) -> str:
-    """Return the name of what a port (uuid) claims by sending from a prefix."""
-    return f"{port} {prefix}"
 
 
 def _fields_of(load_balance: tuple[str, ...] | None) -> int:
