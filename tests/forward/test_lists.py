@@ -19,10 +19,10 @@ COUNT = 200
 WEB = "demo:web"
 
 
-def rule(number: int, *, group: int = 0) -> FilterRule:
+def rule(number: int, *, group: int = 0, ports: tuple[int, int] = (80, 80)) -> FilterRule:
     prefix = Prefix.parse(f"10.9.{number >> 8}.{number & 255}/32")
     far = FilterMatch(security_group=group) if group else FilterMatch("", prefix)
-    near = FilterMatch("", Prefix(0, 0), (80, 80))
+    near = FilterMatch("", Prefix(0, 0), ports)
     origin = Origin(f"security-group {WEB}", f"group-rule r{number}")
     return FilterRule(far, near, 6, passes=True, both_ways=False, origin=origin)
 
@@ -105,6 +105,19 @@ def test_another_planner_proves_an_edited_list():
     other = inputs(changed(100, rule(998), rule(997)), 6)
     wrong = plan(other, Ids(kept), memo=Memo(memo.editions()))
     assert differing(wrong, now) == {"rules": 1, "buckets": 2}
+
+
+def test_ranges_of_ports_that_moved_leave_no_rows_behind():
+    ids, memo = Ids(), Memo()
+    ranges = [rule(7, ports=(low, low + 5)) for low in (100, 200, 300, 400)]
+    before = plan(inputs(changed(100, *ranges[:2])), ids, memo=memo)
+    for more in (ranges[:3], ranges, ranges[1:], ranges[3:]):
+        edited = inputs(changed(100, *more), 6)
+        now = plan(edited, ids, memo=memo)
+        assert list_of(now) == list_of(before)
+        assert len(now.rows["ranges"]) == len(more)
+        proved = plan(edited, Ids(ids.export()), memo=Memo(memo.editions()))
+        assert values(proved) == values(now)
 
 
 def test_a_new_process_makes_an_edited_list_under_another_number():
