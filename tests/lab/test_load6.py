@@ -13,8 +13,8 @@ from tests.lab.test_load import (
     Talk,
     chance,
     flow_table,
+    require_all_counted,
     settled,
-    spoiled,
     status,
     until,
 )
@@ -107,23 +107,7 @@ def frames_of_every_kind(lab):
 
 
 def test_frames_that_make_no_sense_are_counted_one_by_one(lab, chance):
-    before = {host: settled(lab, host) for host in HOSTS}
-    kinds = frames_of_every_kind(lab)
-    frames = [frame[:length] for frame in kinds for length in range(14, len(frame) + 1)]
-    frames += [spoiled(chance, kinds) for _ in range(20_000)]
-    with card(lab, "red-1") as wire:
-        sent = send(wire, frames)
-    assert sent > 20_000
-    found = {host: settled(lab, host).since(before[host]) for host in HOSTS}
-    for counts in found.values():
-        assert counts.taken == counts.sent + counts.dropped, counts
-    assert found["host1"].taken >= sent
-    reasons = found["host1"].by_reason
-    assert {"MALFORMED", "UNSUPPORTED_PROTOCOL", "SOURCE_SPOOFED", "NO_ROUTE"} <= {*reasons}
-    # What is whole still passes, by programs and processes that are all there.
-    done = lab.run("red-1", PING)
-    assert done.returncode == 0, done.stdout
-    assert all(alive for _, alive in lab.status())
+    require_all_counted(lab, chance, frames_of_every_kind(lab), PING)
 
 
 def test_a_syn_flood_raises_an_alarm_and_takes_nothing_from_who_is_connected(lab, chance, capsys):
